@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Sums across groups with the same bits on any number of ranks (comm/plan/reduction_tree.hpp).
+#pragma once
+
+#include "comm/mpi/exchange.hpp"
+#include "comm/plan/reduce_plan.hpp"
+
+namespace conclave::comm {
+
+/// Reduces by `plan`: partial_sums[i] (plan.num_elements() values) is this rank's sum over its i-th piece. Adds the sum
+/// over all groups of this rank's slice to `slice` (plan.slice_of(rank) values). Collective.
+/// A rank sends (pieces of its run) x (elements - its slice) values: as many as a ring where runs are subtrees.
+template <class T>
+void reduce_scatter(const plan::ReducePlan& plan, const Communicator& communicator, const Exchange& exchange,
+                    std::span<const std::span<const T>> partial_sums, std::span<T> slice);
+
+/// Makes `values` (plan.num_elements()) whole on every rank, of which each rank has brought its slice up to date.
+template <class T>
+void all_gather_slices(const plan::ReducePlan& plan, const Communicator& communicator, std::span<T> values);
+
+/// One row of `width` float64 values for each group of this rank's run, in order -> all groups' rows in group order, on
+/// every rank. For the sums over groups that are reported (losses, statistics), to be summed by plan::tree_sum.
+[[nodiscard]] std::vector<double> gather_groups(const Communicator& communicator, std::span<const double> rows);
+
+}  // namespace conclave::comm

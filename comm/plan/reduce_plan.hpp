@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Who sums what in the reproducible reduce-scatter (and who gathers what after it).
+#pragma once
+
+#include "comm/plan/exchange_shape.hpp"
+#include "comm/plan/reduction_tree.hpp"
+
+#include <vector>
+
+namespace conclave::plan {
+
+/// The reduce-scatter of a flat array of `num_elements`, one term a group, over all groups. The array is cut into blocks
+/// of block_elements (the last may be short); rank r owns an even share of the blocks: its slice. A rank sums the
+/// groups of its run up to complete subtrees, sends every peer that peer's slice of each, and finishes the tree for its
+/// own slice. Rows of the exchange are blocks; a rank's row order is by peer, then by piece, then by block.
+class ReducePlan {
+ public:
+  ReducePlan(Index num_elements, Index num_groups, Index num_ranks);
+
+  static constexpr Index block_elements = 4096;
+
+  [[nodiscard]] Index num_elements() const { return num_elements_; }
+  [[nodiscard]] Index num_blocks() const { return (num_elements_ + block_elements - 1) / block_elements; }
+  [[nodiscard]] Index num_ranks() const { return static_cast<Index>(pieces_.size()); }
+  [[nodiscard]] Range groups_of(RankId rank) const { return even_share(num_groups_, num_ranks(), rank.value()); }
+  /// The complete subtrees that a rank sums by itself.
+  [[nodiscard]] const std::vector<Range>& pieces_of(RankId rank) const {
+    return pieces_[static_cast<std::size_t>(rank.value())];
+  }
+  /// The blocks, and the elements, of a rank's slice.
+  [[nodiscard]] Range blocks_of(RankId rank) const { return even_share(num_blocks(), num_ranks(), rank.value()); }
+  [[nodiscard]] Range slice_of(RankId rank) const;
+  /// The exchange of partial sums as `rank` sees it: rows are blocks.
+  [[nodiscard]] ExchangeShape exchange(RankId rank) const;
+  /// The additions every rank does on its slice, once all pieces are there.
+  [[nodiscard]] const std::vector<Merge>& finish() const { return finish_; }
+
+ private:
+  Index num_elements_;
+  Index num_groups_;
+  std::vector<std::vector<Range>> pieces_;  // [num_ranks][pieces of the rank]
+  std::vector<Merge> finish_;
+};
+
+}  // namespace conclave::plan

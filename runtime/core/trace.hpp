@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Where a step's time goes: scopes that add their own time, less that of the scopes inside them, to a phase.
+#pragma once
+
+#include "runtime/core/options.hpp"
+
+#include <array>
+#include <chrono>
+
+namespace conclave {
+
+/// The parts of a training step.
+enum class Phase { data, embedding, attention, gate, dispatch, experts, combine, dense, head, reduce, optimizer, other };
+
+inline constexpr std::size_t num_phases = 12;
+
+inline constexpr std::array<EnumName<Phase>, num_phases> enum_names(Phase) {
+  return {{{Phase::data, "data"},
+           {Phase::embedding, "embedding"},
+           {Phase::attention, "attention"},
+           {Phase::gate, "gate"},
+           {Phase::dispatch, "dispatch"},
+           {Phase::experts, "experts"},
+           {Phase::combine, "combine"},
+           {Phase::dense, "dense"},
+           {Phase::head, "head"},
+           {Phase::reduce, "reduce"},
+           {Phase::optimizer, "optimizer"},
+           {Phase::other, "other"}}};
+}
+
+/// Seconds a rank's main thread spent in each phase.
+class PhaseTimes {
+ public:
+  [[nodiscard]] double seconds(Phase phase) const { return seconds_[static_cast<std::size_t>(phase)]; }
+  [[nodiscard]] const std::array<double, num_phases>& all() const { return seconds_; }
+  void clear() { seconds_.fill(0.0); }
+
+ private:
+  friend class PhaseScope;
+  std::array<double, num_phases> seconds_{};
+  class PhaseScope* innermost_ = nullptr;
+};
+
+/// Adds the time from its construction to its destruction to a phase. A scope opened inside it takes its own share out.
+class PhaseScope {
+ public:
+  PhaseScope(PhaseTimes& times, Phase phase)
+      : times_(times), phase_(phase), outer_(times.innermost_), since_(Clock::now()) {
+    if (outer_ != nullptr) outer_->pause(since_);
+    times_.innermost_ = this;
+  }
+  ~PhaseScope() {
+    const auto now = Clock::now();
+    pause(now);
+    times_.innermost_ = outer_;
+    if (outer_ != nullptr) outer_->since_ = now;
+  }
+  PhaseScope(const PhaseScope&) = delete;
+  PhaseScope& operator=(const PhaseScope&) = delete;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  void pause(Clock::time_point now) {
+    times_.seconds_[static_cast<std::size_t>(phase_)] += std::chrono::duration<double>(now - since_).count();
+  }
+
+  PhaseTimes& times_;
+  Phase phase_;
+  PhaseScope* outer_;
+  Clock::time_point since_;
+};
+
+}  // namespace conclave
