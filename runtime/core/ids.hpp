@@ -45,6 +45,13 @@ struct Range {
   friend constexpr bool operator==(const Range&, const Range&) = default;
 };
 
+/// The positions in both; empty (begin == end) where there are none.
+[[nodiscard]] constexpr Range intersection(Range a, Range b) {
+  const Index begin = a.begin < b.begin ? b.begin : a.begin;
+  const Index end = a.end < b.end ? a.end : b.end;
+  return {begin, end < begin ? begin : end};
+}
+
 /// The `part`-th of `parts` contiguous shares of `count` things; sizes differ by at most one, the larger shares come
 /// first. Shares are empty where there are more parts than things.
 [[nodiscard]] constexpr Range even_share(Index count, Index parts, Index part) {
