@@ -21,7 +21,7 @@ class Communicator {
   [[nodiscard]] static Communicator world();
   [[nodiscard]] Communicator duplicate() const;
   /// The ranks that gave the same colour, in this communicator's order. A negative colour leaves the rank out: it gets
-  /// an empty communicator (size 0).
+  /// an empty communicator (size 0, rank -1), which nothing may be called on.
   [[nodiscard]] Communicator split(Index colour) const;
 
   Communicator(Communicator&& other) noexcept;
@@ -55,10 +55,11 @@ class Communicator {
   [[nodiscard]] std::string broadcast(std::string text, RankId root = RankId{0}) const;
 
   /// All ranks' values one after another, in rank order, on every rank. Ranks may give different numbers, or none.
+  /// MpiError on every rank if there are more than 2^31 - 1 of them together; so for the other gathers.
   template <class T>
   [[nodiscard]] std::vector<T> gather_all(std::span<const T> values) const;
-  /// As gather_all for counts that every rank knows: counts[r] values come from rank r, into `all`. In place: this
-  /// rank's values stand in `all` already.
+  /// As gather_all where every rank knows who has what: rank r's values are range_of_rank[r] of `all`, and this rank's
+  /// stand there already.
   template <class T>
   void gather_all_in_place(std::span<T> all, const std::vector<Range>& range_of_rank) const;
   /// Every rank's text, in rank order, on every rank.
@@ -70,14 +71,15 @@ class Communicator {
   [[nodiscard]] std::vector<std::int64_t> all_to_all(std::span<const std::int64_t> values,
                                                      const plan::ExchangeShape& shape) const;
 
-  /// If any rank has an error text, throws InputError on every rank: the lowest such rank's text, and how many ranks had one.
-  /// Every rank must call it. How ranks agree on the outcome of something that may fail on one of them only.
+  /// If any rank has an error text, throws InputError on every rank: the lowest such rank's text and hint, which rank
+  /// it was and how many ranks had one. Every rank must call it. How ranks agree on the outcome of something that may
+  /// fail on one of them only.
   void agree(const std::string& error, const std::string& hint = {}) const;
 
  private:
   explicit Communicator(MPI_Comm comm);
   MPI_Comm comm_ = MPI_COMM_NULL;
-  RankId rank_;
+  RankId rank_{-1};
   Index size_ = 0;
 };
 

@@ -18,8 +18,8 @@ class MpiError : public Error {
 /// Throws MpiError if `code` (an MPI call's return value) is not MPI_SUCCESS. `call` is the call's name.
 void check_mpi(int code, std::string_view call);
 
-/// `count` as MPI's int. MpiError naming `what` if it does not fit; rows travel as one datatype each, so this takes more
-/// than 2^31 rows on one rank.
+/// `count` as MPI's int. MpiError naming `what` if it does not fit; rows travel as one datatype each, so this takes
+/// more than 2^31 rows on one rank.
 [[nodiscard]] int checked_int(Index count, std::string_view what);
 
 }  // namespace conclave::comm

@@ -26,7 +26,8 @@ class Exchange {
 
   /// Moves the rows of `send` (contiguous, all columns) into `receive`, and waits.
   template <class T>
-  void run(const plan::ExchangeShape& shape, std::type_identity_t<ConstMatrixView<T>> send, MatrixView<T> receive) const;
+  void run(const plan::ExchangeShape& shape, std::type_identity_t<ConstMatrixView<T>> send,
+           MatrixView<T> receive) const;
 };
 
 /// A member of the family: its name on the command line, one line of help, and how to make it.

@@ -5,14 +5,19 @@
 
 #include <mpi.h>
 
+#include <memory>
+#include <utility>
+
 namespace conclave::comm {
 
-/// A non-blocking operation under way. Its buffers must outlive it. The destructor waits, so that a buffer is never freed
-/// under a live transfer; errors are thrown by wait() and test() only.
+/// A non-blocking operation under way. Its buffers must outlive it. The destructor waits, so that a buffer is never
+/// freed under a live transfer; errors are thrown by wait() and test() only.
 class [[nodiscard]] Request {
  public:
   Request() = default;
-  explicit Request(MPI_Request request) : request_(request) {}
+  /// `keep_alive` owns what the library reads until the operation has ended (counts, a copy of the data).
+  explicit Request(MPI_Request request, std::shared_ptr<const void> keep_alive = {})
+      : request_(request), keep_alive_(std::move(keep_alive)) {}
   Request(Request&& other) noexcept;
   Request& operator=(Request&& other) noexcept;
   Request(const Request&) = delete;
@@ -25,7 +30,9 @@ class [[nodiscard]] Request {
   [[nodiscard]] bool test();
 
  private:
+  void end() noexcept;
   MPI_Request request_ = MPI_REQUEST_NULL;
+  std::shared_ptr<const void> keep_alive_;
 };
 
 }  // namespace conclave::comm

@@ -8,8 +8,8 @@
 
 namespace conclave::plan {
 
-/// One rank's side of an all-to-all of rows. Rows to (from) peer r follow those to (from) peer r-1 in the send (receive)
-/// buffer.
+/// One rank's side of an all-to-all of rows. Rows to (from) peer r follow those to (from) peer r-1 in the send
+/// (receive) buffer.
 class ExchangeShape {
  public:
   /// Throws InvariantError unless both have one non-negative count a peer.

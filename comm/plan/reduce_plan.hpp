@@ -9,18 +9,21 @@
 
 namespace conclave::plan {
 
-/// The reduce-scatter of a flat array of `num_elements`, one term a group, over all groups. The array is cut into blocks
-/// of block_elements (the last may be short); rank r owns an even share of the blocks: its slice. A rank sums the
-/// groups of its run up to complete subtrees, sends every peer that peer's slice of each, and finishes the tree for its
-/// own slice. Rows of the exchange are blocks; a rank's row order is by peer, then by piece, then by block.
+/// The reduce-scatter of a flat array of `num_elements`, one term a group, over all groups. The array is cut into
+/// blocks of block_elements (the last may be short); rank r owns an even share of the blocks: its slice. A rank sums
+/// the groups of its run up to complete subtrees, sends every peer that peer's slice of each, and finishes the tree for
+/// its own slice. Rows of the exchange are blocks, the short last one filled up; a rank's row order is by peer, then by
+/// piece, then by block. A rank's part for itself does not travel.
 class ReducePlan {
  public:
+  /// Any number of elements and groups, none included, on at least one rank; InvariantError otherwise.
   ReducePlan(Index num_elements, Index num_groups, Index num_ranks);
 
   static constexpr Index block_elements = 4096;
 
   [[nodiscard]] Index num_elements() const { return num_elements_; }
   [[nodiscard]] Index num_blocks() const { return (num_elements_ + block_elements - 1) / block_elements; }
+  [[nodiscard]] Index num_groups() const { return num_groups_; }
   [[nodiscard]] Index num_ranks() const { return static_cast<Index>(pieces_.size()); }
   [[nodiscard]] Range groups_of(RankId rank) const { return even_share(num_groups_, num_ranks(), rank.value()); }
   /// The complete subtrees that a rank sums by itself.
@@ -30,10 +33,11 @@ class ReducePlan {
   /// The blocks, and the elements, of a rank's slice.
   [[nodiscard]] Range blocks_of(RankId rank) const { return even_share(num_blocks(), num_ranks(), rank.value()); }
   [[nodiscard]] Range slice_of(RankId rank) const;
-  /// The exchange of partial sums as `rank` sees it: rows are blocks.
+  /// The exchange of partial sums as `rank` sees it: rows are blocks, none from a rank to itself.
   [[nodiscard]] ExchangeShape exchange(RankId rank) const;
   /// The additions every rank does on its slice, once all pieces are there.
   [[nodiscard]] const std::vector<Merge>& finish() const { return finish_; }
+  friend bool operator==(const ReducePlan&, const ReducePlan&) = default;
 
  private:
   Index num_elements_;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The one order in which sums across groups are taken: a fixed binary tree over the G groups of a step, whoever holds
-// them. The sum over groups [a, b) is the sum over [a, m) plus the sum over [m, b), m = a + the largest power of two below
-// b - a.
+// them. The sum over groups [a, b) is the sum over [a, m) plus the sum over [m, b), m = a + the largest power of two
+// below b - a.
 #pragma once
 
 #include "runtime/core/ids.hpp"
@@ -28,7 +28,8 @@ struct Merge {
 [[nodiscard]] std::vector<Merge> merges_within(Range subtree);
 
 /// The additions that turn the sums over `pieces` into the sum over all groups. `pieces` are complete subtrees that
-/// tile [0, num_groups) in ascending order: the complete subtrees of all ranks' runs, rank by rank.
+/// tile [0, num_groups) in ascending order: the complete subtrees of all ranks' runs, rank by rank. InvariantError if
+/// they do not.
 [[nodiscard]] std::vector<Merge> finishing_merges(Index num_groups, std::span<const Range> pieces);
 
 /// The tree's sum of one value a group, in float64.

@@ -23,6 +23,7 @@ class Topology {
   }
   /// The node's lowest rank.
   [[nodiscard]] RankId leader(NodeId node) const { return ranks(node).front(); }
+  friend bool operator==(const Topology&, const Topology&) = default;
 
  private:
   std::vector<NodeId> node_of_;             // [num_ranks]

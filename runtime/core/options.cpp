@@ -114,7 +114,7 @@ void OptionTable::assign(std::string_view name, std::string_view text) {
   }
   if (!option->assign(text)) {
     throw InputError(fmt::format("option '{}' cannot be '{}'", name, text),
-                     fmt::format("it takes {}; the default is '{}'", option->accepts, option->text()));
+                     fmt::format("it takes {}; it stays '{}'", option->accepts, option->text()));
   }
 }
 

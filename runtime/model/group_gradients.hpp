@@ -19,9 +19,9 @@ class GroupGradients {
   /// The plan and rank must outlive the object's use by reduce_scatter; a rank without groups has no partial sums.
   GroupGradients(const plan::ReducePlan& plan, RankId rank);
 
-  /// Calls body(i, leaf) for this rank's i-th group, in parallel: the body adds that group's gradient of `parameters` to
-  /// `leaf`, which is zero before. The leaves are then summed. Each parameter may be covered once in a step: adding a
-  /// second sum to it would make the order of additions depend on the number of ranks.
+  /// Calls body(i, leaf) for this rank's i-th group, in parallel: the body adds that group's gradient of `parameters`
+  /// to `leaf`, which is zero before. The leaves are then summed. Each parameter may be covered once in a step: adding
+  /// a second sum to it would make the order of additions depend on the number of ranks.
   void add(Range parameters, const std::function<void(Index group, ParameterView<T> leaf)>& body);
 
   /// Forgets the sums; to be called between steps.
@@ -31,10 +31,15 @@ class GroupGradients {
   [[nodiscard]] std::vector<std::span<const T>> partial_sums() const;
 
  private:
-  Range run_;                          // this rank's groups
-  std::vector<Range> pieces_;          // complete subtrees of run_
-  std::vector<Matrix<T>> sums_;        // [pieces][1, parameters]
-  std::vector<Range> covered_;         // parameters that have been added since clear()
+  void cover(Range parameters);
+
+  Index num_parameters_;
+  Range run_;                        // this rank's groups
+  std::vector<Range> pieces_;        // complete subtrees of run_
+  std::vector<plan::Merge> merges_;  // the additions within the pieces, in order
+  std::vector<Matrix<T>> sums_;      // [pieces][1, parameters], zero where not covered
+  std::vector<Range> covered_;       // parameters that have been added since clear()
+  std::vector<Matrix<T>> buffers_;  // leaves and sums on their way: at most threads + log2(groups) of the largest range
 };
 
 }  // namespace conclave::model

@@ -13,11 +13,20 @@ namespace {
 
 const conclave::comm::Communicator* the_world = nullptr;
 
-class OtherRankFailures : public testing::EmptyTestEventListener {
+class Failures : public testing::EmptyTestEventListener {
   void OnTestPartResult(const testing::TestPartResult& result) override {
     if (!result.failed()) return;
-    std::fprintf(stderr, "rank %lld: %s:%d: %s\n", static_cast<long long>(the_world->rank().value()),
-                 result.file_name() == nullptr ? "?" : result.file_name(), result.line_number(), result.message());
+    if (!the_world->is_root()) {
+      std::fprintf(stderr, "rank %lld: %s:%d: %s\n", static_cast<long long>(the_world->rank().value()),
+                   result.file_name() == nullptr ? "?" : result.file_name(), result.line_number(), result.message());
+    }
+    // An exception or a failed assertion leaves the test while other ranks may wait for this one.
+    if (result.fatally_failed() && the_world->size() > 1) {
+      std::fprintf(stderr, "rank %lld left its test: all ranks end here\n",
+                   static_cast<long long>(the_world->rank().value()));
+      std::fflush(stdout);
+      conclave::comm::Environment::abort(1);
+    }
   }
 };
 
@@ -29,11 +38,9 @@ int main(int argc, char** argv) {
   conclave::comm::Environment environment(argc, argv);
   the_world = &environment.world();
   testing::InitGoogleTest(&argc, argv);
-  if (!the_world->is_root()) {
-    auto& listeners = testing::UnitTest::GetInstance()->listeners();
-    delete listeners.Release(listeners.default_result_printer());
-    listeners.Append(new OtherRankFailures);
-  }
+  auto& listeners = testing::UnitTest::GetInstance()->listeners();
+  if (!the_world->is_root()) delete listeners.Release(listeners.default_result_printer());
+  listeners.Append(new Failures);
   const int failed = RUN_ALL_TESTS();
   return static_cast<int>(the_world->max(static_cast<std::int64_t>(failed)));
 }

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The commands of the executable. A command's file holds an aggregate of its options, a function that describes them, a
+// function that does the work, and one that makes the Command of them; the table in command.cpp names them all.
+#pragma once
+
+#include "apps/blas_kernel.hpp"
+#include "apps/option_sections.hpp"
+#include "comm/mpi/communicator.hpp"
+
+#include <memory>
+
+namespace conclave::apps {
+
+/// What a command is given beside its options.
+struct Session {
+  const comm::Communicator& world;
+  const BlasChoice& blas;
+  std::vector<std::string> arguments;  // words on the command line that are no options
+  std::string configuration;           // all options with their values, as `--config` reads them
+};
+
+/// A command being called: first it describes its options, then, when they have their values, it runs.
+class CommandCall {
+ public:
+  virtual ~CommandCall() = default;
+  /// The sections refer to this object.
+  virtual void describe(OptionSections& options) = 0;
+  /// Collective; returns the exit code, the same on all ranks.
+  virtual int run(const Session& session) = 0;
+};
+
+struct Command {
+  std::string_view name;
+  std::string_view help;       // one line
+  std::string_view arguments;  // what it takes beside options, for its usage line ("FILE..."); empty for nothing
+  std::function<std::unique_ptr<CommandCall>()> call;
+};
+
+/// The call of a command that is two functions over an aggregate of options, which starts with the defaults.
+template <class Options>
+class CallOf final : public CommandCall {
+ public:
+  using Describe = void (*)(Options& options, OptionSections& sections);
+  using Run = int (*)(const Options& options, const Session& session);
+
+  CallOf(Describe describe_options, Run run_command) : describe_(describe_options), run_(run_command) {}
+  void describe(OptionSections& sections) override { describe_(options_, sections); }
+  int run(const Session& session) override { return run_(options_, session); }
+
+ private:
+  Options options_{};
+  Describe describe_;
+  Run run_;
+};
+
+/// The Command of one file's functions.
+template <class Options>
+[[nodiscard]] Command make_command(std::string_view name, std::string_view help, std::string_view arguments,
+                                   typename CallOf<Options>::Describe describe, typename CallOf<Options>::Run run) {
+  return {name, help, arguments, [describe, run] { return std::make_unique<CallOf<Options>>(describe, run); }};
+}
+
+/// All commands, in the order of --help.
+[[nodiscard]] const std::vector<Command>& commands();
+/// InputError with the nearest names for an unknown one.
+[[nodiscard]] const Command& command_named(std::string_view name);
+
+/// What `words` (the command line after the program's name) ask to be printed: the table of commands for --help or no
+/// word at all, one command's options for COMMAND --help, the version for --version. Nothing if there is work to do.
+[[nodiscard]] std::optional<std::string> help_text(std::span<const std::string> words, Index width);
+
+[[nodiscard]] Command doctor_command();
+
+}  // namespace conclave::apps

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "comm/plan/reduce_plan.hpp"
+
+#include "runtime/core/error.hpp"
+
+#include <algorithm>
+
+namespace conclave::plan {
+
+ReducePlan::ReducePlan(Index num_elements, Index num_groups, Index num_ranks)
+    : num_elements_(num_elements), num_groups_(num_groups) {
+  invariant(num_elements >= 0 && num_groups >= 0 && num_ranks > 0,
+            "a reduction of {} elements over {} groups on {} ranks", num_elements, num_groups, num_ranks);
+  std::vector<Range> all_pieces;
+  pieces_.reserve(static_cast<std::size_t>(num_ranks));
+  for (Index rank = 0; rank < num_ranks; ++rank) {
+    const auto& pieces = pieces_.emplace_back(complete_subtrees(num_groups, even_share(num_groups, num_ranks, rank)));
+    all_pieces.insert(all_pieces.end(), pieces.begin(), pieces.end());
+  }
+  finish_ = finishing_merges(num_groups, all_pieces);
+}
+
+Range ReducePlan::slice_of(RankId rank) const {
+  const Range blocks = blocks_of(rank);
+  return {std::min(blocks.begin * block_elements, num_elements_), std::min(blocks.end * block_elements, num_elements_)};
+}
+
+ExchangeShape ReducePlan::exchange(RankId rank) const {
+  std::vector<Index> send_rows;
+  std::vector<Index> receive_rows;
+  for (RankId peer; peer < RankId{num_ranks()}; ++peer) {
+    const bool travels = peer != rank;
+    send_rows.push_back(travels ? std::ssize(pieces_of(rank)) * blocks_of(peer).size() : 0);
+    receive_rows.push_back(travels ? std::ssize(pieces_of(peer)) * blocks_of(rank).size() : 0);
+  }
+  return {std::move(send_rows), std::move(receive_rows)};
+}
+
+}  // namespace conclave::plan

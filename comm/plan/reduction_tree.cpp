@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "comm/plan/reduction_tree.hpp"
+
+#include "runtime/core/error.hpp"
+
+#include <bit>
+
+namespace conclave::plan {
+namespace {
+
+// Where a node of two groups or more is cut. It depends on the node's size alone, so that a subtree is built like a
+// tree of its own; and left children begin at multiples of their size, which is a power of two.
+Index middle(Range node) {
+  return node.begin + static_cast<Index>(std::bit_floor(static_cast<std::uint64_t>(node.size() - 1)));
+}
+
+void append_subtrees(Range node, Range run, std::vector<Range>& subtrees) {
+  const Range common = intersection(node, run);
+  if (common.empty()) return;
+  if (common == node) {
+    subtrees.push_back(node);
+    return;
+  }
+  append_subtrees({node.begin, middle(node)}, run, subtrees);
+  append_subtrees({middle(node), node.end}, run, subtrees);
+}
+
+// Appends the additions that make the node's sum from those of `pieces`, which begin with the node's first; returns the
+// pieces that are left. Children come before their parent, left before right.
+std::span<const Range> append_merges(Range node, std::span<const Range> pieces, std::vector<Merge>& merges) {
+  invariant(!pieces.empty() && pieces.front().begin == node.begin && pieces.front().end <= node.end &&
+                !pieces.front().empty(),
+            "the groups [{}, {}) are not made up of complete subtrees", node.begin, node.end);
+  if (pieces.front() == node) return pieces.subspan(1);
+  const Index cut = middle(node);
+  pieces = append_merges({node.begin, cut}, pieces, merges);
+  pieces = append_merges({cut, node.end}, pieces, merges);
+  merges.push_back({node.begin, cut, node.end});
+  return pieces;
+}
+
+}  // namespace
+
+std::vector<Range> complete_subtrees(Index num_groups, Range run) {
+  invariant(0 <= run.begin && run.begin <= run.end && run.end <= num_groups, "groups [{}, {}) of {}", run.begin,
+            run.end, num_groups);
+  std::vector<Range> subtrees;
+  append_subtrees({0, num_groups}, run, subtrees);
+  return subtrees;
+}
+
+std::vector<Merge> merges_within(Range subtree) {
+  invariant(subtree.begin <= subtree.end, "groups [{}, {})", subtree.begin, subtree.end);
+  std::vector<Range> groups;
+  for (Index group = subtree.begin; group < subtree.end; ++group) groups.push_back({group, group + 1});
+  std::vector<Merge> merges;
+  if (!subtree.empty()) append_merges(subtree, groups, merges);
+  return merges;
+}
+
+std::vector<Merge> finishing_merges(Index num_groups, std::span<const Range> pieces) {
+  invariant(num_groups >= 0, "{} groups", num_groups);
+  std::vector<Merge> merges;
+  if (num_groups > 0) pieces = append_merges({0, num_groups}, pieces, merges);
+  invariant(pieces.empty(), "{} subtrees beyond the last of {} groups", pieces.size(), num_groups);
+  return merges;
+}
+
+double tree_sum(std::span<const double> values) {
+  if (values.empty()) return 0.0;
+  if (values.size() == 1) return values.front();
+  const auto cut = static_cast<std::size_t>(middle({0, static_cast<Index>(values.size())}));
+  return tree_sum(values.first(cut)) + tree_sum(values.subspan(cut));
+}
+
+}  // namespace conclave::plan

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "experts/expert_shard.hpp"
+
+#include "runtime/core/parallel.hpp"
+
+#include <numeric>
+
+namespace conclave::experts {
+
+template <class T>
+ExpertShard<T>::ExpertShard(const std::vector<ExpertShape>& shapes, const std::vector<ExpertId>& mine,
+                            const std::string& prefix, double output_scale) {
+  for (const ExpertId id : mine) {
+    invariant(0 <= id.value() && id.value() < static_cast<Index>(shapes.size()), "expert {} of {}", id.value(),
+              shapes.size());
+    experts_.emplace_back(id, shapes[static_cast<std::size_t>(id.value())],
+                          fmt::format("{}{:04}/", prefix, id.value()), output_scale);
+  }
+}
+
+template <class T>
+void ExpertShard<T>::lay_out(const std::vector<Index>& rows_per_expert) {
+  invariant(rows_per_expert.size() == experts_.size(), "rows for {} experts given to a shard of {}",
+            rows_per_expert.size(), experts_.size());
+  blocks_.clear();
+  Index row = 0;
+  Index elements = 0;
+  bool any_gate = false;
+  for (std::size_t i = 0; i < experts_.size(); ++i) {
+    Expert& expert = experts_[i];
+    expert.rows = {row, row + rows_per_expert[i]};
+    expert.tape_offset = elements;
+    row = expert.rows.end;
+    elements += expert.rows.size() * expert.function.tape_columns();
+    any_gate = any_gate || expert.function.has_gate();
+    for (Index begin = expert.rows.begin; begin < expert.rows.end; begin += block_rows) {
+      blocks_.push_back({i, {begin, std::min(begin + block_rows, expert.rows.end)}});
+    }
+  }
+  pre_.resize(1, elements);
+  hidden_.resize(1, elements);
+  d_pre_.resize(1, elements);
+  gate_.resize(1, any_gate ? elements : 0);
+  d_gate_.resize(1, any_gate ? elements : 0);
+}
+
+// The rows `rows` (of all rows) of an expert's matrix within a tape buffer.
+template <class T>
+MatrixView<T> ExpertShard<T>::part(Matrix<T>& buffer, const Expert& expert, Range rows) const {
+  const Index columns = expert.function.tape_columns();
+  if (buffer.size() == 0) return {nullptr, rows.size(), columns, columns};  // no rows, or no such buffer
+  return {buffer.data() + expert.tape_offset + (rows.begin - expert.rows.begin) * columns, rows.size(), columns,
+          columns};
+}
+
+template <class T>
+FeedForwardTape<T> ExpertShard<T>::tape(const Expert& expert, Range rows) {
+  return {part(pre_, expert, rows), part(gate_, expert, rows), part(hidden_, expert, rows)};
+}
+
+template <class T>
+void ExpertShard<T>::forward(const std::vector<Index>& rows_per_expert, ConstMatrixView<T> x, MatrixView<T> y) {
+  lay_out(rows_per_expert);
+  const Index total = std::accumulate(rows_per_expert.begin(), rows_per_expert.end(), Index{0});
+  invariant(x.rows == total && y.rows == total, "{} and {} rows for {} claims", x.rows, y.rows, total);
+  parallel_for(static_cast<Index>(blocks_.size()), [&](Index b) {
+    const Block& block = blocks_[static_cast<std::size_t>(b)];
+    const Expert& expert = experts_[block.expert];
+    expert.function.forward(ParameterView<const T>(expert.values.flat()), x.row_block(block.rows),
+                            tape(expert, block.rows), y.row_block(block.rows));
+  });
+}
+
+template <class T>
+void ExpertShard<T>::backward(ConstMatrixView<T> x, ConstMatrixView<T> dy, MatrixView<T> dx) {
+  parallel_for(static_cast<Index>(blocks_.size()), [&](Index b) {
+    const Block& block = blocks_[static_cast<std::size_t>(b)];
+    const Expert& expert = experts_[block.expert];
+    expert.function.backward_input(ParameterView<const T>(expert.values.flat()), tape(expert, block.rows),
+                                   dy.row_block(block.rows), part(d_pre_, expert, block.rows),
+                                   part(d_gate_, expert, block.rows), T{0}, dx.row_block(block.rows));
+  });
+  parallel_for(num_experts(), [&](Index i) {
+    Expert& expert = experts_[static_cast<std::size_t>(i)];
+    expert.function.backward_weights(x.row_block(expert.rows), tape(expert, expert.rows), dy.row_block(expert.rows),
+                                     part(d_pre_, expert, expert.rows), part(d_gate_, expert, expert.rows), accumulate_,
+                                     ParameterView<T>(expert.gradient.flat()));
+  });
+  accumulate_ = true;
+}
+
+template class ExpertShard<float>;
+template class ExpertShard<double>;
+
+}  // namespace conclave::experts

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The experts that live on one rank: grouped forward and backward over whatever rows they were sent.
+#pragma once
+
+#include "experts/feed_forward.hpp"
+
+#include <deque>
+#include <vector>
+
+namespace conclave::experts {
+
+/// A shard of a layer's experts with their values and gradients. Rows come ordered by expert, and within an expert in
+/// the global order of their tokens, wherever these came from. All of a step's rows of an expert are computed in blocks
+/// of block_rows and a remainder, and its weights' gradient over all rows at once: so every GEMM's shape depends on the
+/// expert's row count alone, not on ranks or threads.
+template <class T>
+class ExpertShard {
+ public:
+  /// The experts `mine` of a layer whose expert e has shape shapes[e]; tensors are named
+  /// "<prefix><four-digit global number>/w1" and so on.
+  ExpertShard(const std::vector<ExpertShape>& shapes, const std::vector<ExpertId>& mine, const std::string& prefix,
+              double output_scale);
+
+  static constexpr Index block_rows = 512;
+
+  [[nodiscard]] Index num_experts() const { return static_cast<Index>(experts_.size()); }
+  [[nodiscard]] ExpertId global(LocalExpertId expert) const { return at(expert).id; }
+  [[nodiscard]] const ParameterList& parameters(LocalExpertId expert) const { return at(expert).list; }
+  [[nodiscard]] std::span<T> values(LocalExpertId expert) { return at(expert).values.flat(); }
+  [[nodiscard]] std::span<T> gradient(LocalExpertId expert) { return at(expert).gradient.flat(); }
+  [[nodiscard]] const FeedForward<T>& function(LocalExpertId expert) const { return at(expert).function; }
+
+  /// y = f_e(x) for the rows of each expert: expert i's are rows_per_expert[i] consecutive ones, in order of i.
+  /// x, y: [sum of rows_per_expert, width]. Keeps what backward needs; x must stay as it is until then.
+  void forward(const std::vector<Index>& rows_per_expert, ConstMatrixView<T> x, MatrixView<T> y);
+
+  /// The backward of the last forward(), of the same x: dx = d objective / d x; the weights' gradients are added to those
+  /// since clear_gradients().
+  void backward(ConstMatrixView<T> x, ConstMatrixView<T> dy, MatrixView<T> dx);
+
+  /// The next backward() sets the gradients instead of adding to them.
+  void clear_gradients() { accumulate_ = false; }
+
+ private:
+  struct Expert {
+    Expert(ExpertId number, const ExpertShape& shape, const std::string& prefix, double output_scale)
+        : id(number), function(list, prefix, shape, output_scale), values(1, list.size()), gradient(1, list.size()) {}
+    ExpertId id;
+    ParameterList list;
+    FeedForward<T> function;
+    Matrix<T> values;    // [1, list.size()]
+    Matrix<T> gradient;  // [1, list.size()]
+    Range rows;          // of the last forward
+    Index tape_offset = 0;  // elements before this expert's in each tape buffer
+  };
+  struct Block {  // one call's share: rows of one expert
+    std::size_t expert;
+    Range rows;
+  };
+
+  [[nodiscard]] Expert& at(LocalExpertId expert) { return experts_[static_cast<std::size_t>(expert.value())]; }
+  [[nodiscard]] const Expert& at(LocalExpertId expert) const {
+    return experts_[static_cast<std::size_t>(expert.value())];
+  }
+  void lay_out(const std::vector<Index>& rows_per_expert);
+  [[nodiscard]] MatrixView<T> part(Matrix<T>& buffer, const Expert& expert, Range rows) const;
+  [[nodiscard]] FeedForwardTape<T> tape(const Expert& expert, Range rows);
+
+  std::deque<Expert> experts_;  // a deque: descriptions point into their own list, so experts never move
+  std::vector<Block> blocks_;   // of the last forward
+  Matrix<T> pre_, gate_, hidden_;  // tapes of all experts, one after another
+  Matrix<T> d_pre_, d_gate_;       // scratch of backward, laid out alike
+  bool accumulate_ = false;
+};
+
+}  // namespace conclave::experts

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What one expert computes, forward and backward, over any rows. Dense feed-forward layers and shared experts are the
+// same function over a group's rows.
+#pragma once
+
+#include "runtime/core/options.hpp"
+#include "runtime/core/parameters.hpp"
+
+#include <array>
+
+namespace conclave::experts {
+
+/// The kinds of experts:
+///   linear   W1 x + b1                                    W1 [width, width]
+///   relu     W2 max(W1 x + b1, 0) + b2                    W1 [hidden, width], W2 [width, hidden]
+///   gelu     W2 gelu(W1 x + b1) + b2                      the exact GELU (Hendrycks & Gimpel 2016)
+///   swiglu   W2 (silu(W1 x + b1) * (W3 x + b3)) + b2      (Shazeer 2020), W3 [hidden, width]
+enum class ExpertKind { linear, relu, gelu, swiglu };
+
+inline constexpr std::array<EnumName<ExpertKind>, 4> enum_names(ExpertKind) {
+  return {{{ExpertKind::linear, "linear"},
+           {ExpertKind::relu, "relu"},
+           {ExpertKind::gelu, "gelu"},
+           {ExpertKind::swiglu, "swiglu"}}};
+}
+
+struct ExpertShape {
+  ExpertKind kind = ExpertKind::gelu;
+  Index width = 0;
+  Index hidden = 0;  // ignored by linear
+  bool bias = false;
+  friend bool operator==(const ExpertShape&, const ExpertShape&) = default;
+};
+
+/// Activations that the backward needs: n rows, hidden columns each.
+template <class T>
+struct FeedForwardTape {
+  MatrixView<T> pre;     // W1 x + b1
+  MatrixView<T> gate;    // W3 x + b3; swiglu only
+  MatrixView<T> hidden;  // what W2 is applied to
+};
+
+/// The description of one expert; its values and gradients are views of the list it was registered in.
+template <class T>
+class FeedForward {
+ public:
+  /// Registers w1, b1, w3, b3, w2, b2 (those that the kind has) under `prefix`. Initial weights are normal with deviation
+  /// 1/sqrt(fan in), those of the output matrix times `output_scale`.
+  FeedForward(ParameterList& parameters, const std::string& prefix, const ExpertShape& shape, double output_scale);
+
+  [[nodiscard]] const ExpertShape& shape() const { return shape_; }
+  /// The tensors' contiguous range in the list.
+  [[nodiscard]] Range parameters() const { return parameters_; }
+  /// Columns of the tape's matrices: hidden, 0 for linear.
+  [[nodiscard]] Index tape_columns() const { return shape_.kind == ExpertKind::linear ? 0 : shape_.hidden; }
+  [[nodiscard]] bool has_gate() const { return shape_.kind == ExpertKind::swiglu; }
+  /// Floating-point operations of a row's forward; the backward takes twice as many.
+  [[nodiscard]] Index flops_per_row() const;
+
+  /// y = f(x), x and y [n, width]; fills the tape. Rows do not depend on each other, but BLAS may round a row otherwise
+  /// when n is another.
+  void forward(ParameterView<const T> values, ConstMatrixView<T> x, const FeedForwardTape<T>& tape,
+               MatrixView<T> y) const;
+
+  /// dx = the gradient with respect to x, beta dx added. Leaves in d_pre (and d_gate, for swiglu) [n, hidden] the
+  /// gradients of tape.pre (tape.gate), which the weights' gradient needs. For linear they are not touched.
+  void backward_input(ParameterView<const T> values, const FeedForwardTape<T>& tape, ConstMatrixView<T> dy,
+                      MatrixView<T> d_pre, MatrixView<T> d_gate, T beta, MatrixView<T> dx) const;
+
+  /// gradient += (accumulate) or = (not accumulate) the gradient of the weights over all rows of x.
+  void backward_weights(ConstMatrixView<T> x, const FeedForwardTape<T>& tape, ConstMatrixView<T> dy,
+                        ConstMatrixView<T> d_pre, ConstMatrixView<T> d_gate, bool accumulate,
+                        ParameterView<T> gradient) const;
+
+ private:
+  ExpertShape shape_;
+  Tensor w1_, b1_, w3_, b3_, w2_, b2_;
+  Range parameters_;
+};
+
+}  // namespace conclave::experts

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "experts/options.hpp"
+
+namespace conclave::experts {
+namespace {
+
+ExpertKind kind_named(const std::string& word) {
+  std::vector<std::string> words;
+  for (const auto& entry : enum_names(ExpertKind{})) {
+    if (entry.name == word) return entry.value;
+    words.emplace_back(entry.name);
+  }
+  throw InputError(fmt::format("there is no expert kind '{}'{}", word, did_you_mean(nearest_names(word, words))),
+                   fmt::format("the kinds are: {}", fmt::join(words, ", ")));
+}
+
+}  // namespace
+
+void describe(ExpertOptions& o, OptionTable& table) {
+  table.add("expert_kind", o.expert_kind, "linear, relu, gelu or swiglu; a list is repeated over a layer's experts");
+  table.add("expert_hidden", o.expert_hidden, "hidden width of an expert; a list is repeated over a layer's experts");
+  table.add("expert_bias", o.expert_bias, "give the experts' matrices biases");
+  table.add("shared_experts", o.shared_experts, "experts that every token passes, besides those it chooses");
+  table.add("shared_hidden", o.shared_hidden, "hidden width of a shared expert");
+}
+
+void validate(const ExpertOptions& o) {
+  if (o.expert_kind.empty()) throw InputError("expert_kind is an empty list", "name at least one kind, e.g. gelu");
+  for (const std::string& word : o.expert_kind) static_cast<void>(kind_named(word));
+  if (o.expert_hidden.empty()) throw InputError("expert_hidden is an empty list", "give at least one width");
+  for (const Index hidden : o.expert_hidden) {
+    if (hidden < 1) throw InputError(fmt::format("expert_hidden has {}", hidden), "a hidden width is at least 1");
+  }
+  if (o.shared_experts < 0) throw InputError(fmt::format("shared_experts = {}", o.shared_experts), "give 0 or more");
+  if (o.shared_experts > 0 && o.shared_hidden < 1) {
+    throw InputError(fmt::format("shared_hidden = {}", o.shared_hidden), "a hidden width is at least 1");
+  }
+}
+
+std::vector<ExpertShape> expert_shapes(const ExpertOptions& o, Index width, Index num_experts) {
+  std::vector<ExpertShape> shapes;
+  for (std::size_t e = 0; e < static_cast<std::size_t>(num_experts); ++e) {
+    shapes.push_back({kind_named(o.expert_kind[e % o.expert_kind.size()]), width,
+                      o.expert_hidden[e % o.expert_hidden.size()], o.expert_bias});
+  }
+  return shapes;
+}
+
+std::vector<ExpertShape> shared_shapes(const ExpertOptions& o, Index width) {
+  const ExpertKind kind = kind_named(o.expert_kind.front());
+  return std::vector<ExpertShape>(static_cast<std::size_t>(o.shared_experts),
+                                  ExpertShape{kind, width, o.shared_hidden, o.expert_bias});
+}
+
+}  // namespace conclave::experts

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "gating/dispatch_plan.hpp"
+
+namespace conclave::gating {
+
+template <class T>
+DispatchPlan::DispatchPlan(const std::vector<const Routing<T>*>& routings, const std::vector<ExpertId>& expert_order)
+    : rows_per_expert_(expert_order.size(), 0) {
+  std::vector<std::size_t> place(expert_order.size());  // of an expert in expert_order
+  for (std::size_t i = 0; i < expert_order.size(); ++i) place[static_cast<std::size_t>(expert_order[i].value())] = i;
+  const auto place_of = [&](const Assignment<T>& a) { return place[static_cast<std::size_t>(a.expert.value())]; };
+
+  for (const Routing<T>* routing : routings) {
+    for (const Assignment<T>& a : routing->kept()) ++rows_per_expert_[place_of(a)];
+  }
+  std::vector<Index> next_row(expert_order.size(), 0);  // a counting sort: stable, so tokens stay in order
+  for (std::size_t i = 1; i < next_row.size(); ++i) next_row[i] = next_row[i - 1] + rows_per_expert_[i - 1];
+  token_of_row_.resize(expert_order.empty() ? 0 : static_cast<std::size_t>(next_row.back() + rows_per_expert_.back()));
+  row_of_choice_.reserve(token_of_row_.size());
+  Index first_token = 0;
+  for (const Routing<T>* routing : routings) {
+    for (Index t = 0; t < routing->num_tokens(); ++t) {
+      for (const Assignment<T>& a : routing->kept_of(t)) {
+        const Index row = next_row[place_of(a)]++;
+        token_of_row_[static_cast<std::size_t>(row)] = first_token + t;
+        row_of_choice_.push_back(row);
+      }
+      first_choice_.push_back(static_cast<Index>(row_of_choice_.size()));
+    }
+    first_token += routing->num_tokens();
+  }
+}
+
+template DispatchPlan::DispatchPlan(const std::vector<const Routing<float>*>&, const std::vector<ExpertId>&);
+template DispatchPlan::DispatchPlan(const std::vector<const Routing<double>*>&, const std::vector<ExpertId>&);
+
+}  // namespace conclave::gating

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Where the rows of a rank's tokens stand when they travel to the experts.
+#pragma once
+
+#include "gating/routing.hpp"
+
+#include <vector>
+
+namespace conclave::gating {
+
+/// The rows that a run of consecutive groups sends: one for each kept choice, ordered by expert (in the order given),
+/// then by token. Dispatch, combine and both of their backwards are read off this one table.
+class DispatchPlan {
+ public:
+  DispatchPlan() = default;
+  /// routings: one a group, all of the same number of tokens. expert_order: every expert once.
+  template <class T>
+  DispatchPlan(const std::vector<const Routing<T>*>& routings, const std::vector<ExpertId>& expert_order);
+
+  [[nodiscard]] Index num_rows() const { return static_cast<Index>(token_of_row_.size()); }
+  [[nodiscard]] Index num_tokens() const { return static_cast<Index>(first_choice_.size()) - 1; }
+  /// The token (within the run of groups) that a row is a copy of.
+  [[nodiscard]] Index token_of_row(Index row) const { return token_of_row_[static_cast<std::size_t>(row)]; }
+  /// Kept choices of all groups are numbered by token, then by choice: token t's are [first, last).
+  [[nodiscard]] Range choices_of(Index token) const {
+    return {first_choice_[static_cast<std::size_t>(token)], first_choice_[static_cast<std::size_t>(token) + 1]};
+  }
+  /// The row of a kept choice.
+  [[nodiscard]] Index row_of_choice(Index choice) const { return row_of_choice_[static_cast<std::size_t>(choice)]; }
+  /// Rows for each expert, by place in expert_order.
+  [[nodiscard]] const std::vector<Index>& rows_per_expert() const { return rows_per_expert_; }
+
+ private:
+  std::vector<Index> token_of_row_;     // [rows]
+  std::vector<Index> row_of_choice_;    // [rows] too: one row a kept choice
+  std::vector<Index> first_choice_{0};  // [num_tokens + 1]
+  std::vector<Index> rows_per_expert_;  // [num_experts]
+};
+
+}  // namespace conclave::gating

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What a router can be asked for. The names are those of the reference cases.
+#pragma once
+
+#include "runtime/core/options.hpp"
+
+#include <array>
+
+namespace conclave::gating {
+
+enum class Scorer { softmax, sigmoid };
+enum class Normalise { none, selected, kept };
+enum class SecondPolicy { all, random };
+enum class Priority { position, probability };
+enum class Overflow { drop, reroute };
+enum class BalanceScope { group, step };
+enum class BalanceCount { all, first };
+
+inline constexpr std::array<EnumName<Scorer>, 2> enum_names(Scorer) {
+  return {{{Scorer::softmax, "softmax"}, {Scorer::sigmoid, "sigmoid"}}};
+}
+inline constexpr std::array<EnumName<Normalise>, 3> enum_names(Normalise) {
+  return {{{Normalise::none, "none"}, {Normalise::selected, "selected"}, {Normalise::kept, "kept"}}};
+}
+inline constexpr std::array<EnumName<SecondPolicy>, 2> enum_names(SecondPolicy) {
+  return {{{SecondPolicy::all, "all"}, {SecondPolicy::random, "random"}}};
+}
+inline constexpr std::array<EnumName<Priority>, 2> enum_names(Priority) {
+  return {{{Priority::position, "position"}, {Priority::probability, "probability"}}};
+}
+inline constexpr std::array<EnumName<Overflow>, 2> enum_names(Overflow) {
+  return {{{Overflow::drop, "drop"}, {Overflow::reroute, "reroute"}}};
+}
+inline constexpr std::array<EnumName<BalanceScope>, 2> enum_names(BalanceScope) {
+  return {{{BalanceScope::group, "group"}, {BalanceScope::step, "step"}}};
+}
+inline constexpr std::array<EnumName<BalanceCount>, 2> enum_names(BalanceCount) {
+  return {{{BalanceCount::all, "all"}, {BalanceCount::first, "first"}}};
+}
+
+/// The router of an MoE layer: how tokens are scored, which experts they choose, what fits, and which losses keep the
+/// load even.
+struct RouterOptions {
+  std::string router = "topk";
+  Index experts = 8;
+  Index top_k = 2;
+  Scorer scorer = Scorer::softmax;
+  bool router_bias = false;
+  Index blocks = 1;
+  Index blocks_kept = 1;
+  double jitter = 0.0;
+  bool noise = false;
+  Normalise normalise = Normalise::selected;
+  double gate_scale = 1.0;
+  SecondPolicy second_policy = SecondPolicy::all;
+  double capacity_factor = 1.25;
+  double eval_capacity_factor = 2.0;
+  Index min_capacity = 4;
+  Priority priority = Priority::position;
+  Overflow overflow = Overflow::drop;
+  double c_balance = 0.01;
+  BalanceScope balance_scope = BalanceScope::group;
+  BalanceCount balance_count = BalanceCount::all;
+  double c_z = 0.001;
+  double c_importance = 0.0;
+  bool selection_bias = false;
+  double bias_rate = 0.001;
+};
+
+void describe(RouterOptions& options, OptionTable& table);
+
+/// InputError, with the values and the remedy, for options that no router can be built from: each value by itself and
+/// all together.
+void validate(const RouterOptions& options);
+
+}  // namespace conclave::gating

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The interface of all routers: one group in, a checked routing out, and the way back. A router sees one group at a time
+// and knows no rank, so what it decides cannot depend on how many there are.
+#pragma once
+
+#include "gating/losses.hpp"
+#include "gating/options.hpp"
+#include "gating/routing.hpp"
+#include "runtime/core/parameters.hpp"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace conclave::gating {
+
+/// What a router is told about one group.
+template <class T>
+struct RouterInput {
+  ConstMatrixView<T> x;                    // [S, width] the layer's input
+  std::span<const std::int32_t> token_ids;  // [S] vocabulary numbers
+  std::span<const T> selection_bias;       // [num_experts], or empty: zero
+  TokenId first_token;                     // the group's first token, in the step's global order
+  Index layer = 0;
+  Index step = 0;
+  bool training = true;  // false: no jitter and noise, and the capacity factor of evaluation
+};
+
+/// What one group's routing leaves for its backward; made by the router it belongs to, reused from step to step.
+template <class T>
+class RouterTape {
+ public:
+  virtual ~RouterTape() = default;
+  Routing<T> routing;
+  BalanceTerms balance;
+};
+
+template <class T>
+class Router {
+ public:
+  virtual ~Router() = default;
+  Router() = default;
+  Router(const Router&) = delete;
+  Router& operator=(const Router&) = delete;
+
+  [[nodiscard]] virtual std::unique_ptr<RouterTape<T>> make_tape() const = 0;
+
+  /// Routes one group: fills tape.routing and tape.balance. Thread-safe for different tapes.
+  virtual void route(ParameterView<const T> parameters, const RouterInput<T>& input, RouterTape<T>& tape) const = 0;
+
+  /// The backward of route() for the same input. d_gates[i] is the gradient of the i-th kept choice's gate; `losses` that
+  /// of the losses. Adds to dx [S, width] and to the group's leaf of the parameters' gradient.
+  virtual void backward(ParameterView<const T> parameters, const RouterInput<T>& input, const RouterTape<T>& tape,
+                        std::span<const T> d_gates, const LossCotangent& losses, MatrixView<T> dx,
+                        ParameterView<T> gradient) const = 0;
+};
+
+/// A member of the family: its name, one line of help, a check of its own options, and how to make it for float and
+/// double. The maker registers the router's tensors under `prefix`.
+struct RouterKind {
+  template <class T>
+  using Make = std::unique_ptr<Router<T>> (*)(const RouterOptions& options, Index seed, Index width,
+                                              ParameterList& parameters, const std::string& prefix);
+  std::string_view name;
+  std::string_view help;
+  Make<float> make_float;
+  Make<double> make_double;
+};
+
+[[nodiscard]] const std::vector<RouterKind>& router_kinds();
+/// The kind of that name; InputError naming the valid ones for any other.
+[[nodiscard]] const RouterKind& find_router(std::string_view name);
+/// "topk (the k best experts of each token)", for help.
+[[nodiscard]] std::string router_names();
+
+/// The router that the options name. InputError for an unknown name.
+template <class T>
+[[nodiscard]] std::unique_ptr<Router<T>> make_router(const RouterOptions& options, Index seed, Index width,
+                                                     ParameterList& parameters, const std::string& prefix);
+
+}  // namespace conclave::gating

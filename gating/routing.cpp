@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "gating/routing.hpp"
+
+namespace conclave::gating {
+
+template <class T>
+Routing<T>::Routing(Index num_tokens, Index num_experts, std::vector<Assignment<T>> kept, RoutingCounts counts)
+    : kept_(std::move(kept)), first_(static_cast<std::size_t>(num_tokens) + 1, 0), counts_(std::move(counts)) {
+  invariant(static_cast<Index>(counts_.load.size()) == num_experts, "{} loads for {} experts", counts_.load.size(),
+            num_experts);
+  for (std::size_t i = 0; i < kept_.size(); ++i) {
+    const Assignment<T>& a = kept_[i];
+    invariant(0 <= a.token && a.token < num_tokens && 0 <= a.expert.value() && a.expert.value() < num_experts,
+              "token {} of {} routed to expert {} of {}", a.token, num_tokens, a.expert.value(), num_experts);
+    for (std::size_t before = i; before-- > 0 && kept_[before].token == a.token;) {
+      invariant(kept_[before].expert != a.expert, "token {} routed to expert {} twice", a.token, a.expert.value());
+    }
+    invariant(i == 0 || kept_[i - 1].token < a.token ||
+                  (kept_[i - 1].token == a.token && kept_[i - 1].choice < a.choice),
+              "kept choices out of order at token {}, choice {}", a.token, a.choice);
+    ++first_[static_cast<std::size_t>(a.token) + 1];
+  }
+  for (std::size_t t = 1; t < first_.size(); ++t) first_[t] += first_[t - 1];
+}
+
+template class Routing<float>;
+template class Routing<double>;
+
+}  // namespace conclave::gating

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "gating/scores.hpp"
+
+#include "runtime/core/gemm.hpp"
+#include "runtime/core/vector_kernels.hpp"
+
+#include <cmath>
+#include <numeric>
+
+namespace conclave::gating {
+namespace {
+
+// log(1 + exp(a)) without overflow.
+double softplus(double a) { return std::max(a, 0.0) + std::log1p(std::exp(-std::abs(a))); }
+
+double logistic(double a) { return 1.0 / (1.0 + std::exp(-a)); }
+
+template <class T>
+void check_finite(std::span<const T> log_sum_exp, const RouterInput<T>& input) {
+  for (std::size_t t = 0; t < log_sum_exp.size(); ++t) {
+    if (std::isfinite(log_sum_exp[t])) continue;
+    throw InputError(fmt::format("step {}, layer {}: the router's logits of token {} are not finite", input.step,
+                                 input.layer, input.first_token.value() + static_cast<Index>(t)),
+                     "training has diverged: resume from an earlier checkpoint with a lower learning rate or a smaller "
+                     "gradient-norm limit");
+  }
+}
+
+}  // namespace
+
+template <class T>
+ScoreFunction<T>::ScoreFunction(const RouterOptions& options, Index seed, Index width, ParameterList& parameters,
+                                const std::string& prefix)
+    : options_(options), seed_(seed) {
+  const Initial normal{.deviation = 0.02};
+  weight_ = parameters.add_matrix(prefix + "router_weight", options.experts, width, normal);
+  if (options.router_bias) bias_ = parameters.add_vector(prefix + "router_bias", options.experts, {});
+  if (options.noise) noise_weight_ = parameters.add_matrix(prefix + "noise_weight", options.experts, width, normal);
+}
+
+template <class T>
+void ScoreFunction<T>::forward(ParameterView<const T> parameters, const RouterInput<T>& input,
+                               Scores<T>& scores) const {
+  const Index num_tokens = input.x.rows;
+  const Index num_experts = options_.experts;
+  if (jitters(input)) apply_jitter(input, scores);
+  const ConstMatrixView<T> x = jitters(input) ? scores.jittered.view() : input.x;
+
+  // z = x~ W^T + b
+  scores.logits.resize(num_tokens, num_experts);
+  gemm_nt<T>(x, parameters.matrix(weight_), T{0}, scores.logits.view());
+  if (options_.router_bias) add_bias<T>(parameters.vector(bias_), scores.logits.view());
+  if (is_noisy(input)) add_noise(parameters, input, x, scores);
+
+  scores.probability.resize(num_tokens, num_experts);
+  scores.log_sum_exp.resize(static_cast<std::size_t>(num_tokens));
+  softmax_rows<T>(scores.logits.view(), scores.probability.view(), scores.log_sum_exp);
+  check_finite<T>(scores.log_sum_exp, input);
+  scores.total.assign(static_cast<std::size_t>(num_tokens), T{1});
+  if (options_.scorer == Scorer::sigmoid) {
+    sigmoid<T>(std::as_const(scores.logits).flat(), scores.probability.flat());
+    for (Index t = 0; t < num_tokens; ++t) {
+      const auto p = scores.probability.row(t);
+      scores.total[static_cast<std::size_t>(t)] = std::accumulate(p.begin(), p.end(), T{0});
+    }
+  }
+}
+
+template <class T>
+void ScoreFunction<T>::apply_jitter(const RouterInput<T>& input, Scores<T>& scores) const {
+  const Random random(seed_, RandomStream::jitter, input.layer, input.step);
+  const double eps = options_.jitter;
+  scores.jitter.resize(input.x.rows, input.x.cols);
+  scores.jittered.resize(input.x.rows, input.x.cols);
+  for (Index t = 0; t < input.x.rows; ++t) {
+    for (Index i = 0; i < input.x.cols; ++i) {
+      const double factor = 1.0 - eps + 2.0 * eps * random.uniform(input.first_token.value() + t, i);
+      scores.jitter(t, i) = static_cast<T>(factor);
+      scores.jittered(t, i) = static_cast<T>(static_cast<double>(input.x(t, i)) * factor);
+    }
+  }
+}
+
+// z += N softplus(x~ W_noise^T)
+template <class T>
+void ScoreFunction<T>::add_noise(ParameterView<const T> parameters, const RouterInput<T>& input, ConstMatrixView<T> x,
+                                 Scores<T>& scores) const {
+  const Random random(seed_, RandomStream::noise, input.layer, input.step);
+  scores.normal.resize(x.rows, options_.experts);
+  scores.noise_input.resize(x.rows, options_.experts);
+  gemm_nt<T>(x, parameters.matrix(noise_weight_), T{0}, scores.noise_input.view());
+  for (Index t = 0; t < x.rows; ++t) {
+    for (Index e = 0; e < options_.experts; ++e) {
+      const double normal = random.normal(input.first_token.value() + t, e);
+      scores.normal(t, e) = static_cast<T>(normal);
+      scores.logits(t, e) += static_cast<T>(normal * softplus(static_cast<double>(scores.noise_input(t, e))));
+    }
+  }
+}
+
+template <class T>
+void ScoreFunction<T>::backward(ParameterView<const T> parameters, const RouterInput<T>& input,
+                                const Scores<T>& scores, Cotangent& cotangent, MatrixView<T> dx,
+                                ParameterView<T> gradient) const {
+  const Index num_tokens = input.x.rows;
+  const bool is_sigmoid = options_.scorer == Scorer::sigmoid;
+  Matrix<T> dz(num_tokens, options_.experts);
+  Matrix<T> softmax;  // of z: the gradient of logsumexp(z)
+  if (is_sigmoid && cotangent.d_z != 0.0) {
+    softmax.resize(num_tokens, options_.experts);
+    softmax_rows<T>(scores.logits.view(), softmax.view());
+  }
+  const Matrix<T>& lse_gradient = is_sigmoid ? softmax : scores.probability;
+
+  for (Index t = 0; t < num_tokens; ++t) {
+    const auto row = static_cast<std::size_t>(t);
+    const auto p = scores.probability.row(t);
+    const auto dp = cotangent.dp.row(t);
+    if (!cotangent.d_balance.empty()) {
+      // pi = p / s, s = sum_e p: dp_e += (d_balance_e - sum_i d_balance_i pi_i) / s. Under softmax s is constant.
+      double mean = 0.0;
+      const auto s = static_cast<double>(scores.total[row]);
+      if (is_sigmoid) {
+        for (std::size_t e = 0; e < p.size(); ++e) mean += cotangent.d_balance[e] * static_cast<double>(p[e]) / s;
+      }
+      for (std::size_t e = 0; e < p.size(); ++e) dp[e] += static_cast<T>((cotangent.d_balance[e] - mean) / s);
+    }
+    if (is_sigmoid) {
+      // p = sigma(z): dz = dp p (1 - p)
+      for (std::size_t e = 0; e < p.size(); ++e) dz.row(t)[e] = dp[e] * p[e] * (T{1} - p[e]);
+    }
+    if (cotangent.d_z != 0.0) {
+      // d lse^2 = 2 lse softmax(z)
+      axpy<T>(static_cast<T>(2.0 * cotangent.d_z * static_cast<double>(scores.log_sum_exp[row])), lse_gradient.row(t),
+              dz.row(t));
+    }
+  }
+  if (!is_sigmoid) softmax_rows_backward<T>(scores.probability.view(), cotangent.dp.view(), dz.view());
+  logits_backward(parameters, input, scores, dz.view(), dx, gradient);
+}
+
+template <class T>
+void ScoreFunction<T>::logits_backward(ParameterView<const T> parameters, const RouterInput<T>& input,
+                                       const Scores<T>& scores, ConstMatrixView<T> dz, MatrixView<T> dx,
+                                       ParameterView<T> gradient) const {
+  const ConstMatrixView<T> x = jitters(input) ? scores.jittered.view() : input.x;
+  Matrix<T> d_jittered;  // d objective / d x~, where x~ is not x
+  if (jitters(input)) d_jittered = Matrix<T>(x.rows, x.cols);
+  const MatrixView<T> dx_tilde = jitters(input) ? d_jittered.view() : dx;
+
+  // z = x~ W^T + b
+  gemm_nn<T>(dz, parameters.matrix(weight_), T{1}, dx_tilde);
+  gemm_tn<T>(dz, x, T{1}, gradient.matrix(weight_));
+  if (options_.router_bias) add_column_sums<T>(dz, gradient.vector(bias_));
+
+  if (is_noisy(input)) {
+    // z += N softplus(a), a = x~ W_noise^T: da = dz N sigma(a)
+    Matrix<T> da;
+    da.resize(dz.rows, dz.cols);
+    for (Index t = 0; t < dz.rows; ++t) {
+      for (Index e = 0; e < dz.cols; ++e) {
+        da(t, e) = static_cast<T>(static_cast<double>(dz(t, e)) * static_cast<double>(scores.normal(t, e)) *
+                                  logistic(static_cast<double>(scores.noise_input(t, e))));
+      }
+    }
+    gemm_nn<T>(da.view(), parameters.matrix(noise_weight_), T{1}, dx_tilde);
+    gemm_tn<T>(da.view(), x, T{1}, gradient.matrix(noise_weight_));
+  }
+  if (jitters(input)) {
+    for (Index t = 0; t < x.rows; ++t) {
+      for (Index i = 0; i < x.cols; ++i) dx(t, i) += d_jittered(t, i) * scores.jitter(t, i);
+    }
+  }
+}
+
+template class ScoreFunction<float>;
+template class ScoreFunction<double>;
+
+}  // namespace conclave::gating

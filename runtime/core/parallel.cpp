@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "runtime/core/parallel.hpp"
+
+#include "runtime/core/error.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <limits>
+#include <mutex>
+
+namespace conclave {
+namespace {
+
+// More than any node has; it also keeps a mistyped number from bringing the machine down.
+constexpr Index max_threads = 4096;
+
+std::atomic<Index> threads_in_use{1};
+
+// One call of parallel_for.
+struct Region {
+  const std::function<void(Index)>& body;
+  Index count;
+  std::atomic<Index> threads_done{0};
+  // The failure of the lowest i is the one to be reported: it is the same whatever the number of threads.
+  std::atomic<Index> lowest_failed{std::numeric_limits<Index>::max()};
+  std::mutex mutex{};  // guards failure, and lowest_failed against two writers
+  std::exception_ptr failure{};
+};
+
+// The call in progress. Threads find it here and not through OpenMP's shared variables: an atomic is a hand-over that
+// the thread sanitizer sees, OpenMP's own is not.
+std::atomic<Region*> current_region{nullptr};
+
+void call_body(Region& region, Index i) {
+  if (i > region.lowest_failed.load(std::memory_order_relaxed)) return;
+  try {
+    region.body(i);
+  } catch (...) {
+    const std::scoped_lock lock(region.mutex);
+    if (i > region.lowest_failed.load(std::memory_order_relaxed)) return;
+    region.lowest_failed.store(i, std::memory_order_relaxed);
+    region.failure = std::current_exception();
+  }
+}
+
+// What each thread of the team does.
+void take_calls() {
+  Region& region = *current_region.load(std::memory_order_acquire);
+  const Index count = region.count;
+#pragma omp for schedule(dynamic, 1) nowait
+  for (Index i = 0; i < count; ++i) call_body(region, i);
+  region.threads_done.fetch_add(1, std::memory_order_release);
+}
+
+}  // namespace
+
+void use_threads(Index num_threads) {
+  if (num_threads < 1 || num_threads > max_threads) {
+    throw InputError(fmt::format("cannot use {} threads", num_threads),
+                     fmt::format("give a number from 1 to {}, such as the cores of a rank", max_threads));
+  }
+  threads_in_use.store(num_threads, std::memory_order_relaxed);
+}
+
+Index num_threads() { return threads_in_use.load(std::memory_order_relaxed); }
+
+void parallel_for(Index count, const std::function<void(Index)>& body) {
+  Region region{body, count};
+  Region* none = nullptr;
+  invariant(current_region.compare_exchange_strong(none, &region, std::memory_order_acq_rel),
+            "parallel_for of {} calls inside another", count);
+  struct Leave {
+    ~Leave() { current_region.store(nullptr, std::memory_order_release); }
+  } leave;
+
+  const int team = static_cast<int>(std::min(num_threads(), count));
+  if (team <= 1) {
+    for (Index i = 0; i < count; ++i) body(i);
+    return;
+  }
+#pragma omp parallel num_threads(team)
+  take_calls();
+  // OpenMP has joined the threads already; reading their count makes that known to the sanitizer as well.
+  invariant(region.threads_done.load(std::memory_order_acquire) > 0, "no thread took part in {} calls", count);
+  if (region.failure) std::rethrow_exception(region.failure);
+}
+
+}  // namespace conclave

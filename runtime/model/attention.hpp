@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Multi-head causal self-attention with rotary positions.
+//
+//   (q, k, v) = x W_qkv^T;  q, k rotated by position (RoPE, Su et al. 2021)
+//   head: o = softmax(q k^T / sqrt(head_size) + causal mask) v
+//   y = (o of all heads, side by side) W_out^T
+//
+// Rotation pairs feature i of a head with feature i + head_size / 2 ("rotate half") and turns the pair at position p by
+// p / 10000^(2i / head_size). No biases.
+//
+// Work is shared out over threads as (group) for the two projections and as (sequence, head) between them. Scores exist
+// for one block of query rows of one head at a time, against the keys up to the block's end; a block's rows see all
+// their keys at once, so the softmax is exact and in one order. Backward takes the probabilities again from q, k and
+// the rows' log-sums (as in FlashAttention, Dao et al. 2022).
+//
+// Memory: the tape takes (4 width + heads) sizeof(T) bytes a token. A thread keeps 64 context sizeof(T) bytes of
+// scratch for forward and (2 * 64 context + 3 context head_size) sizeof(T) for backward; nothing grows with context^2.
+#pragma once
+
+#include "runtime/core/matrix.hpp"
+#include "runtime/core/parameters.hpp"
+#include "runtime/model/group_gradients.hpp"
+#include "runtime/model/layers.hpp"
+
+#include <string>
+
+namespace conclave::model {
+
+struct AttentionShape {
+  Index width = 0;    // of a token; a multiple of heads
+  Index heads = 0;    // of width / heads features each, an even number
+  Index context = 0;  // tokens a sequence
+  [[nodiscard]] Index head_size() const { return width / heads; }
+};
+
+/// What backward needs of forward; belongs to one layer and one step, its memory is used again by the next step.
+template <class T>
+struct AttentionTape {
+  Matrix<T> qkv;        // [tokens, 3 width]: q (rotated, over sqrt(head_size)), k (rotated), v; heads side by side
+  Matrix<T> heads_out;  // [tokens, width]
+  Matrix<T> log_sums;   // [sequences * heads, context]: log of each query row's sum of exp(score)
+};
+
+template <class T>
+class CausalSelfAttention {
+ public:
+  /// Tensors `name`/qkv [3 width, width] and `name`/out [width, width]. InputError where the shape is impossible.
+  CausalSelfAttention(ParameterList& list, const std::string& name, const AttentionShape& shape, Initial qkv_initial,
+                      Initial out_initial);
+  [[nodiscard]] Range parameters() const { return {qkv_.offset, out_.range().end}; }
+
+  /// y of x, both [tokens, width], overwriting y; fills the tape. Each group is a whole number of sequences. y must not
+  /// overlap x. 8 width^2 + about 2 width (context + 64) flops a token.
+  void forward(ParameterView<const T> parameters, const GroupRows& groups, ConstMatrixView<T> x, AttentionTape<T>& tape,
+               MatrixView<T> y) const;
+
+  /// Overwrites dx with the gradient of x, from dy (all [tokens, width]) and the x and tape of forward, and adds the
+  /// gradients of both tensors to `gradients`. Uses the tape up: its qkv and heads_out become their gradients. dx may
+  /// be the memory of dy, not of x.
+  void backward(ParameterView<const T> parameters, const GroupRows& groups, ConstMatrixView<T> x,
+                AttentionTape<T>& tape, ConstMatrixView<T> dy, MatrixView<T> dx, GroupGradients<T>& gradients) const;
+
+ private:
+  void check(const GroupRows& groups, ConstMatrixView<T> x, ConstMatrixView<T> y) const;
+
+  AttentionShape shape_;
+  Tensor qkv_;        // [3 width, width]
+  Tensor out_;        // [width, width]
+  Matrix<T> cosine_;  // [context, head_size / 2]
+  Matrix<T> sine_;    // [context, head_size / 2]
+};
+
+}  // namespace conclave::model

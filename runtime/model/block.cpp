@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "runtime/model/block.hpp"
+
+#include "runtime/core/parallel.hpp"
+#include "runtime/core/vector_kernels.hpp"
+
+#include <cmath>
+
+namespace conclave::model {
+namespace {
+
+std::string in_block(Index number, std::string_view name) { return fmt::format("block/{}/{}", number, name); }
+
+Initial normal_by_fan_in(Index inputs, double scale) {
+  return {.deviation = scale / std::sqrt(static_cast<double>(inputs))};
+}
+
+template <class T>
+std::span<T> part(std::vector<T>& values, Range range) {
+  return std::span(values).subspan(static_cast<std::size_t>(range.begin), static_cast<std::size_t>(range.size()));
+}
+
+}  // namespace
+
+template <class T>
+Block<T>::Block(ParameterList& replicated, Index number, const ModelOptions& options, Index seed, const ExpertMap& map,
+                const Ranks& ranks)
+    : attention_norm_(replicated, in_block(number, "attention_norm"), options.width),
+      attention_(replicated, in_block(number, "attention"), {options.width, options.heads, options.context},
+                 normal_by_fan_in(options.width, 1.0), normal_by_fan_in(options.width, residual_scale(options))),
+      feed_forward_norm_(replicated, in_block(number, "feed_forward_norm"), options.width) {
+  if (options.is_moe(number)) {
+    moe_ = std::make_unique<MoeLayer<T>>(replicated, in_block(number, "moe/"), moe_shape(options), seed, number, map,
+                                         ranks);
+  } else {
+    const experts::ExpertShape shape{options.dense_kind, options.width, options.dense_hidden,
+                                     options.experts.expert_bias};
+    dense_ = std::make_unique<DenseFeedForward<T>>(replicated, in_block(number, "feed_forward/"), shape,
+                                                   residual_scale(options));
+  }
+}
+
+template <class T>
+ConstMatrixView<T> Block<T>::forward(ParameterView<const T> values, const Step& step, ConstMatrixView<T> x,
+                                     std::span<const std::int32_t> token_ids) {
+  for (Matrix<T>* buffer : {&attention_in_, &middle_, &feed_forward_in_, &out_, &d_branch_}) {
+    buffer->resize(x.rows, x.cols);
+  }
+  norm_forward(attention_norm_, values, step, x, attention_rms_, attention_in_);
+  {
+    const PhaseScope scope(*step.times, Phase::attention);
+    attention_.forward(values, step.groups, attention_in_.view(), attention_tape_, middle_.view());
+    add_rows<T>(step.groups, x, middle_.view());
+  }
+  norm_forward(feed_forward_norm_, values, step, middle_.view(), feed_forward_rms_, feed_forward_in_);
+  if (moe_) {
+    moe_->forward(values, step, feed_forward_in_.view(), token_ids, out_.view());
+  } else {
+    const PhaseScope scope(*step.times, Phase::dense);
+    dense_->forward(values, step.groups, feed_forward_in_.view(), out_.view());
+  }
+  const PhaseScope scope(*step.times, Phase::dense);
+  add_rows<T>(step.groups, middle_.view(), out_.view());
+  return out_.view();
+}
+
+template <class T>
+void Block<T>::backward(ParameterView<const T> values, const Step& step, ConstMatrixView<T> x,
+                        std::span<const std::int32_t> token_ids, double loss_scale, MatrixView<T> d,
+                        GroupGradients<T>& gradients) {
+  // y = m + feed_forward(norm(m))
+  if (moe_) {
+    moe_->backward(values, step, feed_forward_in_.view(), token_ids, d, loss_scale, d_branch_.view(), gradients);
+  } else {
+    const PhaseScope scope(*step.times, Phase::dense);
+    gradients.add(dense_->parameters(), [&](Index g, ParameterView<T> leaf) {
+      dense_->backward(values, step.groups.of(g), feed_forward_in_.view(), d, T{0}, d_branch_.view(), leaf);
+    });
+  }
+  norm_backward(feed_forward_norm_, values, step, middle_.view(), feed_forward_rms_, d, gradients);
+
+  // m = x + attention(norm(x))
+  {
+    const PhaseScope scope(*step.times, Phase::attention);
+    attention_.backward(values, step.groups, attention_in_.view(), attention_tape_, d, d_branch_.view(), gradients);
+  }
+  norm_backward(attention_norm_, values, step, x, attention_rms_, d, gradients);
+}
+
+template <class T>
+void Block<T>::norm_forward(const RmsNorm<T>& norm, ParameterView<const T> values, const Step& step,
+                            ConstMatrixView<T> x, std::vector<T>& inverse_rms, Matrix<T>& y) {
+  const PhaseScope scope(*step.times, Phase::dense);
+  inverse_rms.resize(static_cast<std::size_t>(x.rows));
+  parallel_for(step.groups.num_groups, [&](Index g) {
+    const Range rows = step.groups.of(g);
+    norm.forward(values, x.row_block(rows), part(inverse_rms, rows), y.view().row_block(rows));
+  });
+}
+
+// dx += the gradient through the norm, whose output's gradient is d_branch_.
+template <class T>
+void Block<T>::norm_backward(const RmsNorm<T>& norm, ParameterView<const T> values, const Step& step,
+                             ConstMatrixView<T> x, const std::vector<T>& inverse_rms, MatrixView<T> dx,
+                             GroupGradients<T>& gradients) {
+  const PhaseScope scope(*step.times, Phase::dense);
+  gradients.add(norm.parameters(), [&](Index g, ParameterView<T> leaf) {
+    const Range rows = step.groups.of(g);
+    const std::span<const T> rms(inverse_rms.data() + rows.begin, static_cast<std::size_t>(rows.size()));
+    norm.backward(values, x.row_block(rows), rms, d_branch_.view().row_block(rows), dx.row_block(rows), leaf);
+  });
+}
+
+template <class T>
+void add_rows(const GroupRows& groups, ConstMatrixView<T> x, MatrixView<T> y) {
+  parallel_for(groups.num_groups, [&](Index g) {
+    for (Index t = groups.of(g).begin; t < groups.of(g).end; ++t) axpy<T>(T{1}, x.row(t), y.row(t));
+  });
+}
+
+template class Block<float>;
+template class Block<double>;
+template void add_rows(const GroupRows&, ConstMatrixView<float>, MatrixView<float>);
+template void add_rows(const GroupRows&, ConstMatrixView<double>, MatrixView<double>);
+
+}  // namespace conclave::model

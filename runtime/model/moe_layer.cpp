@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "runtime/model/moe_layer.hpp"
+
+#include "runtime/core/parallel.hpp"
+#include "runtime/core/vector_kernels.hpp"
+
+namespace conclave::model {
+
+template <class T>
+MoeLayer<T>::MoeLayer(ParameterList& replicated, const std::string& prefix, MoeShape shape, Index seed, Index layer,
+                      const ExpertMap& map, const Ranks& ranks)
+    : shape_(std::move(shape)),
+      prefix_(prefix),
+      layer_(layer),
+      map_(map),
+      ranks_(ranks),
+      parameters_{replicated.size(), replicated.size()},
+      router_(gating::make_router<T>(shape_.router, seed, shape_.width, replicated, prefix)),
+      shard_(shape_.experts, map.experts_of(ranks.communicator->rank()), prefix + "expert/", shape_.output_scale) {
+  for (std::size_t i = 0; i < shape_.shared.size(); ++i) {
+    shared_.emplace_back(replicated, fmt::format("{}shared/{:04}/", prefix, i), shape_.shared[i], shape_.output_scale);
+  }
+  parameters_.end = replicated.size();
+  if (shape_.router.selection_bias) selection_bias_.assign(static_cast<std::size_t>(shape_.router.experts), T{0});
+}
+
+template <class T>
+void MoeLayer<T>::forward(ParameterView<const T> values, const Step& step, ConstMatrixView<T> x,
+                          std::span<const std::int32_t> token_ids, MatrixView<T> y) {
+  {
+    const PhaseScope scope(*step.times, Phase::gate);
+    route(values, step, x, token_ids);
+    plan_ = gating::DispatchPlan(routings(step.groups.num_groups), map_.by_owner());
+  }
+  {
+    const PhaseScope scope(*step.times, Phase::dispatch);
+    traffic_.emplace(*ranks_.communicator, map_, plan_.rows_per_expert());
+    gather_rows(x);
+    expert_x_.resize(traffic_->dispatch().total_received(), shape_.width);
+    to_experts(sent_.view(), expert_x_.view());
+  }
+  {
+    const PhaseScope scope(*step.times, Phase::experts);
+    expert_y_.resize(expert_x_.rows(), shape_.width);
+    shard_.forward(traffic_->rows_per_local_expert(), expert_x_.view(), expert_y_.view());
+  }
+  {
+    const PhaseScope scope(*step.times, Phase::combine);
+    returned_.resize(plan_.num_rows(), shape_.width);
+    from_experts(expert_y_.view(), returned_.view());
+    combine(step.groups, y);
+  }
+  const PhaseScope scope(*step.times, Phase::dense);
+  add_shared(values, step.groups, x, y);
+}
+
+template <class T>
+void MoeLayer<T>::backward(ParameterView<const T> values, const Step& step, ConstMatrixView<T> x,
+                           std::span<const std::int32_t> token_ids, ConstMatrixView<T> dy, double loss_scale,
+                           MatrixView<T> dx, GroupGradients<T>& gradients) {
+  {
+    // y_t = sum_j g_j f_j: df_j = g_j dy_t, dg_j = f_j . dy_t
+    const PhaseScope scope(*step.times, Phase::combine);
+    combine_backward(step.groups, dy);
+    to_experts(sent_.view(), expert_y_.view());
+  }
+  {
+    const PhaseScope scope(*step.times, Phase::experts);
+    arrived_.resize(expert_x_.rows(), shape_.width);
+    shard_.backward(expert_x_.view(), expert_y_.view(), arrived_.view());
+    std::swap(arrived_, expert_y_);  // the gradient of the experts' rows, in their order
+  }
+  {
+    // every copy of x_t that travelled brings a gradient back: dx_t = their sum, in choice order
+    const PhaseScope scope(*step.times, Phase::dispatch);
+    from_experts(expert_y_.view(), returned_.view());
+    gather_backward(step.groups, dx);
+  }
+  const PhaseScope scope(*step.times, Phase::gate);
+  const gating::LossCotangent losses{loss_scale * shape_.router.c_balance, loss_scale * shape_.router.c_z,
+                                     loss_scale * shape_.router.c_importance, step.num_groups, step_counts_};
+  gradients.add(parameters_, [&](Index g, ParameterView<T> leaf) {
+    const Range group = step.groups.of(g);
+    const Index first_choice = plan_.choices_of(group.begin).begin;
+    const std::span<const T> d_gates =
+        std::span<const T>(d_gates_).subspan(static_cast<std::size_t>(first_choice), routed(g).routing.kept().size());
+    router_->backward(values, router_input(step, x, token_ids, g), routed(g), d_gates, losses, dx.row_block(group),
+                      leaf);
+    for (DenseFeedForward<T>& expert : shared_) expert.backward(values, group, x, dy, T{1}, dx, leaf);
+  });
+}
+
+template <class T>
+void MoeLayer<T>::route(ParameterView<const T> values, const Step& step, ConstMatrixView<T> x,
+                        std::span<const std::int32_t> token_ids) {
+  while (static_cast<Index>(tapes_.size()) < step.groups.num_groups) tapes_.push_back(router_->make_tape());
+  parallel_for(step.groups.num_groups, [&](Index g) {
+    router_->route(values, router_input(step, x, token_ids, g), *tapes_[static_cast<std::size_t>(g)]);
+  });
+  step_counts_ = step_counts(step);
+}
+
+template <class T>
+gating::RouterInput<T> MoeLayer<T>::router_input(const Step& step, ConstMatrixView<T> x,
+                                                 std::span<const std::int32_t> token_ids, Index group) const {
+  const Range rows = step.groups.of(group);
+  return {x.row_block(rows),
+          token_ids.subspan(static_cast<std::size_t>(rows.begin), static_cast<std::size_t>(rows.size())),
+          selection_bias_,
+          step.first_token(group),
+          layer_,
+          step.number,
+          step.training};
+}
+
+template <class T>
+std::vector<const gating::Routing<T>*> MoeLayer<T>::routings(Index num_groups) const {
+  std::vector<const gating::Routing<T>*> result;
+  for (Index g = 0; g < num_groups; ++g) result.push_back(&routed(g).routing);
+  return result;
+}
+
+// Counted claims over the step, on every rank; empty where the balance loss looks at each group by itself.
+template <class T>
+std::vector<Index> MoeLayer<T>::step_counts(const Step& step) const {
+  if (shape_.router.balance_scope == gating::BalanceScope::group) return {};
+  invariant(step.num_groups == step.num_groups_in_pass,
+            "the balance over a step of {} groups, of which a pass shows {}", step.num_groups, step.num_groups_in_pass);
+  std::vector<Index> counts(static_cast<std::size_t>(shape_.router.experts), 0);
+  for (Index g = 0; g < step.groups.num_groups; ++g) {
+    for (std::size_t e = 0; e < counts.size(); ++e) counts[e] += routed(g).balance.counted[e];
+  }
+  ranks_.communicator->sum(counts);
+  return counts;
+}
+
+// sent = the rows of x in sending order
+template <class T>
+void MoeLayer<T>::gather_rows(ConstMatrixView<T> x) {
+  sent_.resize(plan_.num_rows(), shape_.width);
+  constexpr Index chunk = 256;  // rows a call
+  parallel_for((plan_.num_rows() + chunk - 1) / chunk, [&](Index c) {
+    for (Index row = c * chunk; row < std::min((c + 1) * chunk, plan_.num_rows()); ++row) {
+      std::copy_n(x.row(plan_.token_of_row(row)).data(), shape_.width, sent_.row(row).data());
+    }
+  });
+}
+
+template <class T>
+void MoeLayer<T>::to_experts(ConstMatrixView<T> send, MatrixView<T> ordered) {
+  arrived_.resize(traffic_->dispatch().total_received(), shape_.width);
+  ranks_.exchange->template run<T>(traffic_->dispatch(), send, arrived_.view());
+  traffic_->template to_expert_order<T>(arrived_.view(), ordered);
+}
+
+template <class T>
+void MoeLayer<T>::from_experts(ConstMatrixView<T> ordered, MatrixView<T> returned) {
+  arrived_.resize(ordered.rows, shape_.width);
+  traffic_->template to_arrival_order<T>(ordered, arrived_.view());
+  ranks_.exchange->template run<T>(traffic_->dispatch().inverse(), arrived_.view(), returned);
+}
+
+// y_t = sum_j g_{t,j} f_{e_j}(x_t), j in choice order
+template <class T>
+void MoeLayer<T>::combine(const GroupRows& groups, MatrixView<T> y) {
+  gates_.clear();
+  for (Index g = 0; g < groups.num_groups; ++g) {
+    for (const auto& kept : routed(g).routing.kept()) gates_.push_back(kept.gate);
+  }
+  parallel_for(groups.num_groups, [&](Index g) {
+    for (Index t = groups.of(g).begin; t < groups.of(g).end; ++t) {
+      const Range choices = plan_.choices_of(t);
+      if (choices.empty()) std::fill_n(y.row(t).data(), shape_.width, T{0});
+      for (Index c = choices.begin; c < choices.end; ++c) {
+        const T gate = gates_[static_cast<std::size_t>(c)];
+        const std::span<const T> f = std::as_const(returned_).row(plan_.row_of_choice(c));
+        if (c == choices.begin) {
+          scaled_copy<T>(gate, f, y.row(t));
+        } else {
+          axpy<T>(gate, f, y.row(t));
+        }
+      }
+    }
+  });
+}
+
+// sent = g_j dy_t for each kept choice, in sending order; d_gates = f_j . dy_t
+template <class T>
+void MoeLayer<T>::combine_backward(const GroupRows& groups, ConstMatrixView<T> dy) {
+  d_gates_.resize(gates_.size());
+  sent_.resize(plan_.num_rows(), shape_.width);
+  parallel_for(groups.num_groups, [&](Index g) {
+    for (Index t = groups.of(g).begin; t < groups.of(g).end; ++t) {
+      const Range choices = plan_.choices_of(t);
+      for (Index c = choices.begin; c < choices.end; ++c) {
+        const Index row = plan_.row_of_choice(c);
+        scaled_copy<T>(gates_[static_cast<std::size_t>(c)], dy.row(t), sent_.row(row));
+        d_gates_[static_cast<std::size_t>(c)] = dot<T>(std::as_const(returned_).row(row), dy.row(t));
+      }
+    }
+  });
+}
+
+// dx_t = the sum of what its copies brought back, in choice order
+template <class T>
+void MoeLayer<T>::gather_backward(const GroupRows& groups, MatrixView<T> dx) {
+  parallel_for(groups.num_groups, [&](Index g) {
+    for (Index t = groups.of(g).begin; t < groups.of(g).end; ++t) {
+      const Range choices = plan_.choices_of(t);
+      std::fill_n(dx.row(t).data(), shape_.width, T{0});
+      for (Index c = choices.begin; c < choices.end; ++c) {
+        axpy<T>(T{1}, std::as_const(returned_).row(plan_.row_of_choice(c)), dx.row(t));
+      }
+    }
+  });
+}
+
+// y_t += f(x_t) of every shared expert
+template <class T>
+void MoeLayer<T>::add_shared(ParameterView<const T> values, const GroupRows& groups, ConstMatrixView<T> x,
+                             MatrixView<T> y) {
+  for (DenseFeedForward<T>& expert : shared_) {
+    shared_y_.resize(groups.total_rows(), shape_.width);
+    expert.forward(values, groups, x, shared_y_.view());
+    parallel_for(groups.num_groups, [&](Index g) {
+      for (Index t = groups.of(g).begin; t < groups.of(g).end; ++t) {
+        axpy<T>(T{1}, std::as_const(shared_y_).row(t), y.row(t));
+      }
+    });
+  }
+}
+
+template class MoeLayer<float>;
+template class MoeLayer<double>;
+
+}  // namespace conclave::model

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The mixture-of-experts layer, distributed: where gate, exchange and experts meet.
+//
+//   y_t = sum over the kept choices j of token t:  g_{t,j} f_{e_j}(x_t)   + shared experts' f(x_t)
+//
+// gate      each group routes its tokens: experts e_j and gates g_{t,j}
+// dispatch  a copy of x_t travels to each e_j's rank
+// experts   every rank computes its experts on their rows
+// combine   the results travel back and are summed, in choice order
+#pragma once
+
+#include "experts/expert_shard.hpp"
+#include "experts/options.hpp"
+#include "gating/dispatch_plan.hpp"
+#include "gating/router.hpp"
+#include "runtime/core/expert_map.hpp"
+#include "runtime/model/dense_feed_forward.hpp"
+#include "runtime/model/expert_traffic.hpp"
+#include "runtime/model/group_gradients.hpp"
+#include "runtime/model/step.hpp"
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+namespace conclave::model {
+
+/// What a layer is made of. `experts` and `shared` have a shape each; all have the layer's width.
+struct MoeShape {
+  Index width = 0;
+  gating::RouterOptions router;
+  std::vector<experts::ExpertShape> experts;
+  std::vector<experts::ExpertShape> shared;
+  double output_scale = 1.0;  // on the initial deviation of the experts' output matrices
+};
+
+template <class T>
+class MoeLayer {
+ public:
+  /// Registers the router's and the shared experts' tensors in `replicated` under `prefix`; makes the experts that `map`
+  /// gives to this rank, named "<prefix>expert/0007/". `layer` is the layer's number in random draws.
+  MoeLayer(ParameterList& replicated, const std::string& prefix, MoeShape shape, Index seed, Index layer,
+           const ExpertMap& map, const Ranks& ranks);
+
+  /// y = moe(x), both [local tokens, width]; token_ids as many. Collective. Keeps what backward needs: x, its copies at
+  /// the experts, and the experts' results.
+  void forward(ParameterView<const T> values, const Step& step, ConstMatrixView<T> x,
+               std::span<const std::int32_t> token_ids, MatrixView<T> y);
+
+  /// The adjoint of the last forward, of the same x: dx = gradient of the objective and of loss_scale times the layer's
+  /// losses (with their coefficients) with respect to x. Replicated parameters' gradients go to `gradients`, the
+  /// experts' are added up in the shard. Collective.
+  void backward(ParameterView<const T> values, const Step& step, ConstMatrixView<T> x,
+                std::span<const std::int32_t> token_ids, ConstMatrixView<T> dy, double loss_scale, MatrixView<T> dx,
+                GroupGradients<T>& gradients);
+
+  /// The replicated tensors' contiguous range.
+  [[nodiscard]] Range parameters() const { return parameters_; }
+  [[nodiscard]] const MoeShape& shape() const { return shape_; }
+  [[nodiscard]] const std::string& prefix() const { return prefix_; }
+  [[nodiscard]] experts::ExpertShard<T>& shard() { return shard_; }
+  [[nodiscard]] const ExpertMap& map() const { return map_; }
+  /// [num_experts], or empty: state that selection adds to the scores and that no gradient reaches.
+  [[nodiscard]] std::span<T> selection_bias() { return selection_bias_; }
+  /// What the last forward decided for each of this rank's groups.
+  [[nodiscard]] const gating::RouterTape<T>& routed(Index local_group) const {
+    return *tapes_[static_cast<std::size_t>(local_group)];
+  }
+
+ private:
+  void route(ParameterView<const T> values, const Step& step, ConstMatrixView<T> x,
+             std::span<const std::int32_t> token_ids);
+  void gather_rows(ConstMatrixView<T> x);
+  void combine(const GroupRows& groups, MatrixView<T> y);
+  void add_shared(ParameterView<const T> values, const GroupRows& groups, ConstMatrixView<T> x, MatrixView<T> y);
+  void combine_backward(const GroupRows& groups, ConstMatrixView<T> dy);
+  void gather_backward(const GroupRows& groups, MatrixView<T> dx);
+  void to_experts(ConstMatrixView<T> send, MatrixView<T> ordered);
+  void from_experts(ConstMatrixView<T> ordered, MatrixView<T> returned);
+  [[nodiscard]] gating::RouterInput<T> router_input(const Step& step, ConstMatrixView<T> x,
+                                                    std::span<const std::int32_t> token_ids, Index group) const;
+  [[nodiscard]] std::vector<const gating::Routing<T>*> routings(Index num_groups) const;
+  [[nodiscard]] std::vector<Index> step_counts(const Step& step) const;
+
+  MoeShape shape_;
+  std::string prefix_;
+  Index layer_;
+  ExpertMap map_;
+  Ranks ranks_;
+  Range parameters_;
+  std::unique_ptr<gating::Router<T>> router_;
+  std::vector<DenseFeedForward<T>> shared_;
+  experts::ExpertShard<T> shard_;
+  std::vector<T> selection_bias_;
+
+  // What forward leaves for backward.
+  std::vector<std::unique_ptr<gating::RouterTape<T>>> tapes_;  // one a local group
+  std::vector<Index> step_counts_;  // counted claims over the step, if the balance loss looks at it
+  gating::DispatchPlan plan_;
+  std::optional<ExpertTraffic> traffic_;
+  Matrix<T> expert_x_;   // [rows here, width] copies of x in the experts' order
+  Matrix<T> returned_;   // [rows sent, width] results in sending order
+  std::vector<T> gates_;    // [kept choices] by token, then choice
+  std::vector<T> d_gates_;  // [kept choices]
+  Matrix<T> sent_, arrived_, expert_y_, shared_y_;  // buffers
+};
+
+}  // namespace conclave::model

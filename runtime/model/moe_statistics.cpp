@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "runtime/model/moe_statistics.hpp"
+
+#include "comm/mpi/reproducible_reduce.hpp"
+#include "gating/losses.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+namespace conclave::model {
+namespace {
+
+// A group's row of numbers for one layer: z sum, importance, entropy sum, then either its balance loss, or its
+// probabilities where the balance is taken over the step.
+template <class T>
+void append_terms(const gating::RouterTape<T>& routed, bool over_step, std::vector<double>& row) {
+  const gating::BalanceTerms& b = routed.balance;
+  row.insert(row.end(), {b.z_sum, b.importance, b.entropy_sum});
+  if (over_step) {
+    row.insert(row.end(), b.probability.begin(), b.probability.end());
+  } else {
+    row.push_back(gating::balance_loss(b.counted, b.probability, routed.routing.num_tokens()));
+  }
+}
+
+// Integer counts of one layer: load, counted claims, over capacity, refused.
+template <class T>
+std::vector<Index> local_counts(const MoeLayer<T>& layer, const Step& step) {
+  const auto num_experts = static_cast<std::size_t>(layer.shape().router.experts);
+  std::vector<Index> counts(2 * num_experts + 2, 0);
+  for (Index g = 0; g < step.groups.num_groups; ++g) {
+    const gating::RouterTape<T>& routed = layer.routed(g);
+    const gating::RoutingCounts& c = routed.routing.counts();
+    for (std::size_t e = 0; e < num_experts; ++e) {
+      counts[e] += c.load[e];
+      counts[num_experts + e] += routed.balance.counted[e];
+    }
+    counts[2 * num_experts] += c.over_capacity;
+    counts[2 * num_experts + 1] += c.refused_second;
+  }
+  return counts;
+}
+
+// Sums over groups, each in the fixed tree, of the columns of a [groups, width] table.
+class GroupSums {
+ public:
+  GroupSums(std::vector<double> table, Index num_groups)
+      : table_(std::move(table)), width_(num_groups == 0 ? 0 : table_.size() / static_cast<std::size_t>(num_groups)) {}
+  double next() {
+    std::vector<double> column;
+    for (std::size_t at = next_++; at < table_.size(); at += width_) column.push_back(table_[at]);
+    return plan::tree_sum(column);
+  }
+
+ private:
+  std::vector<double> table_;
+  std::size_t width_;
+  std::size_t next_ = 0;
+};
+
+LayerStatistics layer_statistics(const gating::RouterOptions& options, std::span<const Index> counts,
+                                 GroupSums& sums, Index num_groups, Index num_tokens) {
+  const auto num_experts = static_cast<std::size_t>(options.experts);
+  LayerStatistics s;
+  s.load.assign(counts.begin(), counts.begin() + static_cast<std::ptrdiff_t>(num_experts));
+  s.over_capacity = counts[2 * num_experts];
+  s.refused_second = counts[2 * num_experts + 1];
+  if (num_tokens == 0) return s;
+  s.z = sums.next() / static_cast<double>(num_tokens);
+  s.importance = sums.next() / static_cast<double>(num_groups);
+  s.entropy = sums.next() / static_cast<double>(num_tokens);
+  if (options.balance_scope == gating::BalanceScope::step) {
+    std::vector<double> probability(num_experts);
+    for (double& p : probability) p = sums.next();
+    s.balance = gating::balance_loss(counts.subspan(num_experts, num_experts), probability, num_tokens);
+  } else {
+    s.balance = sums.next() / static_cast<double>(num_groups);
+  }
+  return s;
+}
+
+}  // namespace
+
+Index LayerStatistics::claims() const { return std::accumulate(load.begin(), load.end(), Index{0}); }
+
+double LayerStatistics::drop_rate() const {
+  const Index all = claims();
+  return all == 0 ? 0.0 : static_cast<double>(over_capacity + refused_second) / static_cast<double>(all);
+}
+
+double LayerStatistics::imbalance() const {
+  const Index all = claims();
+  if (all == 0) return 1.0;
+  return static_cast<double>(*std::max_element(load.begin(), load.end())) * static_cast<double>(load.size()) /
+         static_cast<double>(all);
+}
+
+double LayerStatistics::weighted_loss(const gating::RouterOptions& o) const {
+  return o.c_balance * balance + o.c_z * z + o.c_importance * importance;
+}
+
+template <class T>
+std::vector<LayerStatistics> collect_statistics(const comm::Communicator& communicator, const Step& step,
+                                                const std::vector<const MoeLayer<T>*>& layers) {
+  if (layers.empty()) return {};
+  std::vector<Index> counts;
+  for (const MoeLayer<T>* layer : layers) {
+    const std::vector<Index> of_layer = local_counts(*layer, step);
+    counts.insert(counts.end(), of_layer.begin(), of_layer.end());
+  }
+  communicator.sum(counts);
+
+  std::vector<double> rows;
+  for (Index g = 0; g < step.groups.num_groups; ++g) {
+    for (const MoeLayer<T>* layer : layers) {
+      append_terms(layer->routed(g), layer->shape().router.balance_scope == gating::BalanceScope::step, rows);
+    }
+  }
+  const Index num_groups = step.num_groups_in_pass;
+  GroupSums sums(comm::gather_groups(communicator, rows), num_groups);
+
+  std::vector<LayerStatistics> result;
+  std::span<const Index> rest = counts;
+  for (const MoeLayer<T>* layer : layers) {
+    const auto& options = layer->shape().router;
+    result.push_back(layer_statistics(options, rest, sums, num_groups, num_groups * step.groups.rows));
+    rest = rest.subspan(2 * static_cast<std::size_t>(options.experts) + 2);
+  }
+  return result;
+}
+
+std::vector<LayerStatistics> merge_passes(const std::vector<std::vector<LayerStatistics>>& passes) {
+  invariant(!passes.empty(), "statistics of no pass");
+  std::vector<LayerStatistics> merged = passes.front();
+  const auto n = static_cast<double>(passes.size());
+  for (std::size_t l = 0; l < merged.size(); ++l) {
+    LayerStatistics& m = merged[l];
+    for (std::size_t p = 1; p < passes.size(); ++p) {
+      const LayerStatistics& s = passes[p][l];
+      for (std::size_t e = 0; e < m.load.size(); ++e) m.load[e] += s.load[e];
+      m.over_capacity += s.over_capacity;
+      m.refused_second += s.refused_second;
+      m.balance += s.balance;
+      m.z += s.z;
+      m.importance += s.importance;
+      m.entropy += s.entropy;
+    }
+    for (double* mean : {&m.balance, &m.z, &m.importance, &m.entropy}) *mean /= n;
+  }
+  return merged;
+}
+
+template std::vector<LayerStatistics> collect_statistics(const comm::Communicator&, const Step&,
+                                                         const std::vector<const MoeLayer<float>*>&);
+template std::vector<LayerStatistics> collect_statistics(const comm::Communicator&, const Step&,
+                                                         const std::vector<const MoeLayer<double>*>&);
+
+}  // namespace conclave::model

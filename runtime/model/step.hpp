@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What every layer is told about the step it takes part in.
+#pragma once
+
+#include "comm/mpi/exchange.hpp"
+#include "runtime/core/trace.hpp"
+#include "runtime/model/layers.hpp"
+
+namespace conclave::model {
+
+/// A step's groups may come in several passes (gradient accumulation); its groups are numbered over all of them.
+struct Step {
+  Index number = 0;          // the training step, for random draws
+  bool training = true;      // false: no random draws, the capacity factor of evaluation
+  Index num_groups = 1;      // groups of the step, over all ranks and passes
+  Index num_groups_in_pass = 1;  // groups of this pass, over all ranks
+  Index first_group = 0;     // this rank's first group in this pass, among those of the step
+  GroupRows groups;          // this rank's groups of this pass
+  PhaseTimes* times = nullptr;  // where the time goes; not null
+
+  [[nodiscard]] TokenId first_token(Index local_group) const {
+    return TokenId{(first_group + local_group) * groups.rows};
+  }
+};
+
+/// The ranks that compute together, and how rows travel between them. Both outlive the layers that refer to them.
+struct Ranks {
+  const comm::Communicator* communicator = nullptr;
+  const comm::Exchange* exchange = nullptr;
+};
+
+}  // namespace conclave::model

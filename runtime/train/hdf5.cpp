@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "runtime/train/hdf5.hpp"
+
+#include "comm/mpi/io_hints.hpp"
+#include "runtime/train/hdf5_calls.hpp"
+
+namespace conclave::train {
+
+using namespace detail;
+
+namespace {
+
+Hdf5Handle file_access() {
+  check(H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr), "silence HDF5");  // errors are thrown, not printed
+  Hdf5Handle access(check(H5Pcreate(H5P_FILE_ACCESS), "create properties"), H5Pclose);
+  // The newest format carries checksums over its own structure: damage is an error, not a crash.
+  check(H5Pset_libver_bounds(access.id(), H5F_LIBVER_LATEST, H5F_LIBVER_LATEST), "choose the file format");
+#if H5_VERSION_GE(1, 10, 7)
+  check(H5Pset_file_locking(access.id(), true, true), "ask for file locks where there are any");
+#endif
+  return access;
+}
+
+Hdf5Handle open_file(const std::filesystem::path& path, unsigned flags, const Hdf5Handle& access) {
+  if (!std::filesystem::exists(path)) throw InputError(fmt::format("there is no file '{}'", path.string()));
+  if (H5Fis_hdf5(path.c_str()) == 0) {
+    throw InputError(fmt::format("'{}' is not an HDF5 file, or only the beginning of one", path.string()));
+  }
+  return {check(H5Fopen(path.c_str(), flags, access.id()), "open '{}'", path.string()), H5Fclose};
+}
+
+/// Names given by one of HDF5's iterations.
+herr_t collect_link(hid_t, const char* name, const H5L_info_t*, void* into) {
+  static_cast<std::vector<std::string>*>(into)->emplace_back(name);
+  return 0;
+}
+herr_t collect_attribute(hid_t, const char* name, const H5A_info_t*, void* into) {
+  static_cast<std::vector<std::string>*>(into)->emplace_back(name);
+  return 0;
+}
+
+const char* checked_text(const std::string& text, const std::string& what) {
+  if (text.find('\0') != std::string::npos) throw InputError(fmt::format("the text for {} contains a zero byte", what));
+  return text.c_str();
+}
+
+}  // namespace
+
+Hdf5File Hdf5File::open(const std::filesystem::path& path) {
+  return {open_file(path, H5F_ACC_RDONLY, file_access()), path};
+}
+
+Hdf5File Hdf5File::open_writable(const std::filesystem::path& path) {
+  return {open_file(path, H5F_ACC_RDWR, file_access()), path};
+}
+
+Hdf5File Hdf5File::open_shared(const comm::Communicator& communicator, const std::filesystem::path& path) {
+  const Hdf5Handle access = file_access();
+  check(H5Pset_fapl_mpio(access.id(), communicator.handle(), comm::no_info()), "choose MPI-IO");
+  const hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDWR, access.id());
+  return {Hdf5Handle(check(file, "open '{}' on all ranks", path.string()), H5Fclose), path};
+}
+
+Hdf5File Hdf5File::create(const std::filesystem::path& path) {
+  const Hdf5Handle access = file_access();
+  const Hdf5Handle creation(check(H5Pcreate(H5P_FILE_CREATE), "create properties"), H5Pclose);
+  check(H5Pset_obj_track_times(creation.id(), false), "leave out times");
+  const hid_t file = H5Fcreate(path.c_str(), H5F_ACC_EXCL, creation.id(), access.id());
+  return {Hdf5Handle(check(file, "create '{}'", path.string()), H5Fclose), path};
+}
+
+void Hdf5File::flush() { check(H5Fflush(file_.id(), H5F_SCOPE_GLOBAL), "write out '{}'", path_.string()); }
+
+void Hdf5File::close() { check(file_.close(), "close '{}'", path_.string()); }
+
+std::string Hdf5File::where(const std::string& name) const { return fmt::format("{} of '{}'", name, path_.string()); }
+
+Hdf5Handle Hdf5File::object(const std::string& name) const {
+  return {check(H5Oopen(file_.id(), name.c_str(), H5P_DEFAULT), "open {}", where(name)), H5Oclose};
+}
+
+Hdf5Handle Hdf5File::dataset(const std::string& name) const {
+  return {check(H5Dopen2(file_.id(), name.c_str(), H5P_DEFAULT), "open dataset {}", where(name)), H5Dclose};
+}
+
+bool Hdf5File::exists(const std::string& name) const {
+  // HDF5 asks for every step of the path by itself.
+  for (std::size_t end = name.find('/', 1); name != "/"; end = name.find('/', end + 1)) {
+    const std::string step = name.substr(0, end);
+    if (check(H5Lexists(file_.id(), step.c_str(), H5P_DEFAULT), "look for {}", where(step)) == 0) return false;
+    if (end == std::string::npos) break;
+  }
+  return true;
+}
+
+bool Hdf5File::is_group(const std::string& name) const { return H5Iget_type(object(name).id()) == H5I_GROUP; }
+
+std::vector<std::string> Hdf5File::members(const std::string& group) const {
+  std::vector<std::string> names;
+  const Hdf5Handle handle = object(group);
+  check(H5Literate(handle.id(), H5_INDEX_NAME, H5_ITER_INC, nullptr, collect_link, &names), "list {}", where(group));
+  return names;
+}
+
+void Hdf5File::create_group(const std::string& group) {
+  const Hdf5Handle links(check(H5Pcreate(H5P_LINK_CREATE), "create properties"), H5Pclose);
+  check(H5Pset_create_intermediate_group(links.id(), 1), "ask for groups");
+  const Hdf5Handle creation(check(H5Pcreate(H5P_GROUP_CREATE), "create properties"), H5Pclose);
+  check(H5Pset_obj_track_times(creation.id(), false), "leave out times");
+  const hid_t id = H5Gcreate2(file_.id(), group.c_str(), links.id(), creation.id(), H5P_DEFAULT);
+  const Hdf5Handle handle(check(id, "create group {}", where(group)), H5Gclose);
+}
+
+bool Hdf5File::has_attribute(const std::string& name, const std::string& attribute) const {
+  return check(H5Aexists(object(name).id(), attribute.c_str()), "look for attribute {} of {}", attribute, where(name)) >
+         0;
+}
+
+std::vector<std::string> Hdf5File::attributes(const std::string& name) const {
+  std::vector<std::string> names;
+  const Hdf5Handle handle = object(name);
+  check(H5Aiterate2(handle.id(), H5_INDEX_NAME, H5_ITER_INC, nullptr, collect_attribute, &names),
+        "list the attributes of {}", where(name));
+  return names;
+}
+
+Hdf5Handle Hdf5File::attribute_handle(const std::string& name, const std::string& attribute) const {
+  const hid_t id = H5Aopen(object(name).id(), attribute.c_str(), H5P_DEFAULT);
+  return {check(id, "open attribute {} of {}", attribute, where(name)), H5Aclose};
+}
+
+Hdf5Type Hdf5File::attribute_type(const std::string& name, const std::string& attribute) const {
+  const Hdf5Handle handle = attribute_handle(name, attribute);
+  return type_of(Hdf5Handle(H5Aget_type(handle.id()), H5Tclose).id());
+}
+
+template <Hdf5Value T>
+T Hdf5File::attribute(const std::string& name, const std::string& attribute_name) const {
+  const std::string what = fmt::format("attribute {} of {}", attribute_name, where(name));
+  const Hdf5Handle handle = attribute_handle(name, attribute_name);
+  const Hdf5Handle type(check(H5Aget_type(handle.id()), "read the type of {}", what), H5Tclose);
+  const Hdf5Handle space(check(H5Aget_space(handle.id()), "read the shape of {}", what), H5Sclose);
+  const Index count = num_elements(shape_of(space.id()));
+  if (count != 1) throw InputError(fmt::format("{} has {} values; one was expected", what, count));
+  if constexpr (std::same_as<T, std::string>) {
+    return read_texts(type.id(), space.id(), what,
+                      [&](hid_t memory, void* into) { return H5Aread(handle.id(), memory, into); })[0];
+  } else {
+    require_fit(type.id(), memory_type<T>(), what);
+    T value{};
+    check(H5Aread(handle.id(), memory_type<T>(), &value), "read {}", what);
+    return value;
+  }
+}
+
+template <Hdf5Value T>
+void Hdf5File::write_attribute(const std::string& name, const std::string& attribute_name, const T& value) {
+  const std::string what = fmt::format("attribute {} of {}", attribute_name, where(name));
+  const Hdf5Handle owner = object(name);
+  const Hdf5Handle space = make_space({});
+  const auto create = [&](hid_t type) {
+    const hid_t id = H5Acreate2(owner.id(), attribute_name.c_str(), type, space.id(), H5P_DEFAULT, H5P_DEFAULT);
+    return Hdf5Handle(check(id, "create {}", what), H5Aclose);
+  };
+  if constexpr (std::same_as<T, std::string>) {
+    const Hdf5Handle type = text_type();
+    const char* text = checked_text(value, what);
+    check(H5Awrite(create(type.id()).id(), type.id(), &text), "write {}", what);
+  } else {
+    check(H5Awrite(create(stored_type<T>()).id(), memory_type<T>(), &value), "write {}", what);
+  }
+}
+
+Hdf5Type Hdf5File::type(const std::string& name) const {
+  const Hdf5Handle handle = dataset(name);
+  return type_of(Hdf5Handle(H5Dget_type(handle.id()), H5Tclose).id());
+}
+
+std::vector<Index> Hdf5File::shape(const std::string& name) const {
+  const Hdf5Handle handle = dataset(name);
+  return shape_of(Hdf5Handle(H5Dget_space(handle.id()), H5Sclose).id());
+}
+
+template <Hdf5Value T>
+std::vector<T> Hdf5File::read(const std::string& name) const {
+  if constexpr (std::same_as<T, std::string>) {
+    const Hdf5Handle handle = dataset(name);
+    const Hdf5Handle type(check(H5Dget_type(handle.id()), "read the type of {}", where(name)), H5Tclose);
+    const Hdf5Handle space(check(H5Dget_space(handle.id()), "read the shape of {}", where(name)), H5Sclose);
+    return read_texts(type.id(), space.id(), where(name), [&](hid_t memory, void* into) {
+      return H5Dread(handle.id(), memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, into);
+    });
+  } else {
+    std::vector<T> values(static_cast<std::size_t>(num_elements(shape(name))));
+    read_range(name, {0, static_cast<Index>(values.size())}, values.data());
+    return values;
+  }
+}
+
+Hdf5Handle Hdf5File::create_dataset(const std::string& name, std::int64_t type, const std::vector<Index>& shape) {
+  const std::size_t parent = name.rfind('/');
+  if (parent != std::string::npos && parent > 0 && !exists(name.substr(0, parent)))
+    create_group(name.substr(0, parent));
+  const Hdf5Handle creation(check(H5Pcreate(H5P_DATASET_CREATE), "create properties"), H5Pclose);
+  check(H5Pset_obj_track_times(creation.id(), false), "leave out times");
+  check(H5Pset_alloc_time(creation.id(), H5D_ALLOC_TIME_EARLY), "ask for space at once");
+  const bool is_text = H5Tget_class(type) == H5T_STRING;
+  check(H5Pset_fill_time(creation.id(), is_text ? H5D_FILL_TIME_ALLOC : H5D_FILL_TIME_NEVER), "choose the filling");
+  const Hdf5Handle space = make_space(shape);
+  const hid_t id = H5Dcreate2(file_.id(), name.c_str(), type, space.id(), H5P_DEFAULT, creation.id(), H5P_DEFAULT);
+  return {check(id, "create dataset {}", where(name)), H5Dclose};
+}
+
+template <Hdf5Value T>
+void Hdf5File::write(const std::string& name, const std::vector<Index>& shape, std::span<const T> values) {
+  invariant(static_cast<Index>(values.size()) == num_elements(shape), "{} values for the {} elements of {}",
+            values.size(), num_elements(shape), name);
+  if constexpr (std::same_as<T, std::string>) {
+    std::vector<const char*> texts;
+    for (const std::string& value : values) texts.push_back(checked_text(value, where(name)));
+    const Hdf5Handle type = text_type();
+    const Hdf5Handle handle = create_dataset(name, type.id(), shape);
+    if (texts.empty()) return;
+    check(H5Dwrite(handle.id(), type.id(), H5S_ALL, H5S_ALL, H5P_DEFAULT, texts.data()), "write {}", where(name));
+  } else {
+    reserve<T>(name, shape);
+    write_range(name, {0, static_cast<Index>(values.size())}, values.data());
+  }
+}
+
+template <Hdf5Number T>
+void Hdf5File::reserve(const std::string& name, const std::vector<Index>& shape) {
+  const Hdf5Handle handle = create_dataset(name, stored_type<T>(), shape);
+}
+
+template <Hdf5Number T>
+void Hdf5File::read_range(const std::string& name, Range range, T* values) const {
+  const Hdf5Handle handle = dataset(name);
+  const Hdf5Handle type(check(H5Dget_type(handle.id()), "read the type of {}", where(name)), H5Tclose);
+  require_fit(type.id(), memory_type<T>(), where(name));
+  const Hdf5Handle space(check(H5Dget_space(handle.id()), "read the shape of {}", where(name)), H5Sclose);
+  for_each_block(space.id(), range, where(name), [&](hid_t memory, hid_t file, Index done) {
+    return H5Dread(handle.id(), memory_type<T>(), memory, file, H5P_DEFAULT, values + done);
+  });
+}
+
+template <Hdf5Number T>
+void Hdf5File::write_range(const std::string& name, Range range, const T* values) {
+  const Hdf5Handle handle = dataset(name);
+  const Hdf5Handle space(check(H5Dget_space(handle.id()), "read the shape of {}", where(name)), H5Sclose);
+  for_each_block(space.id(), range, where(name), [&](hid_t memory, hid_t file, Index done) {
+    return H5Dwrite(handle.id(), memory_type<T>(), memory, file, H5P_DEFAULT, values + done);
+  });
+}
+
+#define CONCLAVE_INSTANTIATE_VALUE(T)                                                           \
+  template T Hdf5File::attribute<T>(const std::string&, const std::string&) const;              \
+  template void Hdf5File::write_attribute<T>(const std::string&, const std::string&, const T&); \
+  template std::vector<T> Hdf5File::read<T>(const std::string&) const;                          \
+  template void Hdf5File::write<T>(const std::string&, const std::vector<Index>&, std::span<const T>)
+#define CONCLAVE_INSTANTIATE_NUMBER(T)                                               \
+  CONCLAVE_INSTANTIATE_VALUE(T);                                                     \
+  template void Hdf5File::reserve<T>(const std::string&, const std::vector<Index>&); \
+  template void Hdf5File::read_range<T>(const std::string&, Range, T*) const;        \
+  template void Hdf5File::write_range<T>(const std::string&, Range, const T*)
+
+CONCLAVE_INSTANTIATE_VALUE(std::string);
+CONCLAVE_INSTANTIATE_NUMBER(float);
+CONCLAVE_INSTANTIATE_NUMBER(double);
+CONCLAVE_INSTANTIATE_NUMBER(std::int32_t);
+CONCLAVE_INSTANTIATE_NUMBER(std::int64_t);
+CONCLAVE_INSTANTIATE_NUMBER(std::uint64_t);
+
+}  // namespace conclave::train

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "comm/plan/exchange_shape.hpp"
+
+#include "runtime/core/error.hpp"
+
+#include <gtest/gtest.h>
+
+namespace conclave::plan {
+namespace {
+
+TEST(ExchangeShape, CountsAndOffsetsFollowThePeers) {
+  const ExchangeShape shape({3, 0, 2}, {1, 4, 0});
+  EXPECT_EQ(shape.num_ranks(), 3);
+  EXPECT_EQ(shape.rows_to(RankId{0}), 3);
+  EXPECT_EQ(shape.rows_to(RankId{2}), 2);
+  EXPECT_EQ(shape.rows_from(RankId{1}), 4);
+  EXPECT_EQ(shape.send_offset(RankId{1}), 3);
+  EXPECT_EQ(shape.send_offset(RankId{2}), 3);
+  EXPECT_EQ(shape.receive_offset(RankId{1}), 1);
+  EXPECT_EQ(shape.receive_offset(RankId{2}), 5);
+  EXPECT_EQ(shape.total_sent(), 5);
+  EXPECT_EQ(shape.total_received(), 5);
+}
+
+TEST(ExchangeShape, InverseSwapsTheSides) {
+  const ExchangeShape shape({3, 0, 2}, {1, 4, 1});
+  const ExchangeShape back = shape.inverse();
+  EXPECT_EQ(back, ExchangeShape({1, 4, 1}, {3, 0, 2}));
+  EXPECT_NE(back, shape);
+  EXPECT_EQ(back.inverse(), shape);
+}
+
+TEST(ExchangeShape, NothingAtAllIsAShape) {
+  const ExchangeShape shape({0}, {0});
+  EXPECT_EQ(shape.total_sent(), 0);
+  EXPECT_EQ(shape.inverse(), shape);
+  EXPECT_EQ(ExchangeShape({}, {}).num_ranks(), 0);
+}
+
+TEST(ExchangeShape, RefusesNegativeCountsAndUnequalSides) {
+  EXPECT_THROW(ExchangeShape({1, -1}, {0, 0}), InvariantError);
+  EXPECT_THROW(ExchangeShape({1, 1}, {0, -2}), InvariantError);
+  EXPECT_THROW(ExchangeShape({1, 1}, {0}), InvariantError);
+}
+
+}  // namespace
+}  // namespace conclave::plan

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Tests of the training data.
+conclave_test(corpus_test SOURCES corpus_test.cpp USES train)
+conclave_test(text_test SOURCES text_test.cpp USES train)
+conclave_test(sampler_test SOURCES sampler_test.cpp USES train)
+conclave_test(dataset_test SOURCES dataset_test.cpp USES train)
