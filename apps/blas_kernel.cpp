@@ -26,8 +26,9 @@ BlasChoice choose_blas_kernel(const BlasFacts& facts) {
   } else if (facts.loaded == "unknown") {
     choice.why = "this BLAS library does not tell which kernels it uses";
   } else if (facts.reexecuted) {
-    choice.why = facts.better ? fmt::format("asked for {}, but the library has loaded {}", choice.asked, facts.loaded)
-                              : fmt::format("the library's own choice fits this CPU badly, so {} was asked for", choice.asked);
+    choice.why = facts.better
+                     ? fmt::format("{} was asked for; {} would fit this CPU better", choice.asked, *facts.better)
+                     : fmt::format("the library's own choice fits this CPU badly, so {} was asked for", choice.asked);
   } else {
     choice.why = facts.better ? fmt::format("the library's own choice; {} would fit this CPU better", *facts.better)
                               : "the library's own choice, which fits this CPU";
@@ -35,9 +36,7 @@ BlasChoice choose_blas_kernel(const BlasFacts& facts) {
   return choice;
 }
 
-bool must_reexecute(const BlasChoice& choice) {
-  return choice.better && !choice.asked_by_user && !choice.reexecuted;
-}
+bool must_reexecute(const BlasChoice& choice) { return choice.better && !choice.asked_by_user && !choice.reexecuted; }
 
 BlasChoice settle_blas_kernel(char** argv) {
   const std::string loaded = blas_kernel();

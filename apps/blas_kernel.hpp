@@ -30,9 +30,9 @@ struct BlasFacts {
 [[nodiscard]] BlasChoice choose_blas_kernel(const BlasFacts& facts);
 [[nodiscard]] bool must_reexecute(const BlasChoice& choice);
 
-/// Chooses for this process, and starts this program again (same process, same arguments `argv`) if that makes BLAS load
-/// better kernels; then it does not return. To be called before MPI is initialised. A user's own OPENBLAS_CORETYPE is
-/// respected.
+/// Chooses for this process, and starts this program again (same process, same arguments `argv`) if that makes BLAS
+/// load better kernels; then it does not return. To be called before MPI is initialised. A user's own OPENBLAS_CORETYPE
+/// is respected.
 [[nodiscard]] BlasChoice settle_blas_kernel(char** argv);
 
 }  // namespace conclave::apps

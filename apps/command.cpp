@@ -27,8 +27,8 @@ std::string command_help(const Command& command, Index width) {
   OptionSections options;
   call->describe(options);
   const std::string arguments = command.arguments.empty() ? "" : fmt::format(" {}", command.arguments);
-  std::string out = fmt::format("Usage: conclave {} [OPTION...]{}\n\n{}\n", command.name, arguments,
-                                wrapped(command.help, 0, width));
+  std::string out =
+      fmt::format("Usage: conclave {} [OPTION...]{}\n\n{}\n", command.name, arguments, wrapped(command.help, 0, width));
   const std::string described = options_help(options, width);
   if (!described.empty()) out += "\n" + described;
   OptionSections general;
@@ -40,7 +40,7 @@ std::string command_help(const Command& command, Index width) {
 }  // namespace
 
 const std::vector<Command>& commands() {
-  static const std::vector<Command> all{doctor_command()};
+  static const std::vector<Command> all{check_command(), doctor_command()};
   return all;
 }
 

@@ -69,6 +69,7 @@ template <class Options>
 /// word at all, one command's options for COMMAND --help, the version for --version. Nothing if there is work to do.
 [[nodiscard]] std::optional<std::string> help_text(std::span<const std::string> words, Index width);
 
+[[nodiscard]] Command check_command();
 [[nodiscard]] Command doctor_command();
 
 }  // namespace conclave::apps

@@ -122,7 +122,8 @@ std::string read_file(const std::string& path) {
 ParsedLine parse_command_line(std::span<const std::string> words, bool takes_arguments, const OptionSections& options,
                               const ReadFile& read) {
   const auto options_end = std::find(words.begin(), words.end(), "--");
-  const bool help = std::any_of(words.begin(), options_end, [](auto& word) { return word == "--help" || word == "-h"; });
+  const bool help =
+      std::any_of(words.begin(), options_end, [](auto& word) { return word == "--help" || word == "-h"; });
   if (help) return {true, {}, {}};
 
   po::options_description known = described(options);
@@ -144,7 +145,8 @@ ParsedLine parse_command_line(std::span<const std::string> words, bool takes_arg
   }
   for (const Option* option : options.all()) {
     const auto value = given.find(option->name);
-    if (value != given.end()) assign(*option, value->second.as<std::string>(), fmt::format("option '{}'", flag_of(option->name)));
+    if (value != given.end())
+      assign(*option, value->second.as<std::string>(), fmt::format("option '{}'", flag_of(option->name)));
   }
   if (const auto config = given.find("config"); config != given.end()) {
     line.config = config->second.as<std::string>();

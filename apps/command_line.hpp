@@ -15,9 +15,9 @@ namespace conclave::apps {
 
 /// What a command line says beside its options' values.
 struct ParsedLine {
-  bool help = false;                    // --help stood there: nothing else was looked at
-  std::optional<std::string> config;    // --config
-  std::vector<std::string> arguments;   // words that are neither options nor their values
+  bool help = false;                   // --help stood there: nothing else was looked at
+  std::optional<std::string> config;   // --config
+  std::vector<std::string> arguments;  // words that are neither options nor their values
 };
 
 /// Gives a file's text; InputError if it cannot. How a configuration file is read is the caller's choice: on many ranks

@@ -90,8 +90,9 @@ std::vector<po::option> parsed_options(const std::string& path, const std::strin
     const std::vector<NumberedLine> lines = lines_of(text);
     const auto bad = std::find_if(lines.begin(), lines.end(),
                                   [](const NumberedLine& line) { return line.content.find('=') == std::string::npos; });
-    throw InputError(bad == lines.end() ? fmt::format("{} is no configuration file", path)
-                                        : fmt::format("{}:{}: '{}' is not 'name = value'", path, bad->number, bad->content),
+    throw InputError(bad == lines.end()
+                         ? fmt::format("{} is no configuration file", path)
+                         : fmt::format("{}:{}: '{}' is not 'name = value'", path, bad->number, bad->content),
                      "write one option a line; '#' begins a comment");
   }
 }

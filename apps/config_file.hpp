@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A configuration file: one `name = value` a line, `#` begins a comment. A value in double quotes may hold spaces at its
-// ends and the escapes \n \t \" \\ \xHH.
+// A configuration file: one `name = value` a line, `#` begins a comment. A value in double quotes may hold spaces at
+// its ends and the escapes \n \t \" \\ \xHH.
 #pragma once
 
 #include "apps/option_sections.hpp"

@@ -21,7 +21,8 @@ std::string report(const std::vector<Finding>& findings) {
   for (const Finding& finding : findings) {
     out += fmt::format("{:<6}{:<{}}{}\n", name_of(finding.verdict), finding.subject, column - 6,
                        wrapped(finding.text, column, width));
-    if (!finding.remedy.empty()) out += fmt::format("{:{}}-> {}\n", "", column, wrapped(finding.remedy, column + 3, width));
+    if (!finding.remedy.empty())
+      out += fmt::format("{:{}}-> {}\n", "", column, wrapped(finding.remedy, column + 3, width));
   }
   return out;
 }

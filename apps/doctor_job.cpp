@@ -44,15 +44,16 @@ bool can_read_neighbour(const comm::Communicator& world) {
 Finding examine_transport(const comm::Communicator& world) {
   const bool works = world.all(can_read_neighbour(world));
   const std::string mechanism = environment_variable("OMPI_MCA_btl_vader_single_copy_mechanism").value_or("");
-  Finding finding{Verdict::ok, "transport on a node", "", ""};
+  Finding finding{Verdict::ok, "local transport", "", ""};
   finding.text = works ? "ranks may copy from each other's memory (CMA)"
                        : "ranks may not copy from each other's memory (CMA): messages take two copies";
   if (mechanism == "none") {
     finding.text += works ? ", but Open MPI is told not to" : "; Open MPI knows";
   } else if (!works) {
     finding.verdict = Verdict::warn;
-    finding.remedy = "allow it (containers: --cap-add=SYS_PTRACE; hosts: kernel.yama.ptrace_scope=0), or set "
-                     "OMPI_MCA_btl_vader_single_copy_mechanism=none to spare Open MPI its tries";
+    finding.remedy =
+        "allow it (containers: --cap-add=SYS_PTRACE; hosts: kernel.yama.ptrace_scope=0), or set "
+        "OMPI_MCA_btl_vader_single_copy_mechanism=none to spare Open MPI its tries";
   }
   return finding;
 }
@@ -118,8 +119,9 @@ Finding examine_likeness(const Session& session) {
     if (std::set<std::string>(values->begin(), values->end()).size() < 2) continue;
     finding.verdict = Verdict::warn;
     finding.text += (finding.text.empty() ? "" : "; ") + by_rank(*values);
-    finding.remedy = "a run has the same bits only on CPUs of one type with one kernel set: ask the queue for one type of "
-                     "node, or set OPENBLAS_CORETYPE to what all of them have";
+    finding.remedy =
+        "a run has the same bits only on CPUs of one type with one kernel set: ask the queue for one type of "
+        "node, or set OPENBLAS_CORETYPE to what all of them have";
   }
   if (finding.text.empty()) finding.text = "one type of CPU and one BLAS kernel set on all ranks";
   return finding;

@@ -47,8 +47,9 @@ Finding examine_cpu() {
 #endif
   if (leaves_unused) {
     finding.verdict = Verdict::warn;
-    finding.remedy = "this CPU has wider vector units than the program uses: build with -DCONCLAVE_ARCH=native, or with "
-                     "the oldest CPU of the cluster";
+    finding.remedy =
+        "this CPU has wider vector units than the program uses: build with -DCONCLAVE_ARCH=native, or with "
+        "the oldest CPU of the cluster";
   }
 #endif
   return finding;
@@ -67,8 +68,8 @@ Finding examine_blas(const BlasChoice& blas) {
 }
 
 struct ProductTrial {
-  double gflops = 0.0;       // [10^9 flop/s], best of several
-  Index num_checked = 0;     // elements compared with a product in double
+  double gflops = 0.0;    // [10^9 flop/s], best of several
+  Index num_checked = 0;  // elements compared with a product in double
   Index num_wrong = 0;
 };
 
@@ -147,7 +148,7 @@ std::string cpu_list(Index& count) {
 // How many threads of this rank are bound to a CPU to which another one is bound, too.
 Index num_threads_on_taken_cpus() {
   std::map<std::string, Index> threads_on;  // by the one CPU a thread is bound to
-#pragma omp parallel num_threads(static_cast<int>(num_threads()))
+#pragma omp parallel num_threads(static_cast <int>(num_threads()))
   {
     Index count = 0;
     const std::string cpus = cpu_list(count);
@@ -180,8 +181,8 @@ Finding examine_threads(const comm::Communicator& world) {
     place.num_cpus = all[2 * rank + 1];
   }
   const auto fullest = std::max_element(by_place.begin(), by_place.end(), [](const auto& a, const auto& b) {
-    return a.second.num_threads * b.second.num_cpus < b.second.num_threads * a.second.num_cpus;
-  })->second;
+                         return a.second.num_threads * b.second.num_cpus < b.second.num_threads * a.second.num_cpus;
+                       })->second;
   Finding finding{Verdict::ok, "threads and CPUs",
                   fmt::format("{} rank{} with {} thread{} in all on {} CPU{}", fullest.num_ranks,
                               fullest.num_ranks == 1 ? "" : "s", fullest.num_threads,
@@ -190,8 +191,9 @@ Finding examine_threads(const comm::Communicator& world) {
   const std::int64_t num_stacked = world.sum(num_threads_on_taken_cpus());
   if (fullest.num_threads > fullest.num_cpus) {
     finding.verdict = Verdict::warn;
-    finding.remedy = "more threads than CPUs: start fewer ranks, set OMP_NUM_THREADS lower, or have the launcher bind "
-                     "each rank to CPUs of its own (mpirun --map-by slot:PE=THREADS, srun --cpus-per-task=THREADS)";
+    finding.remedy =
+        "more threads than CPUs: start fewer ranks, set OMP_NUM_THREADS lower, or have the launcher bind "
+        "each rank to CPUs of its own (mpirun --map-by slot:PE=THREADS, srun --cpus-per-task=THREADS)";
   } else if (num_stacked > 0) {
     finding.verdict = Verdict::warn;
     finding.text += fmt::format("; {} threads are bound to a CPU that another one has", num_stacked);

@@ -24,17 +24,17 @@ namespace conclave::apps {
 /// This process' rank as its launcher numbered it; 0 without a launcher. For what is printed before MPI runs.
 [[nodiscard]] Index launched_rank();
 
-/// Threads for each of `local_ranks` ranks on this node where the user names no number: OMP_NUM_THREADS or SLURM's CPUs a
-/// task if they are set, else this rank's share of the CPUs.
+/// Threads for each of `local_ranks` ranks on this node where the user names no number: OMP_NUM_THREADS or SLURM's CPUs
+/// a task if they are set, else this rank's share of the CPUs.
 [[nodiscard]] Index default_threads(Index local_ranks);
 
 /// Whether the system lets a process copy straight out of another's memory (cross-memory attach), tried on this process
 /// itself. Containers often forbid it.
 [[nodiscard]] bool may_attach_memory();
 
-/// Gives the MPI library the settings that Conclave needs, except those the user has set: Open MPI's own MPI-IO hangs on
-/// a full disk, ROMIO reports it; ranks that outnumber the CPUs must yield while they wait; and where cross-memory attach is forbidden, trying it floods
-/// stderr. Before MPI_Init.
+/// Gives the MPI library the settings that Conclave needs, except those the user has set: Open MPI's own MPI-IO hangs
+/// on a full disk, ROMIO reports it; ranks that outnumber the CPUs must yield while they wait; and where cross-memory
+/// attach is forbidden, trying it floods stderr. Before MPI_Init.
 void set_mpi_defaults();
 
 /// InputError if a launcher started several processes and each has a world of its own, as happens where the MPI library

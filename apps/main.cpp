@@ -3,6 +3,7 @@
 // that an error is told once and ends every rank. Exit codes: 0 good, 1 failure, 2 wrong use.
 #include "apps/command.hpp"
 #include "apps/command_line.hpp"
+#include "apps/failure.hpp"
 #include "apps/launch.hpp"
 #include "apps/option_text.hpp"
 #include "apps/progress.hpp"
@@ -11,37 +12,10 @@
 #include "runtime/core/gemm.hpp"
 #include "runtime/core/parallel.hpp"
 
-#include <chrono>
 #include <cstdio>
-#include <exception>
-#include <thread>
 
 namespace conclave::apps {
 namespace {
-
-constexpr int failure = 1;
-constexpr int wrong_use = 2;
-
-void print_error(const std::string& who, const std::exception& error) {
-  const auto* ours = dynamic_cast<const Error*>(&error);
-  const std::string hint = ours == nullptr || ours->hint().empty() ? "" : fmt::format("  hint: {}\n", ours->hint());
-  fmt::print(stderr, "{}: {}\n{}", who, error.what(), hint);
-  std::fflush(stderr);
-}
-
-// Ends the job after an error. Every rank may have met it (a missing file) or one alone (a full disk), and a rank cannot
-// ask the others without hanging where they have not failed. So rank 0 speaks at once and the others after a moment; by
-// then an error of rank 0 has ended them.
-int fail_job(const comm::Communicator& world, const std::string& command, const std::exception& error) {
-  using std::chrono::milliseconds;
-  std::string who = "conclave " + command;
-  if (world.size() > 1) who += fmt::format(": rank {}", world.rank().value());
-  if (!world.is_root()) std::this_thread::sleep_for(milliseconds(500));
-  print_error(who, error);
-  if (world.size() == 1) return failure;
-  std::this_thread::sleep_for(milliseconds(200));  // for the launcher to forward the message
-  comm::Environment::abort(failure);
-}
 
 // The root reads for all, so that all ranks have the same configuration even where only one sees the file.
 std::string read_file_together(const comm::Communicator& world, const std::string& path) {
@@ -80,10 +54,12 @@ ReadyCall prepare(const std::vector<std::string>& words, const comm::Communicato
   OptionSections options;
   ready.call->describe(options);
   const auto read = [&](const std::string& path) { return read_file_together(world, path); };
-  ready.session.arguments = parse_command_line(std::span(words).subspan(1), !command.arguments.empty(), options, read).arguments;
-  ready.session.configuration = configuration_text(
-      fmt::format("conclave {} {}: run again with 'conclave {} --config FILE'", command.name, CONCLAVE_VERSION, command.name),
-      options);
+  ready.session.arguments =
+      parse_command_line(std::span(words).subspan(1), !command.arguments.empty(), options, read).arguments;
+  ready.session.configuration =
+      configuration_text(fmt::format("conclave {} {}: run again with 'conclave {} --config FILE'", command.name,
+                                     CONCLAVE_VERSION, command.name),
+                         options);
   return ready;
 }
 
@@ -107,14 +83,16 @@ int main_under_mpi(int argc, char** argv, const std::vector<std::string>& words,
     use_threads(default_threads(static_cast<Index>(topology.ranks(topology.node(world.rank())).size())));
     return run(words, world, blas);
   } catch (const std::exception& error) {
-    return fail_job(world, words.front(), error);
+    return fail_job(world, "conclave " + words.front(), error);
   }
 }
 
 int main(int argc, char** argv) {
   if (const auto missing = missing_cpu_feature()) {
-    fmt::print(stderr, "conclave: this program was built for a CPU with {}, which this one lacks\n  hint: build with "
-               "-DCONCLAVE_ARCH set to the oldest CPU it shall run on, e.g. x86-64-v3\n", *missing);
+    fmt::print(stderr,
+               "conclave: this program was built for a CPU with {}, which this one lacks\n  hint: build with "
+               "-DCONCLAVE_ARCH set to the oldest CPU it shall run on, e.g. x86-64-v3\n",
+               *missing);
     return failure;
   }
   const std::vector<std::string> words(argv + 1, argv + argc);

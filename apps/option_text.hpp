@@ -14,8 +14,8 @@ namespace conclave::apps {
 /// value) and its help, wrapped at `width` columns.
 [[nodiscard]] std::string options_help(const OptionSections& options, Index width);
 
-/// `text` broken at spaces into lines of at most `width` columns, each after the first indented by `indent`. A word that
-/// is longer than a line keeps its own.
+/// `text` broken at spaces into lines of at most `width` columns, each after the first indented by `indent`. A word
+/// that is longer than a line keeps its own.
 [[nodiscard]] std::string wrapped(std::string_view text, Index indent, Index width);
 
 /// A name as the command line writes it: top_k -> --top-k.

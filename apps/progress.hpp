@@ -18,7 +18,8 @@ namespace conclave::apps {
 [[nodiscard]] std::string time_text(double seconds);
 
 /// How far a run of `total` steps has come that began (or was resumed) after `first` of them, `elapsed_s` seconds ago:
-/// "step 120/1000  loss 2.31  8 min 20 s left", of at most `width` columns. The time left is shown once a step has been done.
+/// "step 120/1000  loss 2.31  8 min 20 s left", of at most `width` columns. The time left is shown once a step has been
+/// done.
 [[nodiscard]] std::string progress_text(Index first, Index step, Index total, double elapsed_s, std::string_view text,
                                         Index width);
 

@@ -57,10 +57,10 @@ std::vector<StoredStep> stored_steps(const fs::path& folder) {
   return steps;
 }
 
-/// A file descriptor, for what HDF5 leaves to the system: space, the disk, and whether a file is still the same one.
+/// An open file or folder, for what HDF5 leaves to the system: the disk, and whether a file is still the same one.
 class Descriptor {
  public:
-  explicit Descriptor(const fs::path& path, int flags = O_RDONLY) : path_(path), id_(::open(path.c_str(), flags)) {
+  explicit Descriptor(const fs::path& path) : path_(path), id_(::open(path.c_str(), O_RDONLY)) {
     require(id_ >= 0, "open");
   }
   ~Descriptor() {
@@ -69,13 +69,6 @@ class Descriptor {
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
 
-  /// Takes all of the file's space from the file system now, where that can be asked for: a full disk is met before a
-  /// single tensor is written, and on this rank alone.
-  void reserve_space() const {
-    const auto size = static_cast<Index>(fs::file_size(path_));
-    if (::fallocate(id_, 0, 0, size) == 0 || errno == EOPNOTSUPP || errno == ENOSYS) return;
-    require(false, fmt::format("reserve {:.1f} MiB for", static_cast<double>(size) / (1 << 20)));
-  }
   void sync() const { require(::fsync(id_) == 0 || errno == EINVAL, "bring to the disk"); }
   /// Whether the file's name still leads to this file.
   [[nodiscard]] bool is_in_place() const {
@@ -144,11 +137,20 @@ Hdf5File open_checkpoint(const fs::path& path) {
   return file;
 }
 
+/// About how much disk space a checkpoint takes, rather too much: its structure too is to find room on a full disk.
+Index room_bytes(const CheckpointHeader& header, std::span<const TensorPart> parts) {
+  Index bytes = (Index{1} << 17) + 4 * std::ssize(pack(header));
+  for (const TensorPart& part : parts) {
+    bytes += num_elements(part.shape) * static_cast<Index>(sizeof(float)) + 4 * std::ssize(part.name) + 2048;
+  }
+  return bytes;
+}
+
 /// Everything but the tensors' values, with room for those.
 void create_partial(const fs::path& partial, const CheckpointHeader& header, std::span<const TensorPart> parts,
                     std::span<const std::uint64_t> checksums) {
   fs::remove(partial);
-  Hdf5File file = Hdf5File::create(partial);
+  Hdf5File file = Hdf5File::create(partial, room_bytes(header, parts));
   file.write_attribute("/", "format", std::string(format_name));
   file.write_attribute("/", "version", format_version);
   store_header(file, header);
@@ -218,8 +220,7 @@ fs::path write_checkpoint(const comm::Communicator& communicator, const fs::path
     on_root(communicator, [&] {
       fs::create_directories(file.parent_path());
       create_partial(partial, header, parts, checksums);
-      descriptor.emplace(partial, O_RDWR);
-      descriptor->reserve_space();
+      descriptor.emplace(partial);
       descriptor->sync();
     });
     write_parts(communicator, partial, parts);

@@ -29,6 +29,20 @@ Hdf5Handle open_file(const std::filesystem::path& path, unsigned flags, const Hd
   return {check(H5Fopen(path.c_str(), flags, access.id()), "open '{}'", path.string()), H5Fclose};
 }
 
+/// The bytes of an HDF5 file without contents.
+std::string empty_file() {
+  const Hdf5Handle access = file_access();
+  check(H5Pset_fapl_core(access.id(), 4096, false), "choose memory");
+  const Hdf5Handle creation(check(H5Pcreate(H5P_FILE_CREATE), "create properties"), H5Pclose);
+  check(H5Pset_obj_track_times(creation.id(), false), "leave out times");
+  const hid_t id = H5Fcreate("in memory", H5F_ACC_TRUNC, creation.id(), access.id());
+  const Hdf5Handle file(check(id, "create a file in memory"), H5Fclose);
+  check(H5Fflush(file.id(), H5F_SCOPE_GLOBAL), "write a file in memory");
+  std::string bytes(static_cast<std::size_t>(check(H5Fget_file_image(file.id(), nullptr, 0), "measure a file")), '\0');
+  check(H5Fget_file_image(file.id(), bytes.data(), bytes.size()), "copy a file from memory");
+  return bytes;
+}
+
 /// Names given by one of HDF5's iterations.
 herr_t collect_link(hid_t, const char* name, const H5L_info_t*, void* into) {
   static_cast<std::vector<std::string>*>(into)->emplace_back(name);
@@ -61,12 +75,11 @@ Hdf5File Hdf5File::open_shared(const comm::Communicator& communicator, const std
   return {Hdf5Handle(check(file, "open '{}' on all ranks", path.string()), H5Fclose), path};
 }
 
-Hdf5File Hdf5File::create(const std::filesystem::path& path) {
-  const Hdf5Handle access = file_access();
-  const Hdf5Handle creation(check(H5Pcreate(H5P_FILE_CREATE), "create properties"), H5Pclose);
-  check(H5Pset_obj_track_times(creation.id(), false), "leave out times");
-  const hid_t file = H5Fcreate(path.c_str(), H5F_ACC_EXCL, creation.id(), access.id());
-  return {Hdf5Handle(check(file, "create '{}'", path.string()), H5Fclose), path};
+Hdf5File Hdf5File::create(const std::filesystem::path& path, Index room_bytes) {
+  // HDF5 cannot get rid of a file that it could not write to: it crashes at the program's end. So the beginning of the
+  // file is made in memory, and put on the disk, with the room asked for, by calls that can fail.
+  detail::write_new_file(path, empty_file(), room_bytes);
+  return open_writable(path);
 }
 
 void Hdf5File::flush() { check(H5Fflush(file_.id(), H5F_SCOPE_GLOBAL), "write out '{}'", path_.string()); }

@@ -72,8 +72,9 @@ class Hdf5File {
   [[nodiscard]] static Hdf5File open(const std::filesystem::path& path);
   /// To add to.
   [[nodiscard]] static Hdf5File open_writable(const std::filesystem::path& path);
-  /// A new file; an existing one is an error. Equal contents written in equal order make equal bytes.
-  [[nodiscard]] static Hdf5File create(const std::filesystem::path& path);
+  /// A new file; an existing one is an error. Equal contents written in equal order make equal bytes. `room_bytes` of
+  /// disk space are taken at once where the file system can do so, and what is left of them given back by close.
+  [[nodiscard]] static Hdf5File create(const std::filesystem::path& path, Index room_bytes = 0);
   /// An existing file, to be written by all ranks through MPI-IO. Collective, as are flush and close of such a file;
   /// write_range and all reads are each rank's own. Nothing may be created in it.
   [[nodiscard]] static Hdf5File open_shared(const comm::Communicator& communicator, const std::filesystem::path& path);

@@ -45,30 +45,45 @@ class Skipped {
   std::map<std::string, std::vector<std::string>> paths_;
 };
 
-// Every regular file below a folder, in the order of the paths' bytes. Links to folders are not entered, so links in a
-// circle do no harm.
-std::vector<std::string> files_below(const std::string& folder, Skipped& skipped) {
+/// What stands in a folder and its sub-folders.
+struct Found {
   std::vector<std::string> files;
-  std::vector<std::string> others;
   std::vector<std::string> linked_folders;
-  try {
-    for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder)) {
-      std::error_code unknown;
-      const fs::file_status status = entry.status(unknown);  // of what a link leads to
-      if (fs::is_directory(status)) {
-        if (entry.is_symlink()) linked_folders.push_back(entry.path().string());
-      } else {
-        (fs::is_regular_file(status) ? files : others).push_back(entry.path().string());
-      }
+  std::vector<std::string> others;
+};
+
+[[noreturn]] void fail_to_read(const std::string& path, const std::error_code& error) {
+  throw InputError(fmt::format("cannot read '{}': {}", path, error.message()),
+                   "make it readable on every rank, or move it out of the corpus");
+}
+
+// Links to folders are not entered, so links in a circle do no harm.
+void find_below(const fs::path& folder, Found& found) {
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error); !error && entry != fs::directory_iterator{};
+       entry.increment(error)) {
+    const std::string path = entry->path().string();
+    std::error_code unknown;
+    const fs::file_status status = entry->status(unknown);  // of what a link leads to
+    if (unknown == std::errc::permission_denied) fail_to_read(path, unknown);
+    if (fs::is_directory(status)) {
+      const bool linked = fs::is_symlink(entry->symlink_status(unknown));
+      linked ? found.linked_folders.push_back(path) : find_below(path, found);
+    } else {
+      (fs::is_regular_file(status) ? found.files : found.others).push_back(path);
     }
-  } catch (const fs::filesystem_error& error) {
-    throw InputError(fmt::format("cannot read the folder '{}': {}", error.path1().string(), error.code().message()),
-                     "make it readable on every rank, or move it out of the corpus");
   }
-  for (std::vector<std::string>* paths : {&files, &others, &linked_folders}) std::sort(paths->begin(), paths->end());
-  for (const std::string& path : linked_folders) skipped.add("link(s) to a folder", path);
-  for (const std::string& path : others) skipped.add("entries that are no regular file", path);
-  return files;
+  if (error) fail_to_read(folder.string(), error);
+}
+
+// Every regular file below a folder, in the order of the paths' bytes.
+std::vector<std::string> files_below(const std::string& folder, Skipped& skipped) {
+  Found found;
+  find_below(folder, found);
+  for (auto* paths : {&found.files, &found.linked_folders, &found.others}) std::sort(paths->begin(), paths->end());
+  for (const std::string& path : found.linked_folders) skipped.add("link(s) to a folder", path);
+  for (const std::string& path : found.others) skipped.add("entries that are no regular file", path);
+  return std::move(found.files);
 }
 
 std::vector<std::string> files_of(const std::string& path, Skipped& skipped) {

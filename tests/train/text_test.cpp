@@ -10,6 +10,7 @@
 #include <set>
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 namespace conclave::train {
 namespace {
@@ -161,6 +162,51 @@ TEST(TextFiles, RefusesAPathWithoutText) {
     EXPECT_NE(error_of(folder.path(name)).find(folder.path(name)), std::string::npos) << name;
   }
   EXPECT_NE(error_of(folder.path("binary")).find("binary file"), std::string::npos);
+}
+
+// The superuser may read everything, so the test steps down to a user without rights.
+class WithoutRights {
+ public:
+  WithoutRights() {
+    if (user_ == 0) {
+      EXPECT_EQ(::seteuid(65534), 0);
+    }
+  }
+  WithoutRights(const WithoutRights&) = delete;
+  WithoutRights& operator=(const WithoutRights&) = delete;
+  ~WithoutRights() {
+    if (user_ == 0) {
+      EXPECT_EQ(::seteuid(0), 0);
+    }
+  }
+
+ private:
+  uid_t user_ = ::geteuid();
+};
+
+TEST(TextFiles, NamesWhatMayNotBeRead) {
+  const TemporaryFolder folder;
+  folder.write("open/a", "text");
+  folder.write("open/closed/b", "text");
+  folder.write("file/c", "text");
+  fs::permissions(folder.path("open/closed"), fs::perms::none);
+  fs::permissions(folder.path("file/c"), fs::perms::none);
+  fs::create_directory(folder.path("links"));
+  fs::create_symlink(folder.path("open/closed/b"), folder.path("links/into_closed"));
+  std::vector<std::string> messages;
+  {
+    const WithoutRights rights;
+    for (const char* name : {"open", "open/closed", "open/closed/b", "file", "links"}) {
+      messages.push_back(error_of(folder.path(name)));
+    }
+  }
+  fs::permissions(folder.path("open/closed"), fs::perms::owner_all);
+  for (const std::size_t i : {0, 1}) {
+    EXPECT_NE(messages[i].find("'" + folder.path("open/closed") + "'"), std::string::npos) << messages[i];
+  }
+  EXPECT_NE(messages[2].find(folder.path("open/closed/b")), std::string::npos) << messages[2];
+  EXPECT_NE(messages[3].find(folder.path("file/c")), std::string::npos) << messages[3];
+  EXPECT_NE(messages[4].find(folder.path("links/into_closed")), std::string::npos) << messages[4];
 }
 
 TEST(TextFiles, ReadsOnlyWithinOneFile) {

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "apps/failure.hpp"
+
+#include "comm/mpi/environment.hpp"
+
+#include <chrono>
+#include <cstdio>
+#include <thread>
+
+namespace conclave::apps {
+
+void print_error(const std::string& who, const std::exception& error) {
+  const auto* ours = dynamic_cast<const Error*>(&error);
+  const std::string hint = ours == nullptr || ours->hint().empty() ? "" : fmt::format("  hint: {}\n", ours->hint());
+  fmt::print(stderr, "{}: {}\n{}", who, error.what(), hint);
+  std::fflush(stderr);
+}
+
+// A missing file is met by every rank, a full disk by one; and a rank cannot ask the others which it is without hanging
+// where they have not failed. So rank 0 speaks at once and the others after a moment; by then an error of rank 0 has
+// ended them.
+int fail_job(const comm::Communicator& world, const std::string& who, const std::exception& error) {
+  using std::chrono::milliseconds;
+  std::fflush(stdout);
+  if (!world.is_root()) std::this_thread::sleep_for(milliseconds(500));
+  print_error(world.size() == 1 ? who : fmt::format("{}: rank {}", who, world.rank().value()), error);
+  if (world.size() == 1) return failure;
+  std::this_thread::sleep_for(milliseconds(200));  // for the launcher to forward the message
+  comm::Environment::abort(failure);
+}
+
+}  // namespace conclave::apps

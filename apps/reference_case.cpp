@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "apps/reference_case.hpp"
+
+namespace conclave::apps {
+namespace {
+
+using train::Hdf5File;
+using train::Hdf5Type;
+
+std::string attribute_text(const Hdf5File& file, const std::string& name) {
+  switch (file.attribute_type("/config", name)) {
+    case Hdf5Type::text:
+      return file.attribute<std::string>("/config", name);
+    case Hdf5Type::float32:
+    case Hdf5Type::float64:
+      return fmt::format("{}", file.attribute<double>("/config", name));
+    default:
+      return fmt::format("{}", file.attribute<Index>("/config", name));
+  }
+}
+
+// What a case's configuration says beside the router's options.
+struct CaseOptions {
+  Index tokens = 0;
+  Index groups = 0;
+  Index width = 0;
+  Index vocab = 0;
+  Index seed = 0;
+  Index layer = 0;
+  Index step = 0;
+  bool expert_bias = false;
+  Index shared_experts = 0;
+  Index shared_hidden = 0;
+  std::string fusion = "weighted";
+  std::string selection = "score";
+  Index sinkhorn_iterations = 0;
+};
+
+void describe(CaseOptions& o, OptionTable& table) {
+  table.add("tokens", o.tokens, "tokens of the step");
+  table.add("groups", o.groups, "groups they form");
+  table.add("width", o.width, "features of a token");
+  table.add("vocab", o.vocab, "token ids are below this");
+  table.add("seed", o.seed, "of random draws");
+  table.add("layer", o.layer, "number in random draws");
+  table.add("step", o.step, "number in random draws");
+  table.add("expert_bias", o.expert_bias, "whether experts have biases");
+  table.add("shared_experts", o.shared_experts, "shared experts");
+  table.add("shared_hidden", o.shared_hidden, "their hidden width");
+  table.add("fusion", o.fusion, "how outputs are combined");
+  table.add("selection", o.selection, "what experts are selected by");
+  table.add("sinkhorn_iterations", o.sinkhorn_iterations, "where selection is sinkhorn");
+}
+
+void read_config(const Hdf5File& file, CaseOptions& options, gating::RouterOptions& router) {
+  OptionTable table;
+  describe(options, table);
+  gating::describe(router, table);
+  for (const std::string& name : file.attributes("/config")) table.assign(name, attribute_text(file, name));
+  if (options.fusion != "weighted") {
+    throw InputError(fmt::format("fusion '{}' is not known", options.fusion), "this version combines by 'weighted'");
+  }
+  if (options.selection != "score") {
+    throw InputError(fmt::format("selection '{}' is not known", options.selection), "this version selects by 'score'");
+  }
+  if (options.groups < 1 || options.tokens < 1 || options.tokens % options.groups != 0 || options.width < 1) {
+    throw InputError(fmt::format("{} tokens of width {} in {} groups", options.tokens, options.width, options.groups),
+                     "groups must divide tokens");
+  }
+  gating::validate(router);
+}
+
+// The shape of the expert whose tensors stand in `group`.
+experts::ExpertShape shape_of(const Hdf5File& file, const std::string& group, Index width) {
+  experts::ExpertShape shape;
+  OptionTable table;
+  table.add("activation", shape.kind, "kind of the expert");
+  table.assign("activation", file.attribute<std::string>(group, "activation"));
+  const std::vector<Index> w1 = file.shape(group + "/w1");
+  if (w1.size() != 2 || w1[1] != width) throw InputError(group + "/w1 is no [hidden, width] matrix", "");
+  shape.width = width;
+  shape.hidden = w1[0];
+  shape.bias = file.exists(group + "/b1");
+  return shape;
+}
+
+std::vector<experts::ExpertShape> shapes_in(const Hdf5File& file, const std::string& group, Index width) {
+  std::vector<experts::ExpertShape> shapes;
+  if (!file.exists(group)) return shapes;
+  for (const std::string& member : file.members(group)) shapes.push_back(shape_of(file, group + "/" + member, width));
+  return shapes;
+}
+
+// All datasets below `group`, by their path within it.
+void read_arrays(const Hdf5File& file, const std::string& group, const std::string& prefix,
+                 std::map<std::string, std::vector<double>>& arrays) {
+  for (const std::string& member : file.members(group)) {
+    const std::string path = group + "/" + member;
+    if (file.is_group(path)) {
+      read_arrays(file, path, prefix + member + "/", arrays);
+    } else if (file.type(path) == Hdf5Type::float32 || file.type(path) == Hdf5Type::float64) {
+      arrays[prefix + member] = file.read<double>(path);
+    }
+  }
+}
+
+void check_size(std::string_view what, std::size_t size, Index expected) {
+  if (static_cast<Index>(size) == expected) return;
+  throw InputError(fmt::format("{} has {} values, the configuration says {}", what, size, expected),
+                   "the case contradicts itself: write it again");
+}
+
+// Every tensor of the layer must stand in the case with its shape, as a parameter and as a gradient.
+void check_tensors(const ReferenceCase& c) {
+  ParameterList list;
+  const auto router = gating::make_router<float>(c.shape.router, c.seed, c.shape.width, list, "");
+  for (std::size_t e = 0; e < c.shape.experts.size(); ++e) {
+    experts::FeedForward<float>(list, fmt::format("expert/{:04}/", e), c.shape.experts[e], 1.0);
+  }
+  for (std::size_t e = 0; e < c.shape.shared.size(); ++e) {
+    experts::FeedForward<float>(list, fmt::format("shared/{:04}/", e), c.shape.shared[e], 1.0);
+  }
+  if (c.shape.router.selection_bias) {
+    const auto bias = c.parameters.find("selection_bias");
+    check_size("/params/selection_bias", bias == c.parameters.end() ? 0 : bias->second.size(), c.shape.router.experts);
+  }
+  for (const ParameterEntry& entry : list.entries()) {
+    for (const auto* arrays : {&c.parameters, &c.gradients}) {
+      const auto found = arrays->find(entry.name);
+      check_size((arrays == &c.parameters ? "/params/" : "/expected/grad/") + entry.name,
+                 found == arrays->end() ? 0 : found->second.size(), entry.tensor.size());
+    }
+  }
+  const auto dx = c.gradients.find("x");
+  check_size("/expected/grad/x", dx == c.gradients.end() ? 0 : dx->second.size(), c.tokens * c.shape.width);
+}
+
+}  // namespace
+
+ReferenceCase read_case(const std::filesystem::path& path) {
+  const Hdf5File file = Hdf5File::open(path);
+  if (!file.has_attribute("/", "format") || file.attribute<std::string>("/", "format") != "moe-layer-case") {
+    throw InputError(fmt::format("{} is not a reference case", path.string()),
+                     "a case has the attribute format = moe-layer-case at its root");
+  }
+  ReferenceCase c;
+  c.name = path.stem().string();
+  if (file.has_attribute("/", "note")) c.note = file.attribute<std::string>("/", "note");
+  CaseOptions options;
+  read_config(file, options, c.shape.router);
+  c.shape.width = options.width;
+  c.shape.experts = shapes_in(file, "/params/expert", options.width);
+  c.shape.shared = shapes_in(file, "/params/shared", options.width);
+  check_size("/params/expert", c.shape.experts.size(), c.shape.router.experts);
+  check_size("/params/shared", c.shape.shared.size(), options.shared_experts);
+  c.tokens = options.tokens;
+  c.groups = options.groups;
+  c.seed = options.seed;
+  c.layer = options.layer;
+  c.step = options.step;
+  c.x = file.read<double>("/input/x");
+  c.dy = file.read<double>("/input/dy");
+  for (const Index id : file.read<std::int64_t>("/input/token_ids")) c.token_ids.push_back(static_cast<std::int32_t>(id));
+  read_arrays(file, "/params", "", c.parameters);
+  read_arrays(file, "/expected/grad", "", c.gradients);
+  c.y = file.read<double>("/expected/y");
+  c.combine = file.read<double>("/expected/combine");
+  c.load = file.read<std::int64_t>("/expected/load");
+  c.dropped = file.read<std::int64_t>("/expected/dropped").front();
+  c.balance = file.read<double>("/expected/balance").front();
+  c.z = file.read<double>("/expected/z").front();
+  c.importance = file.read<double>("/expected/importance").front();
+  check_size("/input/x", c.x.size(), c.tokens * options.width);
+  check_size("/input/dy", c.dy.size(), c.tokens * options.width);
+  check_size("/input/token_ids", c.token_ids.size(), c.tokens);
+  check_size("/expected/y", c.y.size(), c.tokens * options.width);
+  check_size("/expected/combine", c.combine.size(), c.tokens * c.shape.router.experts);
+  check_size("/expected/load", c.load.size(), c.shape.router.experts);
+  check_tensors(c);
+  return c;
+}
+
+}  // namespace conclave::apps
