@@ -34,15 +34,15 @@ void describe(CheckOptions& o, OptionSections& sections) {
 
 /// How one case came out, the same on every rank.
 struct Outcome {
-  double y_error = 0.0;         // largest error over the largest magnitude expected
+  double y_error = 0.0;  // largest error over the largest magnitude expected
   double dx_error = 0.0;
   double parameter_error = 0.0;  // the worst gradient's
   std::string worst_parameter;
-  double gate_error = 0.0;      // of combine weights
+  double gate_error = 0.0;  // of combine weights
   double loss_error = 0.0;
-  bool pattern = true;          // exactly the expected choices were kept
-  bool counts = true;           // load and dropped
-  std::uint64_t digest = 0;     // of all outputs
+  bool pattern = true;       // exactly the expected choices were kept
+  bool counts = true;        // load and dropped
+  std::uint64_t digest = 0;  // of all outputs
 };
 
 template <class T>
@@ -68,8 +68,8 @@ class CaseRun {
   CaseRun(const ReferenceCase& c, const comm::Communicator& world, const comm::Exchange& exchange)
       : case_(c),
         world_(world),
-        layer_(replicated_, "", c.shape, c.seed, c.layer,
-               ExpertMap::contiguous(c.shape.router.experts, world.size()), {&world, &exchange}),
+        layer_(replicated_, "", c.shape, c.seed, c.layer, ExpertMap::contiguous(c.shape.router.experts, world.size()),
+               {&world, &exchange}),
         plan_(replicated_.size(), c.groups, world.size()),
         gradients_(plan_, world.rank()),
         exchange_(exchange) {
@@ -144,15 +144,15 @@ class CaseRun {
   double compare_rows(const std::string& name, const Matrix<T>& got, const std::vector<double>& whole) {
     const Range rows = local_tokens();
     for (Index i = 0; i < got.rows(); ++i) digest_.add(name, rows.begin + i, got.row(i));
-    const std::span<const double> mine = std::span(whole).subspan(
-        static_cast<std::size_t>(rows.begin * got.cols()), static_cast<std::size_t>(got.size()));
+    const std::span<const double> mine = std::span(whole).subspan(static_cast<std::size_t>(rows.begin * got.cols()),
+                                                                  static_cast<std::size_t>(got.size()));
     return relative_error<T>(got.flat(), mine, largest_magnitude(whole));
   }
 
   void compare_gradients(const ParameterList& list, std::span<const T> flat) {
     for (const ParameterEntry& entry : list.entries()) {
-      const auto got = flat.subspan(static_cast<std::size_t>(entry.tensor.offset),
-                                    static_cast<std::size_t>(entry.tensor.size()));
+      const auto got =
+          flat.subspan(static_cast<std::size_t>(entry.tensor.offset), static_cast<std::size_t>(entry.tensor.size()));
       const std::vector<double>& want = expected(case_.gradients, entry);
       const double error = relative_error<T>(got, want, largest_magnitude(want));
       digest_.add("grad/" + entry.name, 0, got);
@@ -167,9 +167,9 @@ class CaseRun {
     Matrix<T> whole(1, replicated_.size());
     const Range slice = plan_.slice_of(world_.rank());
     std::vector<std::span<const T>> sums = gradients_.partial_sums();
-    comm::reduce_scatter<T>(plan_, world_, exchange_, sums,
-                            whole.flat().subspan(static_cast<std::size_t>(slice.begin),
-                                                 static_cast<std::size_t>(slice.size())));
+    comm::reduce_scatter<T>(
+        plan_, world_, exchange_, sums,
+        whole.flat().subspan(static_cast<std::size_t>(slice.begin), static_cast<std::size_t>(slice.size())));
     comm::all_gather_slices<T>(plan_, world_, whole.flat());
     if (world_.is_root()) compare_gradients(replicated_, whole.flat());
   }
@@ -206,9 +206,9 @@ class CaseRun {
     const std::array<double, 3> got{s.balance, s.z, s.importance};
     const std::array<double, 3> want{case_.balance, case_.z, case_.importance};
     for (std::size_t i = 0; i < got.size(); ++i) {
-      outcome_.loss_error = std::max(outcome_.loss_error, relative_error<double>(std::span(got).subspan(i, 1),
-                                                                                 std::span(want).subspan(i, 1),
-                                                                                 std::abs(want[i])));
+      outcome_.loss_error = std::max(
+          outcome_.loss_error,
+          relative_error<double>(std::span(got).subspan(i, 1), std::span(want).subspan(i, 1), std::abs(want[i])));
     }
     if (!world_.is_root()) return;
     digest_.add("losses", 0, std::span<const double>(got));
@@ -221,9 +221,9 @@ class CaseRun {
       *error = world_.max(*error);
     }
     const double worst = world_.max(outcome_.parameter_error);
-    const Index holder = world_.min(outcome_.parameter_error == worst && !outcome_.worst_parameter.empty()
-                                        ? world_.rank().value()
-                                        : world_.size() - 1);
+    const Index holder =
+        world_.min(outcome_.parameter_error == worst && !outcome_.worst_parameter.empty() ? world_.rank().value()
+                                                                                          : world_.size() - 1);
     outcome_.worst_parameter = world_.broadcast(outcome_.worst_parameter, RankId{holder});
     outcome_.parameter_error = worst;
     outcome_.pattern = world_.all(outcome_.pattern);
@@ -253,8 +253,8 @@ bool passes(const Outcome& o, double tolerance) {
 constexpr std::size_t name_column = 30;
 
 void print_row(const std::string& name, const Outcome& o, bool passed) {
-  fmt::print("{:<{}} {:>8.1e} {:>8.1e} {:>8.1e} {:>8.1e} {:>8.1e}  {:<7} {:<5} {:016x}  {}\n", name, name_column, o.y_error,
-             o.dx_error, o.parameter_error, o.gate_error, o.loss_error, o.pattern ? "exact" : "differs",
+  fmt::print("{:<{}} {:>8.1e} {:>8.1e} {:>8.1e} {:>8.1e} {:>8.1e}  {:<7} {:<5} {:016x}  {}\n", name, name_column,
+             o.y_error, o.dx_error, o.parameter_error, o.gate_error, o.loss_error, o.pattern ? "exact" : "differs",
              o.counts ? "exact" : "wrong", o.digest,
              passed ? "passed" : fmt::format("FAILED (worst gradient: {})", o.worst_parameter));
 }
@@ -269,8 +269,8 @@ int run(const CheckOptions& options, const Session& session) {
   if (world.is_root()) {
     fmt::print("{} ranks, {} threads a rank, {}; errors are relative to an array's largest magnitude, at most {}\n",
                world.size(), num_threads(), name_of(options.precision), options.tolerance);
-    fmt::print("{:<{}} {:>8} {:>8} {:>8} {:>8} {:>8}  {:<7} {:<5} {:<16}  {}\n", "case", name_column, "y", "dx", "dparam",
-               "gates", "losses", "choices", "load", "digest", "verdict");
+    fmt::print("{:<{}} {:>8} {:>8} {:>8} {:>8} {:>8}  {:<7} {:<5} {:<16}  {}\n", "case", name_column, "y", "dx",
+               "dparam", "gates", "losses", "choices", "load", "digest", "verdict");
   }
   Index num_failed = 0;
   for (const std::string& path : session.arguments) {

@@ -26,30 +26,50 @@ std::string with_underscores(std::string_view name) {
   return result;
 }
 
-// Words in the one spelling that Boost is told of: names with '_', `--no-flag` as `--flag=no`, and an empty value as a
-// word of its own, because Boost refuses `--name=`.
+// The name that a word gives as an option, with '_'; empty if it gives none.
+std::string option_name(const std::string& word) {
+  return word.starts_with("--") ? with_underscores(word.substr(2, word.find('=') - 2)) : "";
+}
+
+// "--name=value", but an empty value as a word of its own, because Boost refuses "--name=".
+void append_pair(std::vector<std::string>& words, const std::string& name, const std::string& value) {
+  if (value.empty()) {
+    words.insert(words.end(), {"--" + name, ""});
+  } else {
+    words.push_back(fmt::format("--{}={}", name, value));
+  }
+}
+
+// Words in the one spelling that Boost reads without doubt: names with '_', each value in its option's word, flags with
+// theirs. So a flag does not eat the word behind it, a value may begin with dashes, and a forgotten value is noticed.
 std::vector<std::string> canonical_words(std::span<const std::string> words, const OptionSections& options) {
   std::vector<std::string> result;
   for (std::size_t i = 0; i < words.size(); ++i) {
-    const std::string& word = words[i];
-    if (word == "--") {
+    if (words[i] == "--") {
       result.insert(result.end(), words.begin() + static_cast<std::ptrdiff_t>(i), words.end());
       break;
     }
-    const auto equals = word.find('=');
-    const std::string name = word.starts_with("--") ? with_underscores(word.substr(2, equals - 2)) : "";
+    const std::string name = option_name(words[i]);
+    const auto equals = words[i].find('=');
+    const bool has_value = equals != std::string::npos;
     const Option* option = options.find(name);
     const Option* denied = name.starts_with("no_") ? options.find(name.substr(3)) : nullptr;
-    if (option == nullptr && denied != nullptr && denied->is_flag && equals == std::string::npos) {
-      result.push_back(fmt::format("--{}=no", denied->name));
+    if (option == nullptr && denied != nullptr && denied->is_flag && !has_value) {
+      append_pair(result, denied->name, "no");
     } else if (option == nullptr && name != "config") {
-      result.push_back(word);
-    } else if (equals == std::string::npos) {
-      result.push_back("--" + name);
-    } else if (equals + 1 == word.size() && !(option != nullptr && option->is_flag)) {
-      result.insert(result.end(), {"--" + name, ""});
+      result.push_back(words[i]);  // an argument, or an unknown option that Boost names
+    } else if (has_value) {
+      append_pair(result, name, words[i].substr(equals + 1));
+    } else if (option != nullptr && option->is_flag) {
+      append_pair(result, name, "yes");
     } else {
-      result.push_back("--" + name + word.substr(equals));
+      const bool follows = i + 1 < words.size() && words[i + 1] != "--";
+      const std::string next = follows ? option_name(words[i + 1]) : "";
+      if (!follows || next == "config" || options.find(next) != nullptr) {
+        throw InputError(fmt::format("option '{}' needs a value", flag_of(name)),
+                         option == nullptr ? "it takes a file" : fmt::format("it takes {}", option->accepts));
+      }
+      append_pair(result, name, words[++i]);
     }
   }
   return result;
@@ -58,9 +78,7 @@ std::vector<std::string> canonical_words(std::span<const std::string> words, con
 po::options_description described(const OptionSections& options) {
   po::options_description result;
   for (const Option* option : options.all()) {
-    auto* value = po::value<std::string>();
-    if (option->is_flag) value->implicit_value("yes");
-    result.add_options()(option->name.c_str(), value);
+    result.add_options()(option->name.c_str(), po::value<std::string>());
   }
   return result;
 }
@@ -93,10 +111,6 @@ po::parsed_options parse_words(const std::vector<std::string>& words, const po::
         .run();
   } catch (const po::unknown_option& error) {
     fail_unknown(bare(error.get_option_name()), options);
-  } catch (const po::invalid_command_line_syntax& error) {
-    const std::string name = bare(error.get_option_name());
-    throw InputError(fmt::format("option '{}' needs a value", flag_of(name)),
-                     options.find(name) == nullptr ? "" : fmt::format("it takes {}", options.find(name)->accepts));
   }
 }
 

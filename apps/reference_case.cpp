@@ -160,7 +160,8 @@ ReferenceCase read_case(const std::filesystem::path& path) {
   c.step = options.step;
   c.x = file.read<double>("/input/x");
   c.dy = file.read<double>("/input/dy");
-  for (const Index id : file.read<std::int64_t>("/input/token_ids")) c.token_ids.push_back(static_cast<std::int32_t>(id));
+  for (const Index id : file.read<std::int64_t>("/input/token_ids"))
+    c.token_ids.push_back(static_cast<std::int32_t>(id));
   read_arrays(file, "/params", "", c.parameters);
   read_arrays(file, "/expected/grad", "", c.gradients);
   c.y = file.read<double>("/expected/y");

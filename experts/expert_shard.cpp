@@ -6,6 +6,20 @@
 #include <numeric>
 
 namespace conclave::experts {
+namespace {
+
+std::string expert_prefix(const std::string& prefix, ExpertId expert) {
+  return fmt::format("{}{:04}/", prefix, expert.value());
+}
+
+}  // namespace
+
+ParameterList expert_parameters(const std::vector<ExpertShape>& shapes, const std::string& prefix, ExpertId expert) {
+  ParameterList list;
+  const ExpertShape& shape = shapes[static_cast<std::size_t>(expert.value())];
+  static_cast<void>(FeedForward<float>(list, expert_prefix(prefix, expert), shape, 1.0));
+  return list;
+}
 
 template <class T>
 ExpertShard<T>::ExpertShard(const std::vector<ExpertShape>& shapes, const std::vector<ExpertId>& mine,
@@ -14,7 +28,7 @@ ExpertShard<T>::ExpertShard(const std::vector<ExpertShape>& shapes, const std::v
     invariant(0 <= id.value() && id.value() < static_cast<Index>(shapes.size()), "expert {} of {}", id.value(),
               shapes.size());
     experts_.emplace_back(id, shapes[static_cast<std::size_t>(id.value())],
-                          fmt::format("{}{:04}/", prefix, id.value()), output_scale);
+                          expert_prefix(prefix, id), output_scale);
   }
 }
 

@@ -9,6 +9,10 @@
 
 namespace conclave::experts {
 
+/// The tensors of expert `expert` of a layer whose experts have these shapes: "<prefix><four-digit number>/w1" and so on.
+[[nodiscard]] ParameterList expert_parameters(const std::vector<ExpertShape>& shapes, const std::string& prefix,
+                                              ExpertId expert);
+
 /// A shard of a layer's experts with their values and gradients. Rows come ordered by expert, and within an expert in
 /// the global order of their tokens, wherever these came from. All of a step's rows of an expert are computed in blocks
 /// of block_rows and a remainder, and its weights' gradient over all rows at once: so every GEMM's shape depends on the

@@ -124,6 +124,8 @@ class Matrix {
   void release() noexcept {
     ::operator delete(data_, alignment);
     data_ = nullptr;
+    rows_ = 0;
+    cols_ = 0;
     capacity_ = 0;
   }
   void swap(Matrix& other) noexcept {

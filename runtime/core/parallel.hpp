@@ -9,12 +9,14 @@
 
 namespace conclave {
 
-/// The number of threads that parallel_for uses, for the whole process. At least 1.
+/// The number of threads that parallel_for uses, for the whole process; 1 until it is set. InputError below 1 and above
+/// 4096.
 void use_threads(Index num_threads);
 [[nodiscard]] Index num_threads();
 
-/// Calls body(i) once for every i in [0, count), in any order and on any thread; returns when all are done. The first
-/// exception thrown by a body is thrown again here, after the others have ended. Not to be nested.
+/// Calls body(i) once for every i in [0, count), in any order and on any thread; returns when all are done. Where bodies
+/// throw, the exception of the lowest i is thrown again here, after the others have ended; calls above it may be left
+/// out. Not to be nested, which is an InvariantError.
 void parallel_for(Index count, const std::function<void(Index)>& body);
 
 }  // namespace conclave

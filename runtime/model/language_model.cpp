@@ -48,10 +48,8 @@ Index LanguageModel<T>::num_parameters() const {
   Index total = replicated_.size();
   for (const Block<T>& block : blocks_) {
     if (block.moe() == nullptr) continue;
-    for (const experts::ExpertShape& shape : block.moe()->shape().experts) {
-      ParameterList list;
-      const experts::FeedForward<T> function(list, "", shape, 1.0);
-      total += list.size();
+    for (Index e = 0; e < block.moe()->map().num_experts(); ++e) {
+      total += block.moe()->expert_parameters(ExpertId{e}).size();
     }
   }
   return total;

@@ -91,6 +91,11 @@ void MoeLayer<T>::backward(ParameterView<const T> values, const Step& step, Cons
 }
 
 template <class T>
+ParameterList MoeLayer<T>::expert_parameters(ExpertId expert) const {
+  return experts::expert_parameters(shape_.experts, prefix_ + "expert/", expert);
+}
+
+template <class T>
 void MoeLayer<T>::route(ParameterView<const T> values, const Step& step, ConstMatrixView<T> x,
                         std::span<const std::int32_t> token_ids) {
   while (static_cast<Index>(tapes_.size()) < step.groups.num_groups) tapes_.push_back(router_->make_tape());

@@ -60,6 +60,8 @@ class MoeLayer {
   [[nodiscard]] const std::string& prefix() const { return prefix_; }
   [[nodiscard]] experts::ExpertShard<T>& shard() { return shard_; }
   [[nodiscard]] const ExpertMap& map() const { return map_; }
+  /// The tensors of any expert of the layer, as its owner has them.
+  [[nodiscard]] ParameterList expert_parameters(ExpertId expert) const;
   /// [num_experts], or empty: state that selection adds to the scores and that no gradient reaches.
   [[nodiscard]] std::span<T> selection_bias() { return selection_bias_; }
   /// What the last forward decided for each of this rank's groups.

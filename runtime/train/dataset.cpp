@@ -6,7 +6,6 @@
 #include "runtime/train/sampler.hpp"
 #include "runtime/train/text.hpp"
 
-#include <algorithm>
 #include <array>
 
 namespace conclave::train {
@@ -17,10 +16,8 @@ constexpr Index num_bytes = 256;  // bytes are tokens
 // Held-out sequences of the synthetic corpus have numbers of their own: the upper half of all there are.
 constexpr Index first_held_out = Corpus::max_sequences / 2;
 
-// That part of `count` >= 1, rounded down; for a fraction below 1 less than count, however the product is rounded.
-Index part_of(Index count, double fraction) {
-  return std::min(count - 1, static_cast<Index>(fraction * static_cast<double>(count)));
-}
+// That part of `count`, rounded down. Less than count for every fraction below 1: the product rounds below it.
+Index part_of(Index count, double fraction) { return static_cast<Index>(fraction * static_cast<double>(count)); }
 
 CorpusOptions checked(const CorpusOptions& options) {
   if (options.sequences < 1 || options.sequences > first_held_out) {

@@ -175,7 +175,8 @@ Windows Windows::shifting(const std::vector<Range>& segments, Index context, Ind
   return {segments, context, seed};
 }
 
-// A segment of n inputs and one last target has room for n / context windows, and for one less beside any shift.
+// A segment of n inputs and one last target has room for n / context windows; where each alignment is to have as many,
+// for those that fit behind a shift of context - 1.
 Windows::Windows(const std::vector<Range>& segments, Index context, std::optional<Index> seed)
     : context_(context), seed_(seed) {
   invariant(context >= 1, "windows with a context of {}", context);
@@ -183,7 +184,7 @@ Windows::Windows(const std::vector<Range>& segments, Index context, std::optiona
     const Index inputs = segments[i].size() - 1;
     if (inputs < context) continue;
     const Index num_windows = seed ? std::max<Index>(1, (inputs - (context - 1)) / context) : inputs / context;
-    const Index slack = seed ? std::min(context - 1, inputs - num_windows * context) : 0;
+    const Index slack = seed ? inputs - num_windows * context : 0;
     pieces_.push_back({segments[i].begin, static_cast<Index>(i), count() + num_windows, slack});
   }
 }

@@ -57,9 +57,9 @@ class Windows {
  public:
   /// Windows that always begin at the segment's first byte; as many as fit.
   [[nodiscard]] static Windows fixed(const std::vector<Range>& segments, Index context);
-  /// Windows that begin up to context - 1 bytes into the segment, a distance drawn for (seed, epoch, segment), so that
-  /// over the epochs a byte is seen at every place of a window. Their number is the same in every epoch: what fits at
-  /// the largest distance. A segment too short for that has one window, shifted as far as there is room.
+  /// Windows that begin some bytes into the segment, a shift drawn evenly for (seed, epoch, segment) from as far as
+  /// there is room, so that over the epochs every byte and every alignment is seen. Their number is the
+  /// same in every epoch: what fits behind context - 1 bytes, or one in a segment too short for that.
   [[nodiscard]] static Windows shifting(const std::vector<Range>& segments, Index context, Index seed);
 
   [[nodiscard]] Index count() const { return pieces_.empty() ? 0 : pieces_.back().end; }

@@ -17,10 +17,10 @@ namespace conclave::train {
 
 class TemporaryFolder {
  public:
-  TemporaryFolder() {
+  explicit TemporaryFolder(const std::string& name = {}) {
     const auto* test = testing::UnitTest::GetInstance()->current_test_info();
     path_ = std::filesystem::path(testing::TempDir()) /
-            (std::string("conclave_") + test->name() + "_" + std::to_string(::getpid()));
+            (std::string("conclave_") + test->name() + "_" + std::to_string(::getpid()) + name);
     std::filesystem::create_directories(path_);
   }
   TemporaryFolder(const TemporaryFolder&) = delete;

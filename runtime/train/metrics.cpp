@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "runtime/train/metrics.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include <cmath>
+
+namespace conclave::train {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json layers_json(const std::vector<model::LayerStatistics>& layers) {
+  Json list = Json::array();
+  for (const model::LayerStatistics& s : layers) {
+    list.push_back({{"load", s.load},
+                    {"over_capacity", s.over_capacity},
+                    {"refused_second", s.refused_second},
+                    {"drop_rate", s.drop_rate()},
+                    {"imbalance", s.imbalance()},
+                    {"balance", s.balance},
+                    {"z", s.z},
+                    {"importance", s.importance},
+                    {"entropy", s.entropy}});
+  }
+  return list;
+}
+
+}  // namespace
+
+double StepRecord::drop_rate() const {
+  Index claims = 0;
+  Index dropped = 0;
+  for (const model::LayerStatistics& s : layers) {
+    claims += s.claims();
+    dropped += s.over_capacity + s.refused_second;
+  }
+  return claims == 0 ? 0.0 : static_cast<double>(dropped) / static_cast<double>(claims);
+}
+
+std::string to_json(const StepRecord& r) {
+  Json phases;
+  for (const auto& entry : enum_names(Phase{})) {
+    const PhaseSpread& p = r.phases[static_cast<std::size_t>(entry.value)];
+    phases[std::string(entry.name)] = {{"min_s", p.min_s}, {"mean_s", p.mean_s}, {"max_s", p.max_s}};
+  }
+  const Json line = {{"kind", "step"},
+                     {"step", r.step},
+                     {"tokens", r.tokens},
+                     {"loss", r.loss},
+                     {"router_loss", r.router_loss},
+                     {"objective", r.objective()},
+                     {"gradient_norm", r.gradient_norm},
+                     {"learning_rate", r.learning_rate},
+                     {"seconds", r.seconds},
+                     {"tokens_per_s", r.tokens_per_s()},
+                     {"phases", phases},
+                     {"layers", layers_json(r.layers)}};
+  return line.dump();
+}
+
+std::string to_json(const Evaluation& e) {
+  const Json line = {{"kind", "evaluation"},
+                     {"step", e.step},
+                     {"tokens", e.tokens},
+                     {"loss", e.loss},
+                     {"accuracy", e.accuracy},
+                     {"domain_information", e.domain_information},
+                     {"layers", layers_json(e.layers)}};
+  return line.dump();
+}
+
+double normalised_information(const std::vector<Index>& counts, Index rows, Index cols) {
+  std::vector<double> of_row(static_cast<std::size_t>(rows), 0.0);
+  std::vector<double> of_col(static_cast<std::size_t>(cols), 0.0);
+  double total = 0.0;
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    const auto n = static_cast<double>(counts[i]);
+    of_row[i / of_col.size()] += n;
+    of_col[i % of_col.size()] += n;
+    total += n;
+  }
+  double entropy = 0.0;
+  for (const double n : of_row) entropy -= n > 0.0 ? n / total * std::log(n / total) : 0.0;
+  if (entropy <= 0.0) return 0.0;
+  double information = 0.0;
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    const auto n = static_cast<double>(counts[i]);
+    if (n > 0.0) information += n / total * std::log(n * total / (of_row[i / of_col.size()] * of_col[i % of_col.size()]));
+  }
+  return information / entropy;
+}
+
+}  // namespace conclave::train

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What is known about a step and about an evaluation, over all ranks.
+#pragma once
+
+#include "runtime/core/trace.hpp"
+#include "runtime/model/moe_statistics.hpp"
+
+#include <optional>
+#include <string>
+
+namespace conclave::train {
+
+/// Seconds of a phase: over ranks.
+struct PhaseSpread {
+  double min_s = 0.0;
+  double mean_s = 0.0;
+  double max_s = 0.0;
+};
+
+/// One training step. All but the times is the same for any number of ranks and threads.
+struct StepRecord {
+  Index step = 0;              // steps done, this one included
+  Index tokens = 0;            // of the step
+  double loss = 0.0;           // cross entropy, nats a token
+  double router_loss = 0.0;    // the routers' losses with their coefficients, over all layers
+  double gradient_norm = 0.0;  // before clipping
+  double learning_rate = 0.0;
+  std::vector<model::LayerStatistics> layers;  // one an MoE layer
+  double seconds = 0.0;        // the slowest rank's
+  std::array<PhaseSpread, num_phases> phases{};
+
+  [[nodiscard]] double objective() const { return loss + router_loss; }
+  [[nodiscard]] double tokens_per_s() const { return seconds > 0.0 ? static_cast<double>(tokens) / seconds : 0.0; }
+  /// Over all layers.
+  [[nodiscard]] double drop_rate() const;
+};
+
+/// One evaluation on held-out data.
+struct Evaluation {
+  Index step = 0;         // steps trained
+  Index tokens = 0;       // 0: nothing was held out
+  double loss = 0.0;      // nats a token
+  double accuracy = 0.0;  // of the largest logit
+  std::vector<model::LayerStatistics> layers;
+  /// How much an expert says about a token's domain, one number an MoE layer: mutual information over the domains'
+  /// entropy, 0 (none) to 1 (all). Empty where the data has no known domains.
+  std::vector<double> domain_information;
+};
+
+/// One line of JSON, for metrics.jsonl.
+[[nodiscard]] std::string to_json(const StepRecord& record);
+[[nodiscard]] std::string to_json(const Evaluation& evaluation);
+
+/// I(row; column) / H(row) of a table of counts [rows, cols], 0 where the rows have no entropy.
+[[nodiscard]] double normalised_information(const std::vector<Index>& counts, Index rows, Index cols);
+
+}  // namespace conclave::train

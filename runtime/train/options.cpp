@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "runtime/train/options.hpp"
+
+#include "comm/mpi/exchange.hpp"
+
+namespace conclave::train {
+
+void describe_run(TrainOptions& o, OptionTable& table) {
+  std::vector<std::string> exchanges;
+  for (const auto& s : comm::exchange_strategies()) exchanges.push_back(fmt::format("{} ({})", s.name, s.help));
+  table.add("steps", o.steps, "training steps of the whole run");
+  table.add("stop_after", o.stop_after, "save and stop after this step, to be resumed later; 0: run to the end");
+  table.add("sequences", o.sequences, "sequences of a step, over all ranks");
+  table.add("groups", o.groups, "routing groups of a step; they divide the sequences, and ranks share them out");
+  table.add("passes", o.passes, "forward and backward passes of a step (gradient accumulation); they divide the groups");
+  table.add("seed", o.seed, "of initial weights, data order and routing");
+  table.add("threads", o.threads, "threads a rank; 0: this rank's share of the CPUs");
+  table.add("exchange", o.exchange, fmt::format("how rows travel between ranks: {}", fmt::join(exchanges, ", ")));
+}
+
+void describe_files(TrainOptions& o, OptionTable& table) {
+  table.add("out", o.out, "folder for checkpoints, metrics and the run's configuration");
+  table.add("resume", o.resume, "continue from a checkpoint, or from the newest one in a folder");
+  table.add("checkpoint_every", o.checkpoint_every, "steps between checkpoints; 0: only at the end");
+  table.add("keep", o.keep, "checkpoints kept, the newest");
+  table.add("eval_every", o.eval_every, "steps between evaluations on held-out data; 0: only at the end");
+  table.add("eval_sequences", o.eval_sequences, "held-out sequences of an evaluation, from the first; 0: all");
+}
+
+namespace {
+
+void refuse_below(Index least, Index value, std::string_view name) {
+  if (value < least) throw InputError(fmt::format("{} = {}", name, value), fmt::format("give at least {}", least));
+}
+
+void refuse_remainder(Index whole, Index part, const std::string& message) {
+  if (whole % part != 0) throw InputError(message, "choose numbers that divide without remainder");
+}
+
+}  // namespace
+
+void validate(const TrainOptions& o) {
+  model::validate(o.model);
+  validate(o.optimizer);
+  refuse_below(1, o.steps, "steps");
+  refuse_below(0, o.stop_after, "stop_after");
+  refuse_below(1, o.sequences, "sequences");
+  refuse_below(1, o.groups, "groups");
+  refuse_below(1, o.passes, "passes");
+  refuse_below(0, o.seed, "seed");
+  refuse_below(0, o.threads, "threads");
+  refuse_below(0, o.checkpoint_every, "checkpoint_every");
+  refuse_below(1, o.keep, "keep");
+  refuse_below(0, o.eval_every, "eval_every");
+  refuse_below(0, o.eval_sequences, "eval_sequences");
+  refuse_remainder(o.sequences, o.groups, fmt::format("{} sequences in {} groups", o.sequences, o.groups));
+  refuse_remainder(o.groups, o.passes, fmt::format("{} groups in {} passes", o.groups, o.passes));
+  if (o.passes > 1 && o.model.moe_every > 0 && o.model.router.balance_scope == gating::BalanceScope::step) {
+    throw InputError(fmt::format("balance_scope = step with passes = {}", o.passes),
+                     "the balance over a step needs all its groups in one pass: use passes = 1, or balance_scope = group");
+  }
+  if (o.out.empty()) throw InputError("out is empty", "name a folder for checkpoints and metrics");
+}
+
+}  // namespace conclave::train

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Everything a training run can be asked for.
+#pragma once
+
+#include "runtime/model/options.hpp"
+#include "runtime/train/dataset.hpp"
+#include "runtime/train/optimizer.hpp"
+
+namespace conclave::train {
+
+struct TrainOptions {
+  model::ModelOptions model;
+  DataOptions data;
+  OptimizerOptions optimizer;
+
+  Index steps = 1000;
+  Index stop_after = 0;
+  Index sequences = 12;
+  Index groups = 4;
+  Index passes = 1;
+  Index seed = 1;
+  Index threads = 0;
+  std::string exchange = "flat";
+
+  std::string out = "conclave-run";
+  std::string resume;
+  Index checkpoint_every = 500;
+  Index keep = 3;
+  Index eval_every = 250;
+  Index eval_sequences = 0;
+
+  [[nodiscard]] Index groups_in_pass() const { return groups / passes; }
+  [[nodiscard]] Index sequences_in_group() const { return sequences / groups; }
+  [[nodiscard]] Index tokens_in_step() const { return sequences * model.context; }
+};
+
+/// The parts of the description, for a command's sections.
+void describe_run(TrainOptions& options, OptionTable& table);
+void describe_files(TrainOptions& options, OptionTable& table);
+
+/// InputError for what cannot be run, with the values and the remedy.
+void validate(const TrainOptions& options);
+
+}  // namespace conclave::train

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The optimizer of a distributed model: ZeRO stage 1 (Rajbhandari et al. 2020). A rank owns a slice of the replicated
+// parameters and all of its experts; it keeps the optimizer state of those alone.
+#pragma once
+
+#include "comm/mpi/reproducible_reduce.hpp"
+#include "runtime/model/language_model.hpp"
+#include "runtime/train/optimizer.hpp"
+#include "runtime/train/tensor_file.hpp"
+
+namespace conclave::train {
+
+/// Sums the gradients of a step and updates the model, with the same bits on any number of ranks and threads: sums follow
+/// the tree over groups, and the norm is summed in fixed blocks of the parameters.
+class ShardedOptimizer {
+ public:
+  /// `model` and what `ranks` refers to must outlive the optimizer. groups_in_pass: groups of a pass over all ranks.
+  ShardedOptimizer(const OptimizerOptions& options, model::LanguageModel<float>& model, const model::Ranks& ranks,
+                   Index groups_in_pass);
+
+  /// Where a pass's backward puts the replicated parameters' gradients.
+  [[nodiscard]] model::GroupGradients<float>& pass_gradients() { return pass_gradients_; }
+  /// Adds up the pass's gradients over all ranks: each pass's tree is a term. Collective.
+  void end_pass();
+  /// Updates all parameters with the gradients of the passes since the last update, clipped to options.clip_norm; returns the
+  /// gradient's global norm before clipping. `step`: updates done before. Collective.
+  double update(Index step, double learning_rate);
+
+  /// Values and states as parts of named tensors, for a checkpoint: "/params/<name>" and "/optimizer/<state>/<name>".
+  /// The parts refer to this object and the model.
+  [[nodiscard]] std::vector<TensorPart> parts();
+  /// To be called after the parts have been read: makes the replicated values whole on every rank. Collective.
+  void share_values();
+
+ private:
+  /// A run of a flat array that this rank updates.
+  struct Owned {
+    const ParameterList* list;
+    Range range;  // of the list's flat array
+    std::span<float> values;
+    std::span<float> gradient;
+    std::vector<Matrix<float>> states;  // each [1, range.size()]
+  };
+  struct Chunk {  // within one tensor and one block, so that chunks are the same for any number of ranks
+    std::size_t owned;
+    Range elements;  // of the flat array
+    bool decays;
+  };
+  void own(const ParameterList& list, Range range, std::span<float> values, std::span<float> gradient);
+  void cut_chunks();
+  [[nodiscard]] double gradient_norm() const;
+  [[nodiscard]] static TensorPart part_of(const std::string& group, const ParameterEntry& entry, Range range,
+                                          std::span<float> flat);
+
+  OptimizerOptions options_;
+  std::unique_ptr<Optimizer> rule_;
+  model::LanguageModel<float>& model_;
+  model::Ranks ranks_;
+  plan::ReducePlan plan_;
+  model::GroupGradients<float> pass_gradients_;
+  Matrix<float> slice_gradient_;  // [1, slice]
+  std::deque<Owned> owned_;       // the slice first, then the experts of each MoE layer
+  std::vector<Chunk> chunks_;
+};
+
+}  // namespace conclave::train

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "runtime/train/trainer.hpp"
+
+#include "comm/plan/reduction_tree.hpp"
+#include "gating/losses.hpp"
+
+#include <chrono>
+
+namespace conclave::train {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+}  // namespace
+
+Trainer::Trainer(const TrainOptions& options, const Dataset& dataset, const comm::Communicator& communicator)
+    : options_(options),
+      dataset_(dataset),
+      communicator_(communicator),
+      exchange_(comm::make_exchange(options.exchange, communicator)),
+      ranks_{&communicator, exchange_.get()},
+      model_(options.model, dataset.vocabulary(), options.seed, ranks_),
+      optimizer_(options.optimizer, model_, ranks_, options.groups_in_pass()),
+      sequence_(static_cast<std::size_t>(options.model.context) + 1) {}
+
+StepRecord Trainer::step() {
+  const Clock::time_point start = Clock::now();
+  times_.clear();
+  std::vector<double> group_nats;  // [groups]
+  std::vector<std::vector<model::LayerStatistics>> pass_statistics;
+  for (Index pass = 0; pass < options_.passes; ++pass) train_pass(pass, group_nats, pass_statistics);
+
+  StepRecord record;
+  record.learning_rate = learning_rate(options_.optimizer, step_, options_.steps);
+  {
+    const PhaseScope scope(times_, Phase::optimizer);
+    record.gradient_norm = optimizer_.update(step_, record.learning_rate);
+    record.layers = model::merge_passes(pass_statistics);
+    update_selection_biases(record.layers);
+  }
+  record.step = ++step_;
+  record.tokens = options_.tokens_in_step();
+  record.loss = plan::tree_sum(group_nats) / static_cast<double>(record.tokens);
+  for (const model::LayerStatistics& s : record.layers) record.router_loss += s.weighted_loss(options_.model.router);
+  const std::array<double, 4> row{static_cast<double>(step_), record.loss, record.gradient_norm, record.learning_rate};
+  history_.values.insert(history_.values.end(), row.begin(), row.end());
+  ++history_.rows;
+  time_record(seconds_since(start), record);
+  return record;
+}
+
+void Trainer::train_pass(Index pass, std::vector<double>& group_nats,
+                         std::vector<std::vector<model::LayerStatistics>>& pass_statistics) {
+  const Range mine = even_share(options_.groups_in_pass(), communicator_.size(), communicator_.rank().value());
+  const Index rows = options_.sequences_in_group() * options_.model.context;
+  const Index first_group = pass * options_.groups_in_pass() + mine.begin;
+  const model::Step step{step_, true, options_.groups, options_.groups_in_pass(), first_group, {mine.size(), rows}, &times_};
+  {
+    const PhaseScope scope(times_, Phase::data);
+    read_sequences(Split::train, step_ * options_.sequences + first_group * options_.sequences_in_group(),
+                   mine.size() * options_.sequences_in_group());
+  }
+  model_.forward_backward(step, tokens_, targets_, optimizer_.pass_gradients());
+  {
+    const PhaseScope scope(times_, Phase::reduce);
+    optimizer_.end_pass();
+  }
+  const PhaseScope scope(times_, Phase::other);
+  std::vector<double> nats;
+  for (const model::LossSums& sums : model_.group_losses()) nats.push_back(sums.nats);
+  const std::vector<double> all = comm::gather_groups(communicator_, nats);
+  group_nats.insert(group_nats.end(), all.begin(), all.end());
+  pass_statistics.push_back(model::collect_statistics<float>(communicator_, step, layers()));
+}
+
+// Fills tokens_ and targets_ with `count` sequences from number `first` on.
+void Trainer::read_sequences(Split split, Index first, Index count) {
+  tokens_.clear();
+  targets_.clear();
+  for (Index i = 0; i < count; ++i) {
+    dataset_.read(split, first + i, sequence_);
+    tokens_.insert(tokens_.end(), sequence_.begin(), sequence_.end() - 1);
+    targets_.insert(targets_.end(), sequence_.begin() + 1, sequence_.end());
+  }
+}
+
+void Trainer::update_selection_biases(const std::vector<model::LayerStatistics>& statistics) {
+  const auto moe_layers = model_.moe_layers();
+  for (std::size_t l = 0; l < moe_layers.size(); ++l) {
+    if (moe_layers[l]->selection_bias().empty()) continue;
+    gating::update_selection_bias<float>(statistics[l].load, options_.model.router.bias_rate,
+                                         moe_layers[l]->selection_bias());
+  }
+}
+
+// The step's and its phases' times over all ranks.
+void Trainer::time_record(double seconds, StepRecord& record) {
+  std::vector<double> mine(times_.all().begin(), times_.all().end());
+  mine.push_back(seconds);
+  const std::vector<double> all = communicator_.gather_all<double>(mine);
+  for (std::size_t r = 0; r < static_cast<std::size_t>(communicator_.size()); ++r) {
+    const std::span<const double> row = std::span(all).subspan(r * mine.size(), mine.size());
+    for (std::size_t p = 0; p < num_phases; ++p) {
+      PhaseSpread& spread = record.phases[p];
+      spread.min_s = r == 0 ? row[p] : std::min(spread.min_s, row[p]);
+      spread.max_s = std::max(spread.max_s, row[p]);
+      spread.mean_s += row[p] / static_cast<double>(communicator_.size());
+    }
+    record.seconds = std::max(record.seconds, row.back());
+  }
+}
+
+std::vector<const model::MoeLayer<float>*> Trainer::layers() {
+  const auto moe_layers = model_.moe_layers();
+  return {moe_layers.begin(), moe_layers.end()};
+}
+
+model::Step Trainer::evaluation_step(Index num_groups, Index rows) {
+  const Range mine = even_share(num_groups, communicator_.size(), communicator_.rank().value());
+  return {step_, false, num_groups, num_groups, mine.begin, {mine.size(), rows}, &times_};
+}
+
+Evaluation Trainer::evaluate() {
+  Evaluation evaluation;
+  evaluation.step = step_;
+  Index remaining = dataset_.num_sequences(Split::validation);
+  if (options_.eval_sequences > 0) remaining = std::min(remaining, options_.eval_sequences);
+  const Index in_group = options_.sequences_in_group();
+  std::vector<std::vector<model::LayerStatistics>> pass_statistics;
+  std::vector<std::vector<Index>> domain_counts;
+  std::vector<double> nats;
+  Index correct = 0;
+  for (Index first = 0; remaining > 0;) {
+    // Whole groups as in training, as many as fit a pass; what is left at the end is one smaller group.
+    const Index num_groups = std::max<Index>(1, std::min(options_.groups_in_pass(), remaining / in_group));
+    const Index sequences = std::min(in_group, remaining);
+    const model::Step step = evaluation_step(num_groups, sequences * options_.model.context);
+    read_sequences(Split::validation, first + step.first_group * sequences, step.groups.num_groups * sequences);
+    model_.evaluate(step, tokens_, targets_);
+    std::vector<double> group_nats;
+    for (const model::LossSums& sums : model_.group_losses()) {
+      group_nats.push_back(sums.nats);
+      correct += sums.correct;
+    }
+    const std::vector<double> all = comm::gather_groups(communicator_, group_nats);
+    nats.insert(nats.end(), all.begin(), all.end());
+    pass_statistics.push_back(model::collect_statistics<float>(communicator_, step, layers()));
+    count_domains(first + step.first_group * sequences, step, domain_counts);
+    evaluation.tokens += num_groups * sequences * options_.model.context;
+    first += num_groups * sequences;
+    remaining -= num_groups * sequences;
+  }
+  if (evaluation.tokens == 0) return evaluation;
+  evaluation.loss = plan::tree_sum(nats) / static_cast<double>(evaluation.tokens);
+  evaluation.accuracy = static_cast<double>(communicator_.sum(correct)) / static_cast<double>(evaluation.tokens);
+  evaluation.layers = model::merge_passes(pass_statistics);
+  for (std::vector<Index>& counts : domain_counts) {
+    communicator_.sum(counts);
+    evaluation.domain_information.push_back(
+        normalised_information(counts, *dataset_.num_domains(), options_.model.router.experts));
+  }
+  return evaluation;
+}
+
+// counts[layer]: [domains, experts] kept choices of this rank's tokens in the last pass, added up.
+void Trainer::count_domains(Index first_sequence, const model::Step& step, std::vector<std::vector<Index>>& counts) {
+  if (!dataset_.num_domains()) return;
+  const Index num_experts = options_.model.router.experts;
+  const auto moe_layers = layers();
+  counts.resize(moe_layers.size(), std::vector<Index>(static_cast<std::size_t>(*dataset_.num_domains() * num_experts), 0));
+  for (Index g = 0; g < step.groups.num_groups; ++g) {
+    for (std::size_t l = 0; l < moe_layers.size(); ++l) {
+      for (const auto& kept : moe_layers[l]->routed(g).routing.kept()) {
+        const Index sequence = first_sequence + (step.groups.of(g).begin + kept.token) / options_.model.context;
+        const Index domain = *dataset_.domain(Split::validation, sequence);
+        ++counts[l][static_cast<std::size_t>(domain * num_experts + kept.expert.value())];
+      }
+    }
+  }
+}
+
+std::filesystem::path Trainer::save(const std::map<std::string, std::string>& config,
+                                    const std::map<std::string, std::string>& record) {
+  CheckpointHeader header;
+  header.config = config;
+  header.record = record;
+  header.integers["step"] = step_;
+  header.integers["sequences_seen"] = step_ * options_.sequences;
+  header.integers["tokens_seen"] = step_ * options_.tokens_in_step();
+  header.integers["seed"] = options_.seed;
+  header.integers["data_fingerprint"] = static_cast<std::int64_t>(dataset_.fingerprint());
+  header.tables["history"] = history_;
+  return write_checkpoint(communicator_, options_.out, step_, options_.keep, header, optimizer_.parts());
+}
+
+void Trainer::restore(const std::filesystem::path& checkpoint, const CheckpointHeader& header) {
+  const auto integer = [&](const std::string& name) {
+    const auto found = header.integers.find(name);
+    if (found != header.integers.end()) return found->second;
+    throw InputError(fmt::format("{} does not say its '{}'", checkpoint.string(), name), "use another checkpoint");
+  };
+  if (integer("data_fingerprint") != static_cast<std::int64_t>(dataset_.fingerprint())) {
+    throw InputError(fmt::format("{} was trained on other data than '{}'", checkpoint.string(), dataset_.description()),
+                     "give the same --data, or start a new run");
+  }
+  for (const auto& [name, value] : {std::pair<std::string, Index>{"seed", options_.seed},
+                                    {"sequences_seen", integer("step") * options_.sequences},
+                                    {"tokens_seen", integer("step") * options_.tokens_in_step()}}) {
+    if (integer(name) == value) continue;
+    throw InputError(fmt::format("{} has {} = {}, this run's options make it {}", checkpoint.string(), name,
+                                 integer(name), value),
+                     "seed, sequences and context cannot change within a run: the order of the data depends on them");
+  }
+  const std::vector<TensorPart> parts = optimizer_.parts();
+  read_tensors(communicator_, checkpoint, parts);
+  optimizer_.share_values();
+  step_ = integer("step");
+  const auto history = header.tables.find("history");
+  if (history != header.tables.end()) history_ = history->second;
+}
+
+}  // namespace conclave::train

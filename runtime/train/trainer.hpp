@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// One training run on these ranks: data, model and optimizer, step by step.
+#pragma once
+
+#include "runtime/train/checkpoint.hpp"
+#include "runtime/train/metrics.hpp"
+#include "runtime/train/options.hpp"
+#include "runtime/train/sharded_optimizer.hpp"
+
+#include <filesystem>
+
+namespace conclave::train {
+
+class Trainer {
+ public:
+  /// Sets up step 0 of a run. options must be valid; `communicator` and `dataset` must outlive the trainer. Collective.
+  Trainer(const TrainOptions& options, const Dataset& dataset, const comm::Communicator& communicator);
+
+  /// Does one step. Collective; the record is the same on every rank.
+  StepRecord step();
+  /// Measures the loss on held-out sequences with capacity and randomness as in use. Collective.
+  [[nodiscard]] Evaluation evaluate();
+
+  /// Steps done.
+  [[nodiscard]] Index steps_done() const { return step_; }
+  [[nodiscard]] model::LanguageModel<float>& model() { return model_; }
+  [[nodiscard]] const TrainOptions& options() const { return options_; }
+
+  /// Writes everything that the next step depends on into options.out; `config` and `record` are kept in the file.
+  /// InputError on every rank if it cannot be written. Collective.
+  std::filesystem::path save(const std::map<std::string, std::string>& config,
+                             const std::map<std::string, std::string>& record);
+  /// Goes on from a checkpoint, written on any number of ranks. InputError on every rank if the file is damaged or is of
+  /// another model or other data; then this trainer is unusable. Collective.
+  void restore(const std::filesystem::path& checkpoint, const CheckpointHeader& header);
+  /// Loss, gradient norm and learning rate of every step so far, also of those before a restore: [steps, 4], the first
+  /// column the step.
+  [[nodiscard]] const NumberTable& history() const { return history_; }
+
+ private:
+  void train_pass(Index pass, std::vector<double>& group_nats,
+                  std::vector<std::vector<model::LayerStatistics>>& pass_statistics);
+  [[nodiscard]] model::Step evaluation_step(Index num_groups, Index rows);
+  void read_sequences(Split split, Index first, Index count);
+  void update_selection_biases(const std::vector<model::LayerStatistics>& layers);
+  void time_record(double seconds, StepRecord& record);
+  [[nodiscard]] std::vector<const model::MoeLayer<float>*> layers();
+  void count_domains(Index first_sequence, const model::Step& step, std::vector<std::vector<Index>>& counts);
+
+  TrainOptions options_;
+  const Dataset& dataset_;
+  const comm::Communicator& communicator_;
+  std::unique_ptr<comm::Exchange> exchange_;
+  model::Ranks ranks_;
+  model::LanguageModel<float> model_;
+  ShardedOptimizer optimizer_;
+  PhaseTimes times_;
+  Index step_ = 0;
+  NumberTable history_{0, 4, {}};
+  std::vector<std::int32_t> sequence_;          // [context + 1]
+  std::vector<std::int32_t> tokens_, targets_;  // [local tokens of a pass]
+};
+
+}  // namespace conclave::train
