@@ -8,6 +8,7 @@
 #include "comm/mpi/communicator.hpp"
 
 #include <memory>
+#include <set>
 
 namespace conclave::apps {
 
@@ -16,7 +17,7 @@ struct Session {
   const comm::Communicator& world;
   const BlasChoice& blas;
   std::vector<std::string> arguments;  // words on the command line that are no options
-  std::string configuration;           // all options with their values, as `--config` reads them
+  std::set<std::string> given;         // options that got a value, on the command line or in the configuration file
 };
 
 /// A command being called: first it describes its options, then, when they have their values, it runs.
@@ -69,6 +70,10 @@ template <class Options>
 /// word at all, one command's options for COMMAND --help, the version for --version. Nothing if there is work to do.
 [[nodiscard]] std::optional<std::string> help_text(std::span<const std::string> words, Index width);
 
+[[nodiscard]] Command train_command();
+[[nodiscard]] Command evaluate_command();
+[[nodiscard]] Command generate_command();
+[[nodiscard]] Command bench_command();
 [[nodiscard]] Command check_command();
 [[nodiscard]] Command doctor_command();
 

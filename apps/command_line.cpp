@@ -138,7 +138,7 @@ ParsedLine parse_command_line(std::span<const std::string> words, bool takes_arg
   const auto options_end = std::find(words.begin(), words.end(), "--");
   const bool help =
       std::any_of(words.begin(), options_end, [](auto& word) { return word == "--help" || word == "-h"; });
-  if (help) return {true, {}, {}};
+  if (help) return {true, {}, {}, {}};
 
   po::options_description known = described(options);
   using Words = std::vector<std::string>;
@@ -159,14 +159,16 @@ ParsedLine parse_command_line(std::span<const std::string> words, bool takes_arg
   }
   for (const Option* option : options.all()) {
     const auto value = given.find(option->name);
-    if (value != given.end())
-      assign(*option, value->second.as<std::string>(), fmt::format("option '{}'", flag_of(option->name)));
+    if (value == given.end()) continue;
+    assign(*option, value->second.as<std::string>(), fmt::format("option '{}'", flag_of(option->name)));
+    line.given.insert(option->name);
   }
   if (const auto config = given.find("config"); config != given.end()) {
     line.config = config->second.as<std::string>();
     const ConfigFile file(*line.config, read(*line.config), options);
     for (const ConfigValue& value : file.values()) {
-      if (given.count(value.option->name) == 0) assign(*value.option, value.text, value.where);
+      if (!line.given.insert(value.option->name).second) continue;
+      assign(*value.option, value.text, value.where);
     }
   }
   return line;

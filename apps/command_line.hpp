@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,6 +19,7 @@ struct ParsedLine {
   bool help = false;                   // --help stood there: nothing else was looked at
   std::optional<std::string> config;   // --config
   std::vector<std::string> arguments;  // words that are neither options nor their values
+  std::set<std::string> given;         // names of options that got a value here or in the configuration file
 };
 
 /// Gives a file's text; InputError if it cannot. How a configuration file is read is the caller's choice: on many ranks

@@ -54,12 +54,9 @@ ReadyCall prepare(const std::vector<std::string>& words, const comm::Communicato
   OptionSections options;
   ready.call->describe(options);
   const auto read = [&](const std::string& path) { return read_file_together(world, path); };
-  ready.session.arguments =
-      parse_command_line(std::span(words).subspan(1), !command.arguments.empty(), options, read).arguments;
-  ready.session.configuration =
-      configuration_text(fmt::format("conclave {} {}: run again with 'conclave {} --config FILE'", command.name,
-                                     CONCLAVE_VERSION, command.name),
-                         options);
+  ParsedLine line = parse_command_line(std::span(words).subspan(1), !command.arguments.empty(), options, read);
+  ready.session.arguments = std::move(line.arguments);
+  ready.session.given = std::move(line.given);
   return ready;
 }
 

@@ -35,4 +35,5 @@ find_package(Boost REQUIRED COMPONENTS program_options)  # command line and conf
 
 if(CONCLAVE_TESTS)
   find_package(GTest REQUIRED)
+  find_path(GMOCK_INCLUDE_DIR gmock/gmock.h REQUIRED)  # a package of its own in Debian, which GTest does not ask for
 endif()

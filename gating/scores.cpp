@@ -4,6 +4,7 @@
 #include "runtime/core/gemm.hpp"
 #include "runtime/core/vector_kernels.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 
@@ -16,11 +17,11 @@ double softplus(double a) { return std::max(a, 0.0) + std::log1p(std::exp(-std::
 double logistic(double a) { return 1.0 / (1.0 + std::exp(-a)); }
 
 template <class T>
-void check_finite(std::span<const T> log_sum_exp, const RouterInput<T>& input) {
-  for (std::size_t t = 0; t < log_sum_exp.size(); ++t) {
-    if (std::isfinite(log_sum_exp[t])) continue;
+void check_finite(ConstMatrixView<T> logits, const RouterInput<T>& input) {
+  for (Index t = 0; t < logits.rows; ++t) {
+    if (std::ranges::all_of(logits.row(t), [](T z) { return std::isfinite(z); })) continue;
     throw InputError(fmt::format("step {}, layer {}: the router's logits of token {} are not finite", input.step,
-                                 input.layer, input.first_token.value() + static_cast<Index>(t)),
+                                 input.layer, input.first_token.value() + t),
                      "training has diverged: resume from an earlier checkpoint with a lower learning rate or a smaller "
                      "gradient-norm limit");
   }
@@ -51,11 +52,11 @@ void ScoreFunction<T>::forward(ParameterView<const T> parameters, const RouterIn
   gemm_nt<T>(x, parameters.matrix(weight_), T{0}, scores.logits.view());
   if (options_.router_bias) add_bias<T>(parameters.vector(bias_), scores.logits.view());
   if (is_noisy(input)) add_noise(parameters, input, x, scores);
+  check_finite<T>(scores.logits.view(), input);
 
   scores.probability.resize(num_tokens, num_experts);
   scores.log_sum_exp.resize(static_cast<std::size_t>(num_tokens));
   softmax_rows<T>(scores.logits.view(), scores.probability.view(), scores.log_sum_exp);
-  check_finite<T>(scores.log_sum_exp, input);
   scores.total.assign(static_cast<std::size_t>(num_tokens), T{1});
   if (options_.scorer == Scorer::sigmoid) {
     sigmoid<T>(std::as_const(scores.logits).flat(), scores.probability.flat());

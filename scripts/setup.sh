@@ -54,18 +54,19 @@ install_packages() {
   local as_root=()
   command -v apt-get >/dev/null || explain "something is missing, and there is no apt-get to install it with"
   if [ "$(id -u)" != 0 ]; then
-    command -v sudo >/dev/null && sudo -n true 2>/dev/null ||
+    if ! sudo -n true 2>/dev/null; then
       explain "something is missing, and installing it takes root: run 'apt-get install $(packages)'"
+    fi
     as_root=(sudo -n)
   fi
   local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300)
   echo "setup: installing packages"
   # shellcheck disable=SC2046  # one word a package
-  "${apt[@]}" update >"$log" 2>&1 && "${apt[@]}" install --no-install-recommends $(packages) >>"$log" 2>&1 || {
+  if ! { "${apt[@]}" update && "${apt[@]}" install --no-install-recommends $(packages); } >"$log" 2>&1; then
     tail -n 20 "$log" >&2
     echo "setup: apt-get failed (all of it: $log)" >&2
     exit 1
-  }
+  fi
 }
 
 if ! is_ready; then

@@ -2,13 +2,28 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # tidy.sh [--changed | PATTERN...]: runs clang-tidy with .clang-tidy's checks over all sources, those that differ from
 # the last commit, or those whose path matches a regular expression. Takes minutes, so it is no part of the tests.
-# Needs clang-tidy and a configured build (BUILD=build/release by default).
+# Needs clang-tidy 15 or newer (older ones cannot read <source_location>) and a configured build (BUILD=build/release by
+# default).
 set -eu
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 build=${BUILD:-build/release}
-command -v clang-tidy >/dev/null || { echo "tidy: clang-tidy is missing (Debian: clang-tidy)" >&2; exit 1; }
-[ -f "$build/compile_commands.json" ] || { echo "tidy: no $build/compile_commands.json: configure first, or set BUILD" >&2; exit 1; }
+fail() {
+  echo "tidy: $1" >&2
+  exit 1
+}
+
+# Debian's plain clang-tidy is 14; newer ones carry their number.
+tidy=
+for candidate in clang-tidy-{20,19,18,17,16,15} clang-tidy; do
+  version=$("$candidate" --version 2>/dev/null | sed -n 's/.*version \([0-9]*\).*/\1/p')
+  if [ "${version:-0}" -ge 15 ]; then
+    tidy=$candidate
+    break
+  fi
+done
+[ -n "$tidy" ] || fail "no clang-tidy 15 or newer (Debian: clang-tidy-16)"
+[ -f "$build/compile_commands.json" ] || fail "no $build/compile_commands.json: configure first, or set BUILD"
 
 if [ "${1:-}" = --changed ]; then
   mapfile -t sources < <({ git diff --name-only HEAD; git ls-files --others --exclude-standard; } | grep '\.cpp$' | sort -u)
@@ -20,7 +35,7 @@ else
   fi
 fi
 [ ${#sources[@]} -gt 0 ] || { echo "tidy: no sources to look at"; exit 0; }
-# The warnings of GCC's that clang does not know are not its business.
+# The build's flags are GCC's; what clang does not know of them is no finding.
 printf '%s\n' "${sources[@]}" |
-  xargs -P "$(nproc)" -n 1 clang-tidy --quiet -p "$build" --extra-arg=-Wno-unknown-warning-option \
+  xargs -P "$(nproc)" -n 1 "$tidy" --quiet -p "$build" --extra-arg=-Wno-unknown-warning-option \
     --extra-arg=-Wno-ignored-optimization-argument

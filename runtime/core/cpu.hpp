@@ -11,8 +11,8 @@ namespace conclave {
 /// The CPU's own name and the vector extensions that matter here, e.g. "AMD EPYC (avx2 fma avx512 avx512_bf16)".
 [[nodiscard]] std::string cpu_description();
 
-/// The OpenBLAS kernel set that fits this CPU best ("Cooperlake", "SkylakeX", "Zen", "Haswell"), or nothing where the CPU
-/// has no more than OpenBLAS' baseline.
+/// The OpenBLAS kernel set that fits this CPU best ("Cooperlake", "SkylakeX", "Zen", "Haswell"), or nothing where the
+/// CPU has no more than OpenBLAS' baseline.
 [[nodiscard]] std::optional<std::string> best_blas_kernel();
 
 /// Whether `loaded` leaves vector units of this CPU unused that OpenBLAS has kernels for, and which to ask for instead

@@ -61,7 +61,8 @@ void invariant(bool holds, detail::LocatedFormat<std::type_identity_t<Args>...> 
 
 /// As invariant, but compiled out of release builds: for checks inside hot loops.
 template <class... Args>
-void debug_check([[maybe_unused]] bool holds, [[maybe_unused]] detail::LocatedFormat<std::type_identity_t<Args>...> format,
+void debug_check([[maybe_unused]] bool holds,
+                 [[maybe_unused]] detail::LocatedFormat<std::type_identity_t<Args>...> format,
                  [[maybe_unused]] Args&&... args) {
 #ifndef NDEBUG
   if (!holds) detail::fail_invariant(fmt::format(format.text, std::forward<Args>(args)...), format.where);

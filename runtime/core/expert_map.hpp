@@ -28,9 +28,9 @@ class ExpertMap {
   [[nodiscard]] const std::vector<ExpertId>& by_owner() const { return by_owner_; }
 
  private:
-  std::vector<RankId> owners_;                 // [num_experts]
+  std::vector<RankId> owners_;                  // [num_experts]
   std::vector<std::vector<ExpertId>> experts_;  // [num_ranks][experts of the rank]
-  std::vector<ExpertId> by_owner_;             // [num_experts]
+  std::vector<ExpertId> by_owner_;              // [num_experts]
 };
 
 }  // namespace conclave

@@ -67,12 +67,12 @@ void gemm_tn(std::type_identity_t<ConstMatrixView<T>> a, std::type_identity_t<Co
   product<T>({CblasTrans, CblasNoTrans, a.cols, b.cols, a.rows}, a, b, beta, y);
 }
 
-#define CONCLAVE_INSTANTIATE(T)                                                                                       \
-  template void gemm_nt(std::type_identity_t<ConstMatrixView<T>>, std::type_identity_t<ConstMatrixView<T>>, T,         \
-                        MatrixView<T>);                                                                               \
-  template void gemm_nn(std::type_identity_t<ConstMatrixView<T>>, std::type_identity_t<ConstMatrixView<T>>, T,         \
-                        MatrixView<T>);                                                                               \
-  template void gemm_tn(std::type_identity_t<ConstMatrixView<T>>, std::type_identity_t<ConstMatrixView<T>>, T,         \
+#define CONCLAVE_INSTANTIATE(T)                                                                                \
+  template void gemm_nt(std::type_identity_t<ConstMatrixView<T>>, std::type_identity_t<ConstMatrixView<T>>, T, \
+                        MatrixView<T>);                                                                        \
+  template void gemm_nn(std::type_identity_t<ConstMatrixView<T>>, std::type_identity_t<ConstMatrixView<T>>, T, \
+                        MatrixView<T>);                                                                        \
+  template void gemm_tn(std::type_identity_t<ConstMatrixView<T>>, std::type_identity_t<ConstMatrixView<T>>, T, \
                         MatrixView<T>)
 CONCLAVE_INSTANTIATE(float);
 CONCLAVE_INSTANTIATE(double);

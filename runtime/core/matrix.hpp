@@ -45,8 +45,7 @@ struct MatrixView {
     return {data, static_cast<std::size_t>(rows * cols)};
   }
   operator MatrixView<const T>() const  // NOLINT(google-explicit-constructor): as span<T> to span<const T>
-    requires(!std::is_const_v<T>)
-  {
+      requires(!std::is_const_v<T>) {
     return {data, rows, cols, ld};
   }
 };

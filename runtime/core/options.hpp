@@ -57,7 +57,7 @@ class OptionTable {
   void add(std::string name, std::vector<std::string>& values, std::string help);
   void add(std::string name, std::vector<Index>& values, std::string help);
   template <class Enum>
-    requires std::is_enum_v<Enum>
+  requires std::is_enum_v<Enum>
   void add(std::string name, Enum& value, std::string help);
 
   [[nodiscard]] const std::vector<Option>& options() const { return options_; }
@@ -80,7 +80,7 @@ class OptionTable {
 [[nodiscard]] std::string did_you_mean(const std::vector<std::string>& names);
 
 template <class Enum>
-  requires std::is_enum_v<Enum>
+requires std::is_enum_v<Enum>
 void OptionTable::add(std::string name, Enum& value, std::string help) {
   std::vector<std::string_view> words;
   for (const auto& entry : enum_names(Enum{})) words.push_back(entry.name);

@@ -14,9 +14,9 @@ namespace conclave {
 void use_threads(Index num_threads);
 [[nodiscard]] Index num_threads();
 
-/// Calls body(i) once for every i in [0, count), in any order and on any thread; returns when all are done. Where bodies
-/// throw, the exception of the lowest i is thrown again here, after the others have ended; calls above it may be left
-/// out. Not to be nested, which is an InvariantError.
+/// Calls body(i) once for every i in [0, count), in any order and on any thread; returns when all are done. Where
+/// bodies throw, the exception of the lowest i is thrown again here, after the others have ended; calls above it may be
+/// left out. Not to be nested, which is an InvariantError.
 void parallel_for(Index count, const std::function<void(Index)>& body);
 
 }  // namespace conclave

@@ -28,7 +28,7 @@ struct Initial {
 
 /// One described tensor.
 struct ParameterEntry {
-  std::string name;         // "block/0/attention/qkv"; unique in the model
+  std::string name;          // "block/0/attention/qkv"; unique in the model
   std::vector<Index> shape;  // as stored: {n} or {rows, cols}
   Tensor tensor;
   Initial initial;
@@ -68,8 +68,7 @@ class ParameterView {
   [[nodiscard]] MatrixView<T> matrix(Tensor t) const { return {at(t), t.rows, t.cols, t.cols}; }
   [[nodiscard]] std::span<T> vector(Tensor t) const { return {at(t), static_cast<std::size_t>(t.size())}; }
   operator ParameterView<const T>() const  // NOLINT(google-explicit-constructor): as span<T> to span<const T>
-    requires(!std::is_const_v<T>)
-  {
+      requires(!std::is_const_v<T>) {
     return {std::span<const T>{data_, static_cast<std::size_t>(range_.size())}, range_};
   }
 
@@ -84,8 +83,8 @@ class ParameterView {
   Range range_;
 };
 
-/// Writes the initial values of the elements `range` of the list's flat array into `values` (range.size() of them). A draw
-/// depends on the seed, the tensor's name and the element alone.
+/// Writes the initial values of the elements `range` of the list's flat array into `values` (range.size() of them). A
+/// draw depends on the seed, the tensor's name and the element alone.
 template <class T>
 void initialise(const ParameterList& list, Range range, Index seed, std::span<T> values);
 

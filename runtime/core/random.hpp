@@ -13,16 +13,16 @@ namespace conclave {
 
 /// What a draw is for. Numbers below 16 are fixed by the definition of the MoE layer; the rest are the program's own.
 enum class RandomStream : std::uint32_t {
-  jitter = 1,      // (token, feature)
-  noise = 2,       // (token, expert)
-  second = 3,      // (token, 0)
-  random = 4,      // (token, try)
-  bernoulli = 5,   // (token, expert)
-  hash = 6,        // (token id, try), layer and step 0
-  initial = 16,    // (element, parameter)
-  data_order = 17, // (position, round) of a permutation; layer = epoch
-  corpus = 18,     // tables and bytes of the synthetic corpus
-  generate = 19,   // (position, sample) of generated text
+  jitter = 1,       // (token, feature)
+  noise = 2,        // (token, expert)
+  second = 3,       // (token, 0)
+  random = 4,       // (token, try)
+  bernoulli = 5,    // (token, expert)
+  hash = 6,         // (token id, try), layer and step 0
+  initial = 16,     // (element, parameter)
+  data_order = 17,  // (position, round) of a permutation; layer = epoch
+  corpus = 18,      // tables and bytes of the synthetic corpus
+  generate = 19,    // (position, sample) of generated text
 };
 
 /// The draws of one stream at one layer and step.

@@ -10,7 +10,20 @@
 namespace conclave {
 
 /// The parts of a training step.
-enum class Phase { data, embedding, attention, gate, dispatch, experts, combine, dense, head, reduce, optimizer, other };
+enum class Phase {
+  data,
+  embedding,
+  attention,
+  gate,
+  dispatch,
+  experts,
+  combine,
+  dense,
+  head,
+  reduce,
+  optimizer,
+  other
+};
 
 inline constexpr std::size_t num_phases = 12;
 

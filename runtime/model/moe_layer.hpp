@@ -64,6 +64,8 @@ class MoeLayer {
   [[nodiscard]] ParameterList expert_parameters(ExpertId expert) const;
   /// [num_experts], or empty: state that selection adds to the scores and that no gradient reaches.
   [[nodiscard]] std::span<T> selection_bias() { return selection_bias_; }
+  /// Rows that the last forward brought to each of this rank's experts.
+  [[nodiscard]] const std::vector<Index>& rows_per_local_expert() const { return traffic_->rows_per_local_expert(); }
   /// What the last forward decided for each of this rank's groups.
   [[nodiscard]] const gating::RouterTape<T>& routed(Index local_group) const {
     return *tapes_[static_cast<std::size_t>(local_group)];

@@ -62,6 +62,7 @@ LayerStatistics layer_statistics(const gating::RouterOptions& options, std::span
                                  GroupSums& sums, Index num_groups, Index num_tokens) {
   const auto num_experts = static_cast<std::size_t>(options.experts);
   LayerStatistics s;
+  s.tokens = num_tokens;
   s.load.assign(counts.begin(), counts.begin() + static_cast<std::ptrdiff_t>(num_experts));
   s.over_capacity = counts[2 * num_experts];
   s.refused_second = counts[2 * num_experts + 1];
@@ -131,21 +132,24 @@ std::vector<LayerStatistics> collect_statistics(const comm::Communicator& commun
 
 std::vector<LayerStatistics> merge_passes(const std::vector<std::vector<LayerStatistics>>& passes) {
   invariant(!passes.empty(), "statistics of no pass");
-  std::vector<LayerStatistics> merged = passes.front();
-  const auto n = static_cast<double>(passes.size());
+  std::vector<LayerStatistics> merged(passes.front().size());
   for (std::size_t l = 0; l < merged.size(); ++l) {
     LayerStatistics& m = merged[l];
-    for (std::size_t p = 1; p < passes.size(); ++p) {
-      const LayerStatistics& s = passes[p][l];
+    m.load.assign(passes.front()[l].load.size(), 0);
+    for (const std::vector<LayerStatistics>& pass : passes) {
+      const LayerStatistics& s = pass[l];
+      const auto tokens = static_cast<double>(s.tokens);
       for (std::size_t e = 0; e < m.load.size(); ++e) m.load[e] += s.load[e];
+      m.tokens += s.tokens;
       m.over_capacity += s.over_capacity;
       m.refused_second += s.refused_second;
-      m.balance += s.balance;
-      m.z += s.z;
-      m.importance += s.importance;
-      m.entropy += s.entropy;
+      m.balance += tokens * s.balance;
+      m.z += tokens * s.z;
+      m.importance += tokens * s.importance;
+      m.entropy += tokens * s.entropy;
     }
-    for (double* mean : {&m.balance, &m.z, &m.importance, &m.entropy}) *mean /= n;
+    if (m.tokens == 0) continue;
+    for (double* mean : {&m.balance, &m.z, &m.importance, &m.entropy}) *mean /= static_cast<double>(m.tokens);
   }
   return merged;
 }

@@ -8,6 +8,7 @@ namespace conclave::model {
 
 /// One layer's routing and losses over a step.
 struct LayerStatistics {
+  Index tokens = 0;
   std::vector<Index> load;    // [num_experts] claims before capacity
   Index over_capacity = 0;    // claims dropped because no slot was free
   Index refused_second = 0;   // second choices turned down by GShard's random policy
@@ -31,7 +32,8 @@ template <class T>
 [[nodiscard]] std::vector<LayerStatistics> collect_statistics(const comm::Communicator& communicator, const Step& step,
                                                               const std::vector<const MoeLayer<T>*>& layers);
 
-/// Statistics of a step from those of its passes (gradient accumulation): counts are added, losses averaged.
+/// Statistics of a step from those of its passes (gradient accumulation): counts are added, means
+/// weighted by tokens.
 [[nodiscard]] std::vector<LayerStatistics> merge_passes(const std::vector<std::vector<LayerStatistics>>& passes);
 
 }  // namespace conclave::model

@@ -86,11 +86,13 @@ class Descriptor {
   int id_;
 };
 
+double mebibytes(Index bytes) { return static_cast<double>(bytes) / (1 << 20); }
+
 std::string free_space(const fs::path& folder) {
   std::error_code error;
   const fs::space_info space = fs::space(folder, error);
   if (error) return fmt::format("free space unknown: {}", error.message());
-  return fmt::format("{:.1f} MiB free", static_cast<double>(space.available) / (1 << 20));
+  return fmt::format("{:.1f} MiB free", mebibytes(static_cast<Index>(space.available)));
 }
 
 /// Which checkpoint to use instead of `file`, as far as names tell.
@@ -226,18 +228,18 @@ fs::path write_checkpoint(const comm::Communicator& communicator, const fs::path
     write_parts(communicator, partial, parts);
     on_root(communicator, [&] { finish(partial, file, *descriptor); });
   } catch (const InputError& error) {
+    communicator.barrier();  // the others too have closed the file: its space is free once it is removed
     std::string space;
     if (communicator.is_root()) {
       std::error_code ignored;
       if (!descriptor || descriptor->is_in_place()) fs::remove(partial, ignored);
       descriptor.reset();
-      space = free_space(file.parent_path());
+      space = fmt::format("about {:.1f} MiB; {}", mebibytes(room_bytes(header, parts)), free_space(file.parent_path()));
     }
     space = communicator.broadcast(space);
+    const std::string remedy = "make room there or give another folder; earlier checkpoints are untouched";
     throw InputError(fmt::format("cannot write checkpoint '{}' ({}): {}", file.string(), space, error.what()),
-                     !error.hint().empty()
-                         ? error.hint()
-                         : "make room there or give another folder; earlier checkpoints are untouched");
+                     error.hint().empty() ? remedy : error.hint());
   }
   on_root(communicator, [&] { prune(file, keep); });
   return file;

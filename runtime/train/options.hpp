@@ -27,7 +27,7 @@ struct TrainOptions {
   Index checkpoint_every = 500;
   Index keep = 3;
   Index eval_every = 250;
-  Index eval_sequences = 0;
+  Index eval_sequences = 1024;
 
   [[nodiscard]] Index groups_in_pass() const { return groups / passes; }
   [[nodiscard]] Index sequences_in_group() const { return sequences / groups; }

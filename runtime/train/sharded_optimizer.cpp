@@ -129,41 +129,23 @@ double ShardedOptimizer::gradient_norm() const {
   return std::sqrt(total);
 }
 
-TensorPart ShardedOptimizer::part_of(const std::string& group, const ParameterEntry& entry, Range range,
-                                     std::span<float> flat) {
-  const Range mine = intersection(entry.tensor.range(), range);
-  float* const data = mine.empty() ? nullptr : flat.data() + (mine.begin - range.begin);
-  const Range held = mine.empty() ? Range{} : relative(mine, entry.tensor.offset);
-  return {group + entry.name, entry.shape, held, data};
-}
-
 std::vector<TensorPart> ShardedOptimizer::parts() {
-  std::vector<TensorPart> parts;
+  const comm::Communicator& communicator = *ranks_.communicator;
+  std::vector<TensorPart> parts = value_parts(model_, communicator, plan_.slice_of(communicator.rank()));
   const std::vector<std::string> states = rule_->states();
-  const auto add = [&](const ParameterList& list, Owned* owned) {
-    for (const ParameterEntry& entry : list.entries()) {
-      const Range range = owned == nullptr ? Range{} : owned->range;
-      parts.push_back(part_of("/params/", entry, range, owned == nullptr ? std::span<float>{} : owned->values));
-      for (std::size_t s = 0; s < states.size(); ++s) {
-        parts.push_back(part_of(fmt::format("/optimizer/{}/", states[s]), entry, range,
-                                owned == nullptr ? std::span<float>{} : owned->states[s].flat()));
-      }
+  const auto add_states = [&](const ParameterList& list, Owned* owned) {
+    for (std::size_t s = 0; s < states.size(); ++s) {
+      add_parts(fmt::format("/optimizer/{}/", states[s]), list, owned == nullptr ? Range{} : owned->range,
+                owned == nullptr ? std::span<float>{} : owned->states[s].flat(), parts);
     }
   };
   auto owned = owned_.begin();
-  add(model_.replicated(), &*owned++);
-  const RankId rank = ranks_.communicator->rank();
+  add_states(model_.replicated(), &*owned++);
   for (model::MoeLayer<float>* layer : model_.moe_layers()) {
     for (Index e = 0; e < layer->map().num_experts(); ++e) {
-      const bool mine = layer->map().owner(ExpertId{e}) == rank;
-      add(layer->expert_parameters(ExpertId{e}), mine ? &*owned : nullptr);
-      if (mine) ++owned;
+      const bool mine = layer->map().owner(ExpertId{e}) == communicator.rank();
+      add_states(layer->expert_parameters(ExpertId{e}), mine ? &*owned++ : nullptr);
     }
-    const std::span<float> bias = layer->selection_bias();
-    if (bias.empty()) continue;
-    const auto size = static_cast<Index>(bias.size());
-    const bool root = ranks_.communicator->is_root();
-    parts.push_back({"/params/" + layer->prefix() + "selection_bias", {size}, {0, root ? size : 0}, bias.data()});
   }
   return parts;
 }

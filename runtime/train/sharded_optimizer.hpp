@@ -5,8 +5,8 @@
 
 #include "comm/mpi/reproducible_reduce.hpp"
 #include "runtime/model/language_model.hpp"
+#include "runtime/train/model_file.hpp"
 #include "runtime/train/optimizer.hpp"
-#include "runtime/train/tensor_file.hpp"
 
 namespace conclave::train {
 
@@ -49,8 +49,6 @@ class ShardedOptimizer {
   void own(const ParameterList& list, Range range, std::span<float> values, std::span<float> gradient);
   void cut_chunks();
   [[nodiscard]] double gradient_norm() const;
-  [[nodiscard]] static TensorPart part_of(const std::string& group, const ParameterEntry& entry, Range range,
-                                          std::span<float> flat);
 
   OptimizerOptions options_;
   std::unique_ptr<Optimizer> rule_;

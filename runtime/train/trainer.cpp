@@ -22,8 +22,7 @@ Trainer::Trainer(const TrainOptions& options, const Dataset& dataset, const comm
       exchange_(comm::make_exchange(options.exchange, communicator)),
       ranks_{&communicator, exchange_.get()},
       model_(options.model, dataset.vocabulary(), options.seed, ranks_),
-      optimizer_(options.optimizer, model_, ranks_, options.groups_in_pass()),
-      sequence_(static_cast<std::size_t>(options.model.context) + 1) {}
+      optimizer_(options.optimizer, model_, ranks_, options.groups_in_pass()) {}
 
 StepRecord Trainer::step() {
   const Clock::time_point start = Clock::now();
@@ -56,13 +55,19 @@ void Trainer::train_pass(Index pass, std::vector<double>& group_nats,
   const Range mine = even_share(options_.groups_in_pass(), communicator_.size(), communicator_.rank().value());
   const Index rows = options_.sequences_in_group() * options_.model.context;
   const Index first_group = pass * options_.groups_in_pass() + mine.begin;
-  const model::Step step{step_, true, options_.groups, options_.groups_in_pass(), first_group, {mine.size(), rows}, &times_};
+  const model::Step step{.number = step_,
+                         .training = true,
+                         .num_groups = options_.groups,
+                         .num_groups_in_pass = options_.groups_in_pass(),
+                         .first_group = first_group,
+                         .groups = {mine.size(), rows},
+                         .times = &times_};
   {
     const PhaseScope scope(times_, Phase::data);
-    read_sequences(Split::train, step_ * options_.sequences + first_group * options_.sequences_in_group(),
-                   mine.size() * options_.sequences_in_group());
+    const Index in_group = options_.sequences_in_group();
+    read_batch(dataset_, Split::train, step_ * options_.sequences + first_group * in_group, mine.size() * in_group, batch_);
   }
-  model_.forward_backward(step, tokens_, targets_, optimizer_.pass_gradients());
+  model_.forward_backward(step, batch_.tokens, batch_.targets, optimizer_.pass_gradients());
   {
     const PhaseScope scope(times_, Phase::reduce);
     optimizer_.end_pass();
@@ -73,17 +78,6 @@ void Trainer::train_pass(Index pass, std::vector<double>& group_nats,
   const std::vector<double> all = comm::gather_groups(communicator_, nats);
   group_nats.insert(group_nats.end(), all.begin(), all.end());
   pass_statistics.push_back(model::collect_statistics<float>(communicator_, step, layers()));
-}
-
-// Fills tokens_ and targets_ with `count` sequences from number `first` on.
-void Trainer::read_sequences(Split split, Index first, Index count) {
-  tokens_.clear();
-  targets_.clear();
-  for (Index i = 0; i < count; ++i) {
-    dataset_.read(split, first + i, sequence_);
-    tokens_.insert(tokens_.end(), sequence_.begin(), sequence_.end() - 1);
-    targets_.insert(targets_.end(), sequence_.begin() + 1, sequence_.end());
-  }
 }
 
 void Trainer::update_selection_biases(const std::vector<model::LayerStatistics>& statistics) {
@@ -117,68 +111,11 @@ std::vector<const model::MoeLayer<float>*> Trainer::layers() {
   return {moe_layers.begin(), moe_layers.end()};
 }
 
-model::Step Trainer::evaluation_step(Index num_groups, Index rows) {
-  const Range mine = even_share(num_groups, communicator_.size(), communicator_.rank().value());
-  return {step_, false, num_groups, num_groups, mine.begin, {mine.size(), rows}, &times_};
-}
-
 Evaluation Trainer::evaluate() {
-  Evaluation evaluation;
+  Evaluation evaluation = train::evaluate(
+      model_, dataset_, {options_.eval_sequences, options_.sequences_in_group(), options_.groups_in_pass()}, communicator_);
   evaluation.step = step_;
-  Index remaining = dataset_.num_sequences(Split::validation);
-  if (options_.eval_sequences > 0) remaining = std::min(remaining, options_.eval_sequences);
-  const Index in_group = options_.sequences_in_group();
-  std::vector<std::vector<model::LayerStatistics>> pass_statistics;
-  std::vector<std::vector<Index>> domain_counts;
-  std::vector<double> nats;
-  Index correct = 0;
-  for (Index first = 0; remaining > 0;) {
-    // Whole groups as in training, as many as fit a pass; what is left at the end is one smaller group.
-    const Index num_groups = std::max<Index>(1, std::min(options_.groups_in_pass(), remaining / in_group));
-    const Index sequences = std::min(in_group, remaining);
-    const model::Step step = evaluation_step(num_groups, sequences * options_.model.context);
-    read_sequences(Split::validation, first + step.first_group * sequences, step.groups.num_groups * sequences);
-    model_.evaluate(step, tokens_, targets_);
-    std::vector<double> group_nats;
-    for (const model::LossSums& sums : model_.group_losses()) {
-      group_nats.push_back(sums.nats);
-      correct += sums.correct;
-    }
-    const std::vector<double> all = comm::gather_groups(communicator_, group_nats);
-    nats.insert(nats.end(), all.begin(), all.end());
-    pass_statistics.push_back(model::collect_statistics<float>(communicator_, step, layers()));
-    count_domains(first + step.first_group * sequences, step, domain_counts);
-    evaluation.tokens += num_groups * sequences * options_.model.context;
-    first += num_groups * sequences;
-    remaining -= num_groups * sequences;
-  }
-  if (evaluation.tokens == 0) return evaluation;
-  evaluation.loss = plan::tree_sum(nats) / static_cast<double>(evaluation.tokens);
-  evaluation.accuracy = static_cast<double>(communicator_.sum(correct)) / static_cast<double>(evaluation.tokens);
-  evaluation.layers = model::merge_passes(pass_statistics);
-  for (std::vector<Index>& counts : domain_counts) {
-    communicator_.sum(counts);
-    evaluation.domain_information.push_back(
-        normalised_information(counts, *dataset_.num_domains(), options_.model.router.experts));
-  }
   return evaluation;
-}
-
-// counts[layer]: [domains, experts] kept choices of this rank's tokens in the last pass, added up.
-void Trainer::count_domains(Index first_sequence, const model::Step& step, std::vector<std::vector<Index>>& counts) {
-  if (!dataset_.num_domains()) return;
-  const Index num_experts = options_.model.router.experts;
-  const auto moe_layers = layers();
-  counts.resize(moe_layers.size(), std::vector<Index>(static_cast<std::size_t>(*dataset_.num_domains() * num_experts), 0));
-  for (Index g = 0; g < step.groups.num_groups; ++g) {
-    for (std::size_t l = 0; l < moe_layers.size(); ++l) {
-      for (const auto& kept : moe_layers[l]->routed(g).routing.kept()) {
-        const Index sequence = first_sequence + (step.groups.of(g).begin + kept.token) / options_.model.context;
-        const Index domain = *dataset_.domain(Split::validation, sequence);
-        ++counts[l][static_cast<std::size_t>(domain * num_experts + kept.expert.value())];
-      }
-    }
-  }
 }
 
 std::filesystem::path Trainer::save(const std::map<std::string, std::string>& config,
@@ -190,6 +127,7 @@ std::filesystem::path Trainer::save(const std::map<std::string, std::string>& co
   header.integers["sequences_seen"] = step_ * options_.sequences;
   header.integers["tokens_seen"] = step_ * options_.tokens_in_step();
   header.integers["seed"] = options_.seed;
+  header.integers["vocabulary"] = dataset_.vocabulary();
   header.integers["data_fingerprint"] = static_cast<std::int64_t>(dataset_.fingerprint());
   header.tables["history"] = history_;
   return write_checkpoint(communicator_, options_.out, step_, options_.keep, header, optimizer_.parts());

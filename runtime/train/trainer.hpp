@@ -3,7 +3,7 @@
 #pragma once
 
 #include "runtime/train/checkpoint.hpp"
-#include "runtime/train/metrics.hpp"
+#include "runtime/train/evaluator.hpp"
 #include "runtime/train/options.hpp"
 #include "runtime/train/sharded_optimizer.hpp"
 
@@ -40,12 +40,9 @@ class Trainer {
  private:
   void train_pass(Index pass, std::vector<double>& group_nats,
                   std::vector<std::vector<model::LayerStatistics>>& pass_statistics);
-  [[nodiscard]] model::Step evaluation_step(Index num_groups, Index rows);
-  void read_sequences(Split split, Index first, Index count);
   void update_selection_biases(const std::vector<model::LayerStatistics>& layers);
   void time_record(double seconds, StepRecord& record);
   [[nodiscard]] std::vector<const model::MoeLayer<float>*> layers();
-  void count_domains(Index first_sequence, const model::Step& step, std::vector<std::vector<Index>>& counts);
 
   TrainOptions options_;
   const Dataset& dataset_;
@@ -57,8 +54,7 @@ class Trainer {
   PhaseTimes times_;
   Index step_ = 0;
   NumberTable history_{0, 4, {}};
-  std::vector<std::int32_t> sequence_;          // [context + 1]
-  std::vector<std::int32_t> tokens_, targets_;  // [local tokens of a pass]
+  Batch batch_;  // this rank's part of a pass
 };
 
 }  // namespace conclave::train

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The command `evaluate`: loss and metrics of a checkpoint on held-out data.
+#include "apps/command.hpp"
+#include "apps/loaded_model.hpp"
+#include "runtime/core/parallel.hpp"
+#include "runtime/train/agreed.hpp"
+#include "runtime/train/evaluator.hpp"
+
+#include <cmath>
+#include <numbers>
+
+namespace conclave::apps {
+namespace {
+
+struct EvaluateOptions {
+  std::string checkpoint;
+  std::string data;
+  Index sequences = 0;
+  double capacity_factor = -1.0;
+  Index threads = 0;
+};
+
+void describe(EvaluateOptions& o, OptionSections& sections) {
+  OptionTable& table = sections.section("Evaluation");
+  table.add("checkpoint", o.checkpoint, "a checkpoint, or a folder of them: the newest");
+  table.add("data", o.data, "a text file or folder whose held-out part is used; empty: the run's own data");
+  table.add("sequences", o.sequences, "held-out sequences, from the first; 0: all");
+  table.add("capacity_factor", o.capacity_factor, "0: no limit; negative: the run's eval_capacity_factor");
+  table.add("threads", o.threads, "threads a rank; 0: this rank's share of the CPUs");
+}
+
+int run(const EvaluateOptions& o, const Session& session) {
+  if (o.sequences < 0) throw InputError(fmt::format("sequences = {}", o.sequences), "give 0 (all) or more");
+  if (o.threads > 0) use_threads(o.threads);
+  LoadedModel loaded = load_model(session.world, o.checkpoint, o.capacity_factor);
+  if (!o.data.empty()) loaded.options.data.data = o.data;
+  std::unique_ptr<train::Dataset> dataset;
+  train::agreed(session.world, [&] {
+    dataset = make_dataset(loaded.options.data, loaded.options.model.context, loaded.options.seed);
+  });
+  const train::Evaluation e = train::evaluate(
+      *loaded.model, *dataset,
+      {o.sequences, loaded.options.sequences_in_group(), loaded.options.groups_in_pass()}, session.world);
+  if (e.tokens == 0) throw InputError("nothing is held out", "the run's validation_fraction is 0, or the data too small");
+  if (!session.world.is_root()) return 0;
+  fmt::print("{}, step {}, on {}\n", loaded.file.string(), loaded.step, dataset->description());
+  fmt::print("  loss         {:.6f} nats/token over {} tokens\n", e.loss, e.tokens);
+  fmt::print("  perplexity   {:.4f}, {:.4f} bits/byte\n", std::exp(e.loss), e.loss / std::numbers::ln2);
+  fmt::print("  accuracy     {:.2f} %\n", 100.0 * e.accuracy);
+  if (dataset->entropy()) {
+    fmt::print("  floor        {:.6f} nats/token, {:.6f} below\n", *dataset->entropy(), e.loss - *dataset->entropy());
+  }
+  for (std::size_t l = 0; l < e.layers.size(); ++l) {
+    fmt::print("  layer {:<6} capacity factor {}: dropped {:.2f} %, load max/mean {:.2f}\n", l,
+               loaded.options.model.router.eval_capacity_factor, 100.0 * e.layers[l].drop_rate(),
+               e.layers[l].imbalance());
+  }
+  return 0;
+}
+
+}  // namespace
+
+Command evaluate_command() {
+  return make_command<EvaluateOptions>("evaluate", "loss and metrics of a checkpoint on held-out data", "", describe, run);
+}
+
+}  // namespace conclave::apps

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A trained model, ready for use without its optimizer.
+#pragma once
+
+#include "apps/train_options.hpp"
+#include "runtime/train/model_file.hpp"
+
+namespace conclave::apps {
+
+/// The model of a checkpoint on these ranks, and the options of the run that wrote it.
+struct LoadedModel {
+  train::TrainOptions options;
+  std::filesystem::path file;
+  Index step = 0;
+  std::unique_ptr<comm::Exchange> exchange;
+  std::unique_ptr<model::LanguageModel<float>> model;
+};
+
+/// Loads the newest checkpoint that `path` names. `eval_capacity_factor`, if it is not negative, takes the place of the
+/// run's. InputError on every rank if there is none or it is damaged. Collective.
+[[nodiscard]] LoadedModel load_model(const comm::Communicator& world, const std::string& path,
+                                     double eval_capacity_factor);
+
+}  // namespace conclave::apps

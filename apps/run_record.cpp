@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "apps/run_record.hpp"
+
+#include "comm/mpi/environment.hpp"
+#include "runtime/core/cpu.hpp"
+#include "runtime/core/digest.hpp"
+#include "runtime/core/gemm.hpp"
+#include "runtime/core/parallel.hpp"
+#include "runtime/train/mapped_file.hpp"
+
+namespace conclave::apps {
+namespace {
+
+constexpr std::array<std::string_view, 5> bits_depend_on{"binary", "compiler", "cpu", "blas_library", "blas_kernel"};
+
+// A fingerprint of this program's file: another build may round otherwise.
+std::string binary_fingerprint() {
+  try {
+    const train::MappedFile program("/proc/self/exe");
+    Digest digest;
+    digest.add("program", 0, program.bytes());
+    return fmt::format("conclave {} {:016x}", CONCLAVE_VERSION, digest.value());
+  } catch (const Error&) {
+    return fmt::format("conclave {}", CONCLAVE_VERSION);
+  }
+}
+
+}  // namespace
+
+std::map<std::string, std::string> run_record(const Session& session) {
+  const plan::Topology topology = session.world.topology();
+  std::map<std::string, std::string> record{
+      {"binary", binary_fingerprint()},
+      {"compiler", fmt::format("{} -march={}", __VERSION__, CONCLAVE_ARCH)},
+      {"cpu", cpu_description()},
+      {"blas_library", blas_library()},
+      {"blas_kernel", blas_kernel()},
+      {"blas_kernel_choice", session.blas.why},
+      {"mpi_library", comm::mpi_library()},
+      {"ranks", fmt::format("{}", session.world.size())},
+      {"nodes", fmt::format("{}", topology.num_nodes())},
+      {"threads_per_rank", fmt::format("{}", num_threads())},
+  };
+  for (auto& [name, value] : record) value = session.world.broadcast(value);
+  return record;
+}
+
+std::vector<std::string> differences_that_change_bits(const std::map<std::string, std::string>& before,
+                                                      const std::map<std::string, std::string>& now) {
+  std::vector<std::string> differences;
+  for (const std::string_view key : bits_depend_on) {
+    const auto was = before.find(std::string(key));
+    const auto is = now.find(std::string(key));
+    if (was == before.end() || is == now.end() || was->second == is->second) continue;
+    differences.push_back(fmt::format("{}: {} before, {} now", key, was->second, is->second));
+  }
+  return differences;
+}
+
+}  // namespace conclave::apps

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "apps/summary.hpp"
+
+#include "apps/progress.hpp"
+
+#include <algorithm>
+
+namespace conclave::apps {
+namespace {
+
+std::string bar(double share, Index width) {
+  const auto filled = static_cast<std::size_t>(share * static_cast<double>(width) + 0.5);
+  return std::string(filled, '#');
+}
+
+}  // namespace
+
+void RunSummary::add(const train::StepRecord& step) {
+  last_ = step;
+  layers_ = layers_.empty() ? step.layers : model::merge_passes({layers_, step.layers});
+  if (++num_steps_ == 1) return;
+  ++timed_steps_;
+  tokens_ += step.tokens;
+  seconds_ += step.seconds;
+  for (std::size_t p = 0; p < num_phases; ++p) phase_seconds_[p] += step.phases[p].mean_s;
+}
+
+std::string RunSummary::text(const train::TrainOptions& options, std::optional<double> entropy) const {
+  return losses(entropy) + times() + layers(options);
+}
+
+std::string RunSummary::losses(std::optional<double> entropy) const {
+  std::string out = fmt::format("\nLoss after step {} [nats/token]\n", last_.step);
+  out += fmt::format("  {:<34}{:8.4f}\n", "training, last step", last_.loss);
+  if (evaluation_) {
+    out += fmt::format("  {:<34}{:8.4f}   over {} tokens\n", "held out", evaluation_->loss, evaluation_->tokens);
+  }
+  if (entropy) {
+    const double loss = evaluation_ ? evaluation_->loss : last_.loss;
+    out += fmt::format("  {:<34}{:8.4f}   {:.4f} below\n", "entropy of the source, the floor", *entropy, loss - *entropy);
+  }
+  return out;
+}
+
+std::string RunSummary::times() const {
+  if (timed_steps_ == 0 || seconds_ <= 0.0) return "";
+  std::string out = fmt::format("\nSpeed: {:.0f} tokens/s, {:.2f} ms a step ({} steps, the first left out)\n",
+                                static_cast<double>(tokens_) / seconds_,
+                                1e3 * seconds_ / static_cast<double>(timed_steps_), timed_steps_);
+  out += "Where the time goes, mean over ranks (a phase includes waiting for other ranks)\n";
+  double accounted = 0.0;
+  for (const double s : phase_seconds_) accounted += s;
+  for (const auto& entry : enum_names(Phase{})) {
+    const double seconds = phase_seconds_[static_cast<std::size_t>(entry.value)];
+    const double share = accounted > 0.0 ? seconds / accounted : 0.0;
+    out += fmt::format("  {:<12}{:6.1f} %{:10.3f} ms  {}\n", entry.name, 100.0 * share,
+                       1e3 * seconds / static_cast<double>(timed_steps_), bar(share, 40));
+  }
+  return out;
+}
+
+std::string RunSummary::layers(const train::TrainOptions& options) const {
+  if (layers_.empty()) return "";
+  const gating::RouterOptions& router = options.model.router;
+  std::string out = fmt::format("\nRouting in training: top-{} of {} experts, capacity factor {}{}\n", router.top_k,
+                                router.experts, router.capacity_factor, router.capacity_factor == 0.0 ? " (no limit)" : "");
+  out += "  layer   dropped   load max/mean   dead   entropy   load by expert [%]\n";
+  for (std::size_t l = 0; l < layers_.size(); ++l) {
+    const model::LayerStatistics& s = layers_[l];
+    const auto claims = static_cast<double>(std::max<Index>(1, s.claims()));
+    std::string load;
+    for (std::size_t e = 0; e < std::min<std::size_t>(16, s.load.size()); ++e) {
+      load += fmt::format("{:5.1f}", 100.0 * static_cast<double>(s.load[e]) / claims);
+    }
+    if (s.load.size() > 16) load += " ...";
+    out += fmt::format("  {:<8}{:6.2f} %{:14.2f}{:9}{:10.3f}  {}\n", l, 100.0 * s.drop_rate(), s.imbalance(),
+                       std::count(s.load.begin(), s.load.end(), Index{0}), s.entropy, load);
+  }
+  if (!evaluation_) return out;
+  out += fmt::format("Held out, capacity factor {}: dropped", router.eval_capacity_factor);
+  for (const model::LayerStatistics& s : evaluation_->layers) out += fmt::format(" {:.2f} %", 100.0 * s.drop_rate());
+  out += "\n";
+  if (!evaluation_->domain_information.empty()) {
+    out += "What an expert tells about a token's hidden domain (0 nothing, 1 all), by layer:";
+    for (const double information : evaluation_->domain_information) out += fmt::format(" {:.3f}", information);
+    out += "\n";
+  }
+  return out;
+}
+
+}  // namespace conclave::apps

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The table that closes a training run.
+#pragma once
+
+#include "runtime/train/metrics.hpp"
+#include "runtime/train/options.hpp"
+
+namespace conclave::apps {
+
+class RunSummary {
+ public:
+  void add(const train::StepRecord& step);
+  void add(const train::Evaluation& evaluation) { evaluation_ = evaluation; }
+
+  /// Loss against the data's entropy (if it is known), speed, where the time went, and what each layer's router did.
+  /// Speed and times leave out the first step, which allocates; drop rates are over all steps.
+  [[nodiscard]] std::string text(const train::TrainOptions& options, std::optional<double> entropy) const;
+
+ private:
+  [[nodiscard]] std::string losses(std::optional<double> entropy) const;
+  [[nodiscard]] std::string times() const;
+  [[nodiscard]] std::string layers(const train::TrainOptions& options) const;
+
+  Index num_steps_ = 0;
+  Index timed_steps_ = 0;
+  Index tokens_ = 0;       // of timed steps
+  double seconds_ = 0.0;   // of timed steps
+  std::array<double, num_phases> phase_seconds_{};  // mean over ranks, of timed steps
+  train::StepRecord last_;
+  std::vector<model::LayerStatistics> layers_;      // over all steps
+  std::optional<train::Evaluation> evaluation_;
+};
+
+}  // namespace conclave::apps

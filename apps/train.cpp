@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The command `train`: trains a mixture-of-experts language model, from the start or from a checkpoint.
+#include "apps/command.hpp"
+#include "apps/progress.hpp"
+#include "apps/run_record.hpp"
+#include "apps/summary.hpp"
+#include "apps/train_options.hpp"
+#include "runtime/core/parallel.hpp"
+#include "runtime/train/agreed.hpp"
+#include "runtime/train/run_log.hpp"
+#include "runtime/train/trainer.hpp"
+
+#include <fstream>
+
+namespace conclave::apps {
+namespace {
+
+using train::TrainOptions;
+
+// A new run must not mix with an old one in its folder.
+void refuse_used_folder(const comm::Communicator& world, const TrainOptions& options) {
+  const train::FoundCheckpoint found = train::newest_checkpoint(world, options.out);
+  if (found.file.empty() && found.passed_over.empty()) return;
+  throw InputError(fmt::format("'{}' already holds checkpoints of a run", options.out),
+                   fmt::format("continue it with --resume {}, or name another folder with --out", options.out));
+}
+
+void write_configuration(const comm::Communicator& world, const TrainOptions& options) {
+  train::on_root(world, [&] {
+    const std::filesystem::path path = std::filesystem::path(options.out) / "config.ini";
+    std::filesystem::create_directories(options.out);
+    std::ofstream file(path);
+    file << training_configuration(options);
+    file.flush();
+    if (!file) throw InputError(fmt::format("cannot write {}", path.string()), "check the folder's rights and free space");
+  });
+}
+
+/// One call of the command: what the root shows and writes, and when the run is evaluated and saved.
+class Run {
+ public:
+  Run(const TrainOptions& options, const Session& session, const train::Dataset& dataset)
+      : options_(options), world_(session.world), dataset_(dataset), trainer_(options, dataset, session.world) {
+    record_ = run_record(session);
+  }
+
+  void restore(const OpenedCheckpoint& from) {
+    trainer_.restore(from.file, from.header);
+    say(fmt::format("resumed from {} after step {}", from.file.string(), trainer_.steps_done()));
+    for (const std::string& difference : differences_that_change_bits(from.header.record, record_)) {
+      say("the bits may differ from the run that wrote the checkpoint: " + difference);
+    }
+  }
+
+  int run() {
+    const Index last = options_.stop_after > 0 ? std::min(options_.stop_after, options_.steps) : options_.steps;
+    if (trainer_.steps_done() >= last) {
+      say(fmt::format("nothing to do: {} of {} steps are done", trainer_.steps_done(), last));
+      return 0;
+    }
+    write_configuration(world_, options_);
+    std::optional<train::RunLog> log;
+    if (world_.is_root()) {
+      log.emplace(options_.out, trainer_.steps_done(), option_values(options_), record_);
+      for (const std::string& notice : log->notices()) say(notice);
+    }
+    introduce();
+    Progress progress(trainer_.steps_done(), last, world_.is_root());
+    RunSummary summary;
+    while (trainer_.steps_done() < last) {
+      const train::StepRecord step = trainer_.step();
+      summary.add(step);
+      if (log) log->append(step);
+      progress.update(step.step, fmt::format("loss {:.4f}  dropped {:.1f} %  {:.0f} tokens/s", step.loss,
+                                             100.0 * step.drop_rate(), step.tokens_per_s()));
+      const bool at_end = step.step == last;
+      if (at_end || is_due(step.step, options_.eval_every)) evaluate(progress, summary, log);
+      if (at_end || is_due(step.step, options_.checkpoint_every)) save(progress, log);
+    }
+    progress.finish();
+    if (world_.is_root()) fmt::print("{}", summary.text(options_, dataset_.entropy()));
+    return 0;
+  }
+
+ private:
+  static bool is_due(Index step, Index every) { return every > 0 && step % every == 0; }
+
+  void say(const std::string& text) const {
+    if (world_.is_root()) fmt::print(stderr, "{}\n", text);
+  }
+
+  void introduce() {
+    say(fmt::format("{}: {} ranks, {} threads a rank", dataset_.description(), world_.size(), num_threads()));
+    say(fmt::format("{} parameters; {} sequences of {} tokens a step, in {} groups", trainer_.model().num_parameters(),
+                    options_.sequences, options_.model.context, options_.groups));
+    for (const std::string& notice : dataset_.notices()) say(notice);
+  }
+
+  void evaluate(Progress& progress, RunSummary& summary, std::optional<train::RunLog>& log) {
+    const train::Evaluation evaluation = trainer_.evaluate();
+    if (evaluation.tokens == 0) return;
+    summary.add(evaluation);
+    if (log) log->append(evaluation);
+    progress.note(fmt::format("step {}: held-out loss {:.4f} nats/token over {} tokens", evaluation.step, evaluation.loss,
+                              evaluation.tokens));
+  }
+
+  void save(Progress& progress, std::optional<train::RunLog>& log) {
+    if (log) log->flush();
+    const std::filesystem::path file = trainer_.save(option_values(options_), record_);
+    progress.note(fmt::format("step {}: saved {}", trainer_.steps_done(), file.string()));
+  }
+
+  const TrainOptions& options_;
+  const comm::Communicator& world_;
+  const train::Dataset& dataset_;
+  train::Trainer trainer_;
+  std::map<std::string, std::string> record_;
+};
+
+int run(const TrainOptions& given, const Session& session) {
+  TrainOptions options = given;
+  std::optional<OpenedCheckpoint> from;
+  if (!options.resume.empty()) {
+    from = open_checkpoint(session.world, options.resume);
+    for (const std::string& change : adopt_options(from->header, session.given, options)) {
+      if (session.world.is_root()) fmt::print(stderr, "{}\n", change);
+    }
+    if (!session.given.contains("out")) options.out = from->file.parent_path().string();
+  }
+  train::validate(options);
+  if (!from) refuse_used_folder(session.world, options);
+  if (options.threads > 0) use_threads(options.threads);
+  std::unique_ptr<train::Dataset> dataset;
+  train::agreed(session.world, [&] { dataset = make_dataset(options.data, options.model.context, options.seed); });
+  Run training(options, session, *dataset);
+  if (from) training.restore(*from);
+  return training.run();
+}
+
+}  // namespace
+
+Command train_command() {
+  return make_command<TrainOptions>("train", "train a mixture-of-experts language model; --resume continues", "",
+                                    describe_training, run);
+}
+
+}  // namespace conclave::apps

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A training run's options as sections of a command, as a file, and as a checkpoint keeps them.
+#pragma once
+
+#include "apps/command.hpp"
+#include "runtime/train/checkpoint.hpp"
+#include "runtime/train/options.hpp"
+
+namespace conclave::apps {
+
+/// The sections of `conclave train`.
+void describe_training(train::TrainOptions& options, OptionSections& sections);
+
+/// Every option's name and value, as a checkpoint keeps them.
+[[nodiscard]] std::map<std::string, std::string> option_values(const train::TrainOptions& options);
+
+/// The options as a file that `conclave train --config` reads.
+[[nodiscard]] std::string training_configuration(const train::TrainOptions& options);
+
+/// Gives `options` the values that a checkpoint's run had, except for names in `given`, and for those that belong to one
+/// start of the program (out, resume, stop_after, threads). Returns a sentence for each given option that differs from
+/// the checkpoint's. InputError if the checkpoint has an option with a value that this version does not know.
+std::vector<std::string> adopt_options(const train::CheckpointHeader& header, const std::set<std::string>& given,
+                                       train::TrainOptions& options);
+
+/// The checkpoint that `path` (a file or a folder of them) names, with its header. InputError, naming the path, if there is
+/// none; newer ones that were passed over are told on stderr. Collective.
+struct OpenedCheckpoint {
+  std::filesystem::path file;
+  train::CheckpointHeader header;
+};
+[[nodiscard]] OpenedCheckpoint open_checkpoint(const comm::Communicator& world, const std::string& path);
+
+}  // namespace conclave::apps

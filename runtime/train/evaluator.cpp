@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "runtime/train/evaluator.hpp"
+
+#include "comm/mpi/reproducible_reduce.hpp"
+#include "comm/plan/reduction_tree.hpp"
+
+namespace conclave::train {
+namespace {
+
+using Layers = std::vector<const model::MoeLayer<float>*>;
+
+/// Adds up what passes find.
+class Totals {
+ public:
+  Totals(const Dataset& dataset, const comm::Communicator& communicator, Layers layers, Index num_experts)
+      : dataset_(dataset), communicator_(communicator), layers_(std::move(layers)), num_experts_(num_experts) {
+    if (!dataset.num_domains()) return;
+    domain_counts_.assign(layers_.size(),
+                          std::vector<Index>(static_cast<std::size_t>(*dataset.num_domains() * num_experts), 0));
+  }
+
+  /// first_sequence: the held-out number of this rank's first sequence.
+  void add(const model::Step& step, const std::vector<model::LossSums>& losses, Index first_sequence) {
+    std::vector<double> mine;
+    for (const model::LossSums& sums : losses) {
+      mine.push_back(sums.nats);
+      correct_ += sums.correct;
+    }
+    const std::vector<double> all = comm::gather_groups(communicator_, mine);
+    nats_.insert(nats_.end(), all.begin(), all.end());
+    tokens_ += step.num_groups * step.groups.rows;
+    statistics_.push_back(model::collect_statistics<float>(communicator_, step, layers_));
+    for (std::size_t l = 0; l < domain_counts_.size(); ++l) count_domains(step, first_sequence, l);
+  }
+
+  void finish(Evaluation& evaluation) {
+    evaluation.tokens = tokens_;
+    if (tokens_ == 0) return;
+    evaluation.loss = plan::tree_sum(nats_) / static_cast<double>(tokens_);
+    evaluation.accuracy = static_cast<double>(communicator_.sum(correct_)) / static_cast<double>(tokens_);
+    evaluation.layers = model::merge_passes(statistics_);
+    for (std::vector<Index>& counts : domain_counts_) {
+      communicator_.sum(counts);
+      evaluation.domain_information.push_back(normalised_information(counts, *dataset_.num_domains(), num_experts_));
+    }
+  }
+
+ private:
+  // counts[domain, expert] += kept choices of this rank's tokens
+  void count_domains(const model::Step& step, Index first_sequence, std::size_t layer) {
+    for (Index g = 0; g < step.groups.num_groups; ++g) {
+      for (const auto& kept : layers_[layer]->routed(g).routing.kept()) {
+        const Index sequence = first_sequence + (step.groups.of(g).begin + kept.token) / dataset_.context();
+        const Index domain = *dataset_.domain(Split::validation, sequence);
+        ++domain_counts_[layer][static_cast<std::size_t>(domain * num_experts_ + kept.expert.value())];
+      }
+    }
+  }
+
+  const Dataset& dataset_;
+  const comm::Communicator& communicator_;
+  Layers layers_;
+  Index num_experts_;
+  std::vector<double> nats_;  // one a group
+  Index tokens_ = 0;
+  std::int64_t correct_ = 0;  // on this rank
+  std::vector<std::vector<model::LayerStatistics>> statistics_;  // one a pass
+  std::vector<std::vector<Index>> domain_counts_;                // an MoE layer each, [domains, experts] on this rank
+};
+
+}  // namespace
+
+Evaluation evaluate(model::LanguageModel<float>& model, const Dataset& dataset, const EvaluationShape& shape,
+                    const comm::Communicator& communicator) {
+  const auto moe_layers = model.moe_layers();
+  Totals totals(dataset, communicator, Layers(moe_layers.begin(), moe_layers.end()), model.options().router.experts);
+  Index remaining = dataset.num_sequences(Split::validation);
+  if (shape.sequences > 0) remaining = std::min(remaining, shape.sequences);
+  PhaseTimes times;
+  Batch batch;
+  for (Index first = 0; remaining > 0;) {
+    // Whole groups, as many as fit a pass; what is left at the end is one smaller group.
+    const Index num_groups = std::max<Index>(1, std::min(shape.groups_in_pass, remaining / shape.sequences_in_group));
+    const Index in_group = std::min(shape.sequences_in_group, remaining);
+    const Range mine = even_share(num_groups, communicator.size(), communicator.rank().value());
+    const model::Step step{.number = 0,
+                           .training = false,
+                           .num_groups = num_groups,
+                           .num_groups_in_pass = num_groups,
+                           .first_group = mine.begin,
+                           .groups = {mine.size(), in_group * dataset.context()},
+                           .times = &times};
+    read_batch(dataset, Split::validation, first + mine.begin * in_group, mine.size() * in_group, batch);
+    model.evaluate(step, batch.tokens, batch.targets);
+    totals.add(step, model.group_losses(), first + mine.begin * in_group);
+    first += num_groups * in_group;
+    remaining -= num_groups * in_group;
+  }
+  Evaluation evaluation;
+  totals.finish(evaluation);
+  return evaluation;
+}
+
+}  // namespace conclave::train

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The log of a run: its metrics as they come, one line of JSON a record in metrics.jsonl, and as tables in run.h5.
+//
+// run.h5, for scripts. Any HDF5 reader (of 1.10 or later) may open it while the run is on or after it was killed: it
+// holds whole records, up to the last flush. Open it anew to see more. Row i of all tables of a group belongs together.
+//   /config, /record        attributes: the options, and what computed the run (the latest process if it was resumed)
+//   /steps/step             [n] int64    steps done, this one included; ascending
+//   /steps/tokens           [n] int64
+//   /steps/loss             [n] float64  nats/token
+//   /steps/router_loss, gradient_norm, learning_rate      [n] float64
+//   /steps/seconds          [n] float64  of the slowest rank
+//   /steps/tokens_per_s     [n] float64
+//   /steps/drop_rate        [n] float64  0 to 1
+//   /steps/phases           [n, phases, 3] float64, s  min, mean and max over ranks; the attributes "phases" and
+//   "columns"
+//                           name the phases and the three numbers, with commas between
+//   /steps/load             [n, layers, experts] int64  claims before capacity
+//   /steps/over_capacity, refused_second                  [n, layers] int64  claims
+//   /steps/balance, z, importance                         [n, layers] float64  losses without their coefficients
+//   /steps/entropy          [n, layers] float64, nats
+//   /evaluations/step, tokens                             [m] int64
+//   /evaluations/loss, accuracy                           [m] float64  nats/token; 0 to 1
+//   /evaluations/domain_information                       [m, layers] float64, 0 to 1
+// Every dataset has the attributes "unit" ("1": a plain number) and "meaning". A group comes with its first record. A
+// run without MoE layers has no tables with a dimension of layers, data without known domains no domain_information.
+#pragma once
+
+#include "runtime/train/line_file.hpp"
+#include "runtime/train/metrics.hpp"
+#include "runtime/train/run_file.hpp"
+
+#include <chrono>
+
+namespace conclave::train {
+
+/// Written by one process, the root. Numbers that are not finite are null in metrics.jsonl, themselves in run.h5.
+class RunLog {
+ public:
+  using Texts = std::map<std::string, std::string>;
+
+  /// Opens or creates the log in `folder` (created if missing). Records of steps after `first_step` (of a run that was
+  /// cut and is resumed) are removed from both files; 0 begins a new log. That is done by the first append or flush, so
+  /// that a run that fails before, or does not fit the log, leaves it as it was. A damaged run.h5 is renamed, and a new
+  /// one begun. Appends flush when `flush_every_s` seconds [s] have passed. InputError if the folder cannot be used.
+  RunLog(const std::filesystem::path& folder, Index first_step, const Texts& config, const Texts& record,
+         double flush_every_s = 5.0);
+  RunLog(const RunLog&) = delete;
+  RunLog& operator=(const RunLog&) = delete;
+  /// Flushes, and keeps a failure to itself: call flush() to hear of it.
+  ~RunLog();
+
+  /// Adds a record; steps ascend. InputError if the log in the folder is of a run with other MoE layers (at the first
+  /// record), or, when it flushes, if the disk is full.
+  void append(const StepRecord& record);
+  void append(const Evaluation& evaluation);
+  /// Hands all records to the operating system. Call it before a checkpoint is saved: a resumed run's log then has no
+  /// gap.
+  void flush();
+
+  /// What a person should know about the log that was found, from the constructor on.
+  [[nodiscard]] const std::vector<std::string>& notices() const { return notices_; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  template <class Record>
+  void add(const Record& record, Index& last_step);
+  void begin();
+
+  std::filesystem::path folder_;
+  Texts config_, record_;
+  double flush_every_s_;
+  std::vector<std::string> notices_;
+  LineFile lines_;
+  Index kept_bytes_ = 0;  // of metrics.jsonl
+  RunFile tables_;
+  std::string pending_lines_;
+  bool has_begun_ = false;
+  Index last_step_, last_evaluation_;
+  Clock::time_point flushed_at_ = Clock::now();
+};
+
+}  // namespace conclave::train

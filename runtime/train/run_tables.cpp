@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "runtime/train/run_tables.hpp"
+
+#include <fmt/ranges.h>
+
+namespace conclave::train {
+namespace {
+
+using model::LayerStatistics;
+
+/// A table of one number for each record, or for each layer of it.
+template <class Record>
+struct Column {
+  std::string_view name;
+  std::string_view unit;  // "1": a plain number
+  std::string_view meaning;
+  std::variant<double (*)(const Record&), Index (*)(const Record&)> value;
+};
+
+using StepColumn = Column<StepRecord>;
+using LayerColumn = Column<LayerStatistics>;
+using EvaluationColumn = Column<Evaluation>;
+
+constexpr std::array<StepColumn, 9> step_columns{{
+    {"step", "steps", "steps done, this one included", [](const StepRecord& r) { return r.step; }},
+    {"tokens", "tokens", "tokens of the step", [](const StepRecord& r) { return r.tokens; }},
+    {"loss", "nats/token", "cross entropy", [](const StepRecord& r) { return r.loss; }},
+    {"router_loss", "1", "the routers' losses with their coefficients, over all layers",
+     [](const StepRecord& r) { return r.router_loss; }},
+    {"gradient_norm", "1", "norm of the gradient before clipping", [](const StepRecord& r) { return r.gradient_norm; }},
+    {"learning_rate", "1", "of the step", [](const StepRecord& r) { return r.learning_rate; }},
+    {"seconds", "s", "time of the step on the slowest rank", [](const StepRecord& r) { return r.seconds; }},
+    {"tokens_per_s", "tokens/s", "tokens over seconds", [](const StepRecord& r) { return r.tokens_per_s(); }},
+    {"drop_rate", "1", "share of all claims that got no slot, over all layers",
+     [](const StepRecord& r) { return r.drop_rate(); }},
+}};
+
+constexpr std::array<LayerColumn, 6> layer_columns{{
+    {"over_capacity", "claims", "claims dropped because no slot was free",
+     [](const LayerStatistics& s) { return s.over_capacity; }},
+    {"refused_second", "claims", "second choices turned down by the random policy",
+     [](const LayerStatistics& s) { return s.refused_second; }},
+    {"balance", "1", "balance loss without its coefficient", [](const LayerStatistics& s) { return s.balance; }},
+    {"z", "1", "z loss without its coefficient", [](const LayerStatistics& s) { return s.z; }},
+    {"importance", "1", "importance loss without its coefficient",
+     [](const LayerStatistics& s) { return s.importance; }},
+    {"entropy", "nats", "entropy of the router's distribution, mean over tokens",
+     [](const LayerStatistics& s) { return s.entropy; }},
+}};
+
+constexpr std::array<EvaluationColumn, 4> evaluation_columns{{
+    {"step", "steps", "steps trained", [](const Evaluation& e) { return e.step; }},
+    {"tokens", "tokens", "held-out tokens", [](const Evaluation& e) { return e.tokens; }},
+    {"loss", "nats/token", "cross entropy", [](const Evaluation& e) { return e.loss; }},
+    {"accuracy", "1", "share of tokens whose largest logit is the right one",
+     [](const Evaluation& e) { return e.accuracy; }},
+}};
+
+std::map<std::string, std::string> described(std::string_view unit, std::string_view meaning) {
+  return {{"unit", std::string(unit)}, {"meaning", std::string(meaning)}};
+}
+
+/// One row: a number for each of `entries`.
+template <class Record>
+Table row(std::string_view group, const Column<Record>& column, std::vector<Index> row_shape,
+          std::span<const Record> entries) {
+  Table table{
+      fmt::format("{}/{}", group, column.name), std::move(row_shape), described(column.unit, column.meaning), {}};
+  std::visit(
+      [&]<class T>(T (*value)(const Record&)) {
+        std::vector<T> numbers;
+        for (const Record& entry : entries) numbers.push_back(value(entry));
+        table.values = std::move(numbers);
+      },
+      column.value);
+  return table;
+}
+
+Table phases_row(const StepRecord& record) {
+  std::vector<std::string_view> names;
+  for (const auto& entry : enum_names(Phase{})) names.push_back(entry.name);
+  Table table{"/steps/phases", {num_phases, 3}, described("s", "time in each phase, over ranks"), {}};
+  table.attributes["phases"] = fmt::format("{}", fmt::join(names, ","));
+  table.attributes["columns"] = "min,mean,max";
+  std::vector<double> numbers;
+  for (const PhaseSpread& p : record.phases) numbers.insert(numbers.end(), {p.min_s, p.mean_s, p.max_s});
+  table.values = std::move(numbers);
+  return table;
+}
+
+Table load_row(const std::vector<LayerStatistics>& layers) {
+  const Index num_experts = std::ssize(layers.front().load);
+  std::vector<Index> numbers;
+  for (const LayerStatistics& layer : layers) {
+    invariant(std::ssize(layer.load) == num_experts, "an MoE layer of {} experts beside one of {}", layer.load.size(),
+              num_experts);
+    numbers.insert(numbers.end(), layer.load.begin(), layer.load.end());
+  }
+  return {"/steps/load", {std::ssize(layers), num_experts}, described("claims", "claims before capacity"), numbers};
+}
+
+}  // namespace
+
+std::vector<Table> rows_of(const StepRecord& record) {
+  std::vector<Table> tables;
+  for (const StepColumn& column : step_columns) {
+    tables.push_back(row<StepRecord>("/steps", column, {}, std::span(&record, 1)));
+  }
+  tables.push_back(phases_row(record));
+  if (record.layers.empty()) return tables;
+  tables.push_back(load_row(record.layers));
+  for (const LayerColumn& column : layer_columns) {
+    tables.push_back(row<LayerStatistics>("/steps", column, {std::ssize(record.layers)}, record.layers));
+  }
+  return tables;
+}
+
+std::vector<Table> rows_of(const Evaluation& evaluation) {
+  std::vector<Table> tables;
+  for (const EvaluationColumn& column : evaluation_columns) {
+    tables.push_back(row<Evaluation>("/evaluations", column, {}, std::span(&evaluation, 1)));
+  }
+  if (evaluation.domain_information.empty()) return tables;
+  tables.push_back({"/evaluations/domain_information",
+                    {std::ssize(evaluation.domain_information)},
+                    described("1", "what an expert says about a token's domain, 0 (nothing) to 1 (all)"),
+                    evaluation.domain_information});
+  return tables;
+}
+
+}  // namespace conclave::train

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The records of a run as rows of the tables of run.h5 (see run_log.hpp).
+#pragma once
+
+#include "runtime/train/hdf5_table.hpp"
+#include "runtime/train/metrics.hpp"
+
+namespace conclave::train {
+
+/// One row of every table of /steps.
+[[nodiscard]] std::vector<Table> rows_of(const StepRecord& record);
+/// One row of every table of /evaluations.
+[[nodiscard]] std::vector<Table> rows_of(const Evaluation& evaluation);
+
+}  // namespace conclave::train

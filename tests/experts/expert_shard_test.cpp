@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A shard computes each expert as if it were alone: whatever else is there, on any number of threads.
+#include "experts/expert_shard.hpp"
+
+#include "runtime/core/gemm.hpp"
+#include "runtime/core/parallel.hpp"
+#include "tests/experts/reference_expert.hpp"
+#include "tests/support/gradient_check.hpp"
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+namespace conclave::experts {
+namespace {
+
+using test::random_values;
+using test::same_bits;
+
+constexpr Index width = 8;
+
+// Kinds and widths of a layer of seven; more than two blocks of rows for one, none for others.
+std::vector<ExpertShape> layer_shapes(bool bias) {
+  return {{ExpertKind::gelu, width, 12, bias},  {ExpertKind::swiglu, width, 5, bias}, {ExpertKind::linear, width, 0, bias},
+          {ExpertKind::relu, width, 33, bias},  {ExpertKind::swiglu, width, 16, bias}, {ExpertKind::gelu, width, 7, bias},
+          {ExpertKind::linear, width, 9, bias}};
+}
+const std::vector<Index> layer_rows = {3, 1100, 0, 17, 0, 1, 600};
+
+template <class T>
+std::vector<T> expert_values(Index size, Index expert) {
+  return random_values<T>(size, 100 + expert, 0.4);
+}
+
+// Experts of the layer with the rows that the test gives each. An expert's values and rows depend on its global number
+// (and the step) alone.
+template <class T>
+struct Bench {
+  Bench(const std::vector<ExpertShape>& shapes, std::vector<Index> numbers) : mine(std::move(numbers)), shard(make(shapes)) {
+    for (std::size_t i = 0; i < mine.size(); ++i) {
+      const auto values = expert_values<T>(static_cast<Index>(shard.values(local(i)).size()), mine[i]);
+      std::copy(values.begin(), values.end(), shard.values(local(i)).begin());
+    }
+  }
+  static LocalExpertId local(std::size_t i) { return LocalExpertId{static_cast<Index>(i)}; }
+
+  // One step, forward and backward.
+  void run(const std::vector<Index>& rows_per_expert, Index step = 0) {
+    x.clear();
+    dy.clear();
+    first.assign(1, 0);
+    for (std::size_t i = 0; i < mine.size(); ++i) {
+      const auto more_x = random_values<T>(rows_per_expert[i] * width, 1000 * step + 200 + mine[i]);
+      const auto more_dy = random_values<T>(rows_per_expert[i] * width, 1000 * step + 300 + mine[i]);
+      x.insert(x.end(), more_x.begin(), more_x.end());
+      dy.insert(dy.end(), more_dy.begin(), more_dy.end());
+      first.push_back(x.size());
+    }
+    const auto rows = std::accumulate(rows_per_expert.begin(), rows_per_expert.end(), Index{0});
+    y.assign(x.size(), std::numeric_limits<T>::quiet_NaN());
+    dx.assign(x.size(), std::numeric_limits<T>::quiet_NaN());
+    shard.forward(rows_per_expert, as_matrix<const T>(x, rows, width), as_matrix<T>(y, rows, width));
+    shard.backward(as_matrix<const T>(x, rows, width), as_matrix<const T>(dy, rows, width), as_matrix<T>(dx, rows, width));
+  }
+  // Of expert i's rows.
+  std::span<const T> part(const std::vector<T>& all, std::size_t i) const {
+    return std::span(all).subspan(first[i], first[i + 1] - first[i]);
+  }
+
+  std::vector<Index> mine;
+  ExpertShard<T> shard;
+  std::vector<T> x, dy, y, dx;
+  std::vector<std::size_t> first;
+
+ private:
+  ExpertShard<T> make(const std::vector<ExpertShape>& shapes) const {
+    std::vector<ExpertId> ids;
+    for (const Index e : mine) ids.emplace_back(e);
+    return ExpertShard<T>(shapes, ids, "layer/expert/", 1.0);
+  }
+};
+
+const std::vector<Index> all_experts = {0, 1, 2, 3, 4, 5, 6};
+
+template <class T>
+class ExpertShardTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() { make_blas_single_threaded(); }
+  void TearDown() override { use_threads(1); }
+};
+using Scalars = testing::Types<float, double>;
+TYPED_TEST_SUITE(ExpertShardTest, Scalars);
+
+std::vector<double> in_double(std::span<const double> v) { return {v.begin(), v.end()}; }
+std::vector<double> in_double(std::span<const float> v) { return {v.begin(), v.end()}; }
+
+TYPED_TEST(ExpertShardTest, EachExpertIsAppliedToItsRows) {
+  const double tolerance = std::is_same_v<TypeParam, float> ? 2e-5 : 1e-13;
+  for (const bool bias : {false, true}) {
+    Bench<TypeParam> b(layer_shapes(bias), all_experts);
+    b.run(layer_rows);
+    ASSERT_EQ(b.shard.num_experts(), 7);
+    for (std::size_t i = 0; i < all_experts.size(); ++i) {
+      const auto id = b.local(i);
+      EXPECT_EQ(b.shard.global(id), ExpertId{all_experts[i]});
+      const auto expected =
+          test::reference_expert_rows(b.shard.function(id).shape(), b.shard.parameters(id),
+                                      in_double(std::span<const TypeParam>(b.shard.values(id))), in_double(b.part(b.x, i)));
+      const auto y = b.part(b.y, i);
+      ASSERT_EQ(static_cast<Index>(y.size()), layer_rows[i] * width);
+      for (std::size_t n = 0; n < y.size(); ++n) ASSERT_NEAR(y[n], expected[n], tolerance) << "expert " << i;
+    }
+  }
+}
+
+// Outputs, input gradients and weight gradients of each expert.
+template <class T>
+void expect_same_experts(Bench<T>& a, std::size_t i, Bench<T>& b, std::size_t j) {
+  EXPECT_TRUE(same_bits(a.part(a.y, i), b.part(b.y, j)));
+  EXPECT_TRUE(same_bits(a.part(a.dx, i), b.part(b.dx, j)));
+  EXPECT_TRUE(same_bits<T>(a.shard.gradient(a.local(i)), b.shard.gradient(b.local(j))));
+}
+
+TYPED_TEST(ExpertShardTest, TheBitsOfAnExpertDoNotDependOnTheOthers) {
+  for (const bool bias : {false, true}) {
+    const auto shapes = layer_shapes(bias);
+    Bench<TypeParam> whole(shapes, all_experts);
+    whole.run(layer_rows);
+    for (std::size_t e = 0; e < all_experts.size(); ++e) {
+      SCOPED_TRACE(fmt::format("expert {}", e));
+      const auto number = static_cast<Index>(e);
+      Bench<TypeParam> alone(shapes, {number});
+      alone.run({layer_rows[e]});
+      expect_same_experts(alone, 0, whole, e);
+      const Index other = (number + 2) % 7;
+      Bench<TypeParam> behind(shapes, {other, number});
+      behind.run({5, layer_rows[e]});  // others, and another number of rows in front
+      expect_same_experts(behind, 1, whole, e);
+    }
+  }
+}
+
+TYPED_TEST(ExpertShardTest, TheBitsDoNotDependOnThreads) {
+  const auto shapes = layer_shapes(true);
+  Bench<TypeParam> one(shapes, all_experts);
+  one.run(layer_rows);
+  use_threads(3);
+  Bench<TypeParam> three(shapes, all_experts);
+  three.run(layer_rows);
+  for (std::size_t e = 0; e < all_experts.size(); ++e) expect_same_experts(one, e, three, e);
+}
+
+TYPED_TEST(ExpertShardTest, AUsedShardGivesTheSameBits) {
+  const auto shapes = layer_shapes(true);
+  Bench<TypeParam> fresh(shapes, all_experts);
+  fresh.run(layer_rows, 1);
+  Bench<TypeParam> used(shapes, all_experts);
+  used.run({700, 2, 40, 0, 9, 1500, 3}, 2);
+  used.run({0, 0, 0, 0, 0, 0, 0}, 3);
+  used.shard.clear_gradients();
+  used.run(layer_rows, 1);
+  for (std::size_t e = 0; e < all_experts.size(); ++e) expect_same_experts(fresh, e, used, e);
+}
+
+// An objective's gradient with respect to one expert's weights and rows.
+TEST(ExpertShardGradientTest, IsTheGradient) {
+  make_blas_single_threaded();
+  const std::vector<Index> rows = {4, 3, 2, 5, 0, 1, 3};
+  Bench<double> b(layer_shapes(true), all_experts);
+  b.run(rows);
+  for (std::size_t i = 0; i < all_experts.size(); ++i) {
+    if (rows[i] == 0) continue;
+    SCOPED_TRACE(fmt::format("expert {}", i));
+    const auto id = b.local(i);
+    const auto objective = [&](std::span<const double> values, std::span<const double> x) {
+      return test::weighted_sum(b.part(b.dy, i), test::reference_expert_rows(b.shard.function(id).shape(),
+                                                                             b.shard.parameters(id), values, x));
+    };
+    // Of one row's hidden units a few may be off (relu, or a gelu far below zero).
+    test::expect_gradient([&](std::span<const double> v) { return objective(v, b.part(b.x, i)); }, b.shard.values(id),
+                          b.shard.gradient(id));
+    test::expect_gradient([&](std::span<const double> x) { return objective(b.shard.values(id), x); }, b.part(b.x, i),
+                          b.part(b.dx, i));
+  }
+}
+
+TYPED_TEST(ExpertShardTest, GradientsAddUpUntilTheyAreCleared) {
+  using T = TypeParam;
+  const double tolerance = std::is_same_v<T, float> ? 1e-3 : 1e-11;
+  const auto shapes = layer_shapes(true);
+  const std::vector<Index> rows_0 = {3, 1100, 0, 17, 0, 1, 600};
+  const std::vector<Index> rows_1 = {0, 5, 8, 520, 0, 2, 0};
+  Bench<T> first(shapes, all_experts), second(shapes, all_experts), both(shapes, all_experts);
+  first.run(rows_0, 1);
+  second.run(rows_1, 2);
+  both.run(rows_0, 1);
+  both.run(rows_1, 2);
+  Index num_nonzero = 0;
+  for (std::size_t e = 0; e < all_experts.size(); ++e) {
+    const auto id = both.local(e);
+    const auto sum = both.shard.gradient(id);
+    for (std::size_t i = 0; i < sum.size(); ++i) {
+      const double expected = static_cast<double>(first.shard.gradient(id)[i]) + second.shard.gradient(id)[i];
+      ASSERT_NEAR(sum[i], expected, tolerance) << "expert " << e << ", element " << i;
+      num_nonzero += std::abs(expected) > 10.0 * tolerance ? 1 : 0;
+    }
+  }
+  EXPECT_GT(num_nonzero, 500);
+
+  both.shard.clear_gradients();
+  both.run(rows_1, 2);
+  for (std::size_t e = 0; e < all_experts.size(); ++e) {
+    EXPECT_TRUE(same_bits<T>(both.shard.gradient(both.local(e)), second.shard.gradient(both.local(e)))) << e;
+  }
+}
+
+TYPED_TEST(ExpertShardTest, WithoutRowsTheClearedGradientIsZero) {
+  using T = TypeParam;
+  const auto is_zero = [](std::span<const T> values) {
+    return std::all_of(values.begin(), values.end(), [](T v) { return v == T{0}; });
+  };
+  Bench<T> b(layer_shapes(true), all_experts);
+  b.run({4, 4, 4, 4, 4, 4, 4}, 1);
+  for (std::size_t e = 0; e < all_experts.size(); ++e) ASSERT_FALSE(is_zero(b.shard.gradient(b.local(e)))) << e;
+  b.shard.clear_gradients();
+  b.run({0, 4, 0, 4, 0, 4, 0}, 1);
+  for (std::size_t e = 0; e < all_experts.size(); ++e) {
+    EXPECT_EQ(is_zero(b.shard.gradient(b.local(e))), e % 2 == 0) << e;
+  }
+  b.shard.clear_gradients();
+  b.run({0, 0, 0, 0, 0, 0, 0}, 1);
+  for (std::size_t e = 0; e < all_experts.size(); ++e) EXPECT_TRUE(is_zero(b.shard.gradient(b.local(e)))) << e;
+}
+
+TYPED_TEST(ExpertShardTest, AShardMayHoldNoExpert) {
+  Bench<TypeParam> b(layer_shapes(true), {});
+  EXPECT_EQ(b.shard.num_experts(), 0);
+  b.run({});
+  EXPECT_TRUE(b.y.empty());
+}
+
+TYPED_TEST(ExpertShardTest, RefusesRowsThatDoNotFitAndExpertsThatDoNotExist) {
+  using T = TypeParam;
+  Bench<T> b(layer_shapes(false), {1, 3});
+  std::vector<T> x(5 * width), y(5 * width);
+  const auto forward = [&](const std::vector<Index>& rows, Index x_rows, Index y_rows) {
+    b.shard.forward(rows, as_matrix<const T>(x, 5, width).row_block(0, x_rows),
+                    as_matrix<T>(y, 5, width).row_block(0, y_rows));
+  };
+  EXPECT_NO_THROW(forward({2, 3}, 5, 5));
+  EXPECT_THROW(forward({5}, 5, 5), InvariantError);
+  EXPECT_THROW(forward({1, 1, 3}, 5, 5), InvariantError);
+  EXPECT_THROW(forward({2, 2}, 5, 5), InvariantError);
+  EXPECT_THROW(forward({2, 2}, 4, 5), InvariantError);
+  EXPECT_THROW((ExpertShard<T>(layer_shapes(false), {ExpertId{7}}, "", 1.0)), InvariantError);
+  EXPECT_THROW((ExpertShard<T>(layer_shapes(false), {ExpertId{-1}}, "", 1.0)), InvariantError);
+}
+
+TYPED_TEST(ExpertShardTest, NamesTensorsByTheGlobalNumber) {
+  const auto shapes = layer_shapes(true);
+  Bench<TypeParam> b(shapes, {1, 6});
+  for (std::size_t i = 0; i < 2; ++i) {
+    const ParameterList& mine = b.shard.parameters(b.local(i));
+    const ParameterList described = expert_parameters(shapes, "layer/expert/", b.shard.global(b.local(i)));
+    EXPECT_EQ(static_cast<Index>(b.shard.values(b.local(i)).size()), mine.size());
+    ASSERT_EQ(mine.entries().size(), described.entries().size());
+    for (std::size_t n = 0; n < mine.entries().size(); ++n) {
+      EXPECT_EQ(mine.entries()[n].name, described.entries()[n].name);
+      EXPECT_EQ(mine.entries()[n].shape, described.entries()[n].shape);
+      EXPECT_EQ(mine.entries()[n].tensor.offset, described.entries()[n].tensor.offset);
+    }
+  }
+  EXPECT_EQ(b.shard.parameters(LocalExpertId{0}).entries().front().name, "layer/expert/0001/w1");
+  EXPECT_EQ(b.shard.parameters(LocalExpertId{1}).entries().back().name, "layer/expert/0006/b1");
+}
+
+}  // namespace
+}  // namespace conclave::experts

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "gating/capacity.hpp"
+
+#include "tests/gating/router_cases.hpp"
+
+#include <gtest/gtest.h>
+
+namespace conclave::gating {
+namespace {
+
+TEST(CapacityTest, IsTheFormula) {
+  // cf, k, S, E, min_capacity
+  EXPECT_EQ(expert_capacity(1.0, 2.0, 64, 8, 0), 16);
+  EXPECT_EQ(expert_capacity(1.25, 2.0, 64, 8, 0), 20);
+  EXPECT_EQ(expert_capacity(1.0, 2.0, 65, 8, 0), 17) << "16.25 is rounded up";
+  EXPECT_EQ(expert_capacity(0.5, 1.0, 3, 8, 0), 1);
+  EXPECT_EQ(expert_capacity(2.0, 1.5, 10, 5, 0), 6) << "a mean number of choices need not be whole";
+  EXPECT_EQ(expert_capacity(1.0, 1.0, 7, 1, 0), 7);
+}
+
+TEST(CapacityTest, NoFactorIsNoLimit) {
+  EXPECT_EQ(expert_capacity(0.0, 2.0, 64, 8, 0), 64);
+  EXPECT_EQ(expert_capacity(0.0, 2.0, 64, 8, 4), 64);
+  EXPECT_EQ(expert_capacity(0.0, 2.0, 0, 8, 4), 0);
+}
+
+TEST(CapacityTest, NeverBelowTheLeastNorAboveTheTokens) {
+  EXPECT_EQ(expert_capacity(1.0, 1.0, 16, 16, 4), 4);
+  EXPECT_EQ(expert_capacity(1.0, 1.0, 64, 8, 4), 8);
+  EXPECT_EQ(expert_capacity(1.0, 1.0, 3, 16, 4), 3);
+  EXPECT_EQ(expert_capacity(1.0, 1.0, 1, 16, 4), 1);
+  EXPECT_EQ(expert_capacity(1.0, 1.0, 0, 16, 4), 0);
+  EXPECT_EQ(expert_capacity(100.0, 2.0, 64, 8, 0), 64);
+}
+
+TEST(CapacityTest, HugeAndTinyFactors) {
+  EXPECT_EQ(expert_capacity(1e300, 2.0, 64, 8, 0), 64);
+  EXPECT_EQ(expert_capacity(1e30, 2.0, 64, 8, 4), 64);
+  EXPECT_EQ(expert_capacity(1e-300, 2.0, 64, 8, 0), 1);
+  EXPECT_EQ(expert_capacity(1e-9, 1.0, 64, 8, 4), 4);
+}
+
+TEST(CapacityTest, EqualsTheReferenceOnRandomNumbers) {
+  Index num_between = 0;
+  for (Index number = 0; number < 2000; ++number) {
+    test::Draws draw(number);
+    const double factor = draw.yes() ? 0.25 * static_cast<double>(draw.below(13)) : 3.0 * draw.uniform();
+    const auto choices = static_cast<double>(1 + draw.below(4));
+    const Index num_tokens = draw.below(100);
+    const Index num_experts = 1 + draw.below(20);
+    const Index least = draw.below(6);
+    const Index capacity = expert_capacity(factor, choices, num_tokens, num_experts, least);
+    ASSERT_EQ(capacity, test::reference_capacity(factor, choices, num_tokens, num_experts, least))
+        << fmt::format("cf {} k {} S {} E {} least {}", factor, choices, num_tokens, num_experts, least);
+    num_between += least < capacity && capacity < num_tokens ? 1 : 0;
+  }
+  EXPECT_GT(num_between, 500);
+}
+
+}  // namespace
+}  // namespace conclave::gating

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Rows carry what they are copies of, (source, token, expert), so that a misrouted row is recognised.
+#include "runtime/model/expert_traffic.hpp"
+
+#include "comm/mpi/exchange.hpp"
+#include "tests/support/mpi_world.hpp"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+
+namespace conclave::model {
+namespace {
+
+using test::world;
+
+constexpr Index width = 4;
+
+/// Which tokens a rank has, which experts a token goes to, and who hosts these.
+struct Pattern {
+  std::string name;
+  Index num_experts;
+  std::function<Index(Index rank)> tokens_of;
+  std::function<bool(Index token, Index expert)> chosen;
+  bool scattered = false;  // experts in no order over the ranks; else contiguous shares
+};
+
+const std::vector<Pattern>& patterns() {
+  const auto even = [](Index) { return Index{7}; };
+  const auto uneven = [](Index rank) { return 3 + (5 * rank) % 7; };
+  const auto some_have_none = [](Index rank) { return rank % 2 == 1 ? 0 : 4 + rank; };
+  const auto only_last_has_any = [](Index rank) { return rank == world().size() - 1 ? 9 : 0; };
+  const auto mixed = [](Index token, Index expert) { return (3 * token + 5 * expert + token * expert) % 4 < 2; };
+  const auto all = [](Index, Index) { return true; };
+  static const std::vector<Pattern> patterns{
+      {"even", 12, even, mixed},
+      {"experts_do_not_divide", 7, uneven, mixed},
+      {"fewer_experts_than_ranks", 2, uneven, mixed},
+      {"one_expert", 1, even, all},
+      {"many_experts", 40, uneven, [](Index token, Index expert) { return (token + expert) % 13 == 0; }},
+      {"ranks_without_tokens", 5, some_have_none, mixed},
+      {"one_rank_sends", 6, only_last_has_any, mixed},
+      {"all_to_one_expert", 6, even, [](Index, Index expert) { return expert == 3; }},
+      {"all_to_all_experts", 6, even, all},
+      {"nothing_chosen", 6, even, [](Index, Index) { return false; }},
+      {"no_tokens", 6, [](Index) { return Index{0}; }, all},
+      {"no_experts", 0, even, all},
+      {"scattered_owners", 11, uneven, mixed, true},
+      {"scattered_few", 3, some_have_none, mixed, true},
+  };
+  return patterns;
+}
+
+ExpertMap map_of(const Pattern& pattern) {
+  if (!pattern.scattered) return ExpertMap::contiguous(pattern.num_experts, world().size());
+  std::vector<RankId> owners;
+  for (Index e = 0; e < pattern.num_experts; ++e) owners.emplace_back((7 * e * e + 2 * e + 1) % world().size());
+  return {std::move(owners), world().size()};
+}
+
+/// A row as it is to be seen anywhere on its way; exact in float.
+template <class T>
+void append_row(Index source, Index token, Index expert, std::vector<T>& rows) {
+  rows.insert(rows.end(), {static_cast<T>(source + 1), static_cast<T>(token), static_cast<T>(expert),
+                           static_cast<T>(source * 65536 + token * 256 + expert)});
+}
+
+/// All copies for `expert` of a rank's tokens, tokens in order; returns how many.
+template <class T>
+Index append_copies(const Pattern& pattern, Index source, Index expert, std::vector<T>& rows) {
+  Index first_token = 0;
+  for (Index r = 0; r < source; ++r) first_token += pattern.tokens_of(r);
+  Index count = 0;
+  for (Index token = first_token; token < first_token + pattern.tokens_of(source); ++token) {
+    if (!pattern.chosen(token, expert)) continue;
+    append_row(source, token, expert, rows);
+    ++count;
+  }
+  return count;
+}
+
+template <class T>
+class ExpertTrafficTest : public testing::Test {};
+using Types = testing::Types<float, double>;
+TYPED_TEST_SUITE(ExpertTrafficTest, Types);
+
+TYPED_TEST(ExpertTrafficTest, ExpertsGetTheirRowsInTheOrderOfTokensAndTheyReturnHome) {
+  using T = TypeParam;
+  const auto exchange = comm::make_exchange(comm::exchange_strategies().front().name, world());
+  Index rows_seen = 0;
+  for (const Pattern& pattern : patterns()) {
+    SCOPED_TRACE(pattern.name);
+    const ExpertMap map = map_of(pattern);
+    std::vector<T> sent;  // by owner, expert, token
+    std::vector<Index> rows_per_expert;
+    for (const ExpertId expert : map.by_owner()) {
+      rows_per_expert.push_back(append_copies(pattern, world().rank().value(), expert.value(), sent));
+    }
+    std::vector<T> expected;  // by expert, token: over all sources
+    std::vector<Index> expected_rows;
+    for (const ExpertId expert : map.experts_of(world().rank())) {
+      Index count = 0;
+      for (Index source = 0; source < world().size(); ++source) {
+        count += append_copies(pattern, source, expert.value(), expected);
+      }
+      expected_rows.push_back(count);
+    }
+
+    const ExpertTraffic traffic(world(), map, rows_per_expert);
+    EXPECT_EQ(traffic.rows_per_local_expert(), expected_rows);
+    const auto num_sent = static_cast<Index>(sent.size()) / width;
+    const auto num_received = static_cast<Index>(expected.size()) / width;
+    ASSERT_EQ(traffic.dispatch().total_sent(), num_sent);
+    ASSERT_EQ(traffic.dispatch().total_received(), num_received);
+
+    Matrix<T> arrived(num_received, width);
+    Matrix<T> ordered(num_received, width);
+    exchange->run<T>(traffic.dispatch(), as_matrix<const T>(sent, num_sent, width), arrived.view());
+    traffic.to_expert_order<T>(arrived.view(), ordered.view());
+    EXPECT_EQ(std::vector<T>(ordered.flat().begin(), ordered.flat().end()), expected);
+
+    Matrix<T> back(num_received, width);
+    Matrix<T> returned(num_sent, width);
+    traffic.to_arrival_order<T>(ordered.view(), back.view());
+    exchange->run<T>(traffic.dispatch().inverse(), back.view(), returned.view());
+    EXPECT_EQ(std::vector<T>(returned.flat().begin(), returned.flat().end()), sent);
+    rows_seen += world().sum(num_sent);
+  }
+  EXPECT_GT(rows_seen, 100);
+}
+
+// Rows within wider matrices: the views' own distance between rows is kept to.
+TYPED_TEST(ExpertTrafficTest, StridedViewsAreReorderedWithinTheirColumns) {
+  using T = TypeParam;
+  const Index num_ranks = world().size();
+  const ExpertMap map = ExpertMap::contiguous(2 * num_ranks, num_ranks);
+  const ExpertTraffic traffic(world(), map, std::vector<Index>(static_cast<std::size_t>(2 * num_ranks), 3));
+  const Index rows = traffic.dispatch().total_received();
+  ASSERT_EQ(rows, 6 * num_ranks);
+  Matrix<T> wide(rows, 5);
+  for (Index i = 0; i < wide.size(); ++i) wide.flat()[static_cast<std::size_t>(i)] = static_cast<T>(i);
+  Matrix<T> ordered(rows, 7);
+  ordered.fill(T{-1});
+  traffic.to_expert_order<T>(wide.view().col_block(1, 2), ordered.view().col_block(4, 2));
+  for (Index row = 0; row < rows; ++row) {
+    // ordered by (expert, source), came by (source, expert), three rows each
+    const Index expert = row / (3 * num_ranks);
+    const Index source = row / 3 % num_ranks;
+    const Index from = source * 6 + expert * 3 + row % 3;
+    EXPECT_EQ(ordered(row, 3), T{-1});
+    EXPECT_EQ(ordered(row, 4), wide(from, 1));
+    EXPECT_EQ(ordered(row, 5), wide(from, 2));
+    EXPECT_EQ(ordered(row, 6), T{-1});
+  }
+}
+
+}  // namespace
+}  // namespace conclave::model

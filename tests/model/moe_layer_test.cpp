@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The distributed layer against its definition: plain loops in double in one process, central differences, and the same
+// bits as one rank computes.
+#include "runtime/model/moe_layer.hpp"
+
+#include "tests/model/moe_run.hpp"
+#include "tests/support/mpi_world.hpp"
+
+#include <gtest/gtest.h>
+
+namespace conclave::model {
+namespace {
+
+using experts::ExpertKind;
+using experts::ExpertShape;
+using test::MoeCase;
+using test::MoeRun;
+using test::world;
+
+constexpr Index width = 6;
+
+gating::RouterOptions router(Index experts, Index top_k, double capacity_factor) {
+  gating::RouterOptions o;
+  o.experts = experts;
+  o.top_k = top_k;
+  o.capacity_factor = capacity_factor;
+  o.min_capacity = 0;
+  o.c_balance = 0.5;
+  o.c_z = 0.1;
+  o.c_importance = 0.3;
+  return o;
+}
+
+/// Experts of the given kinds with hidden widths 4, 5, 6, ...
+std::vector<ExpertShape> shapes(const std::vector<ExpertKind>& kinds, bool bias) {
+  std::vector<ExpertShape> result;
+  for (const ExpertKind kind : kinds) result.push_back({kind, width, 4 + static_cast<Index>(result.size()), bias});
+  return result;
+}
+
+MoeCase mixed_kinds() {
+  const auto kinds = {ExpertKind::linear, ExpertKind::relu, ExpertKind::gelu, ExpertKind::swiglu, ExpertKind::gelu};
+  return {"mixed_kinds", {width, router(5, 2, 0.0), shapes(kinds, true), {}, 1.0}};
+}
+
+// Too few slots, and all of one token's choices may be lost.
+MoeCase scarce() {
+  return {"scarce", {width, router(2, 1, 0.5), shapes({ExpertKind::swiglu, ExpertKind::relu}, false), {}, 1.0}, 4, 7};
+}
+
+MoeCase shared_experts() {
+  MoeCase c{"shared_experts", {width, router(4, 2, 1.0), {}, {}, 1.0}, 3, 8};
+  c.shape.experts = shapes({ExpertKind::gelu, ExpertKind::gelu, ExpertKind::swiglu, ExpertKind::gelu}, false);
+  c.shape.shared = shapes({ExpertKind::swiglu, ExpertKind::gelu}, true);
+  c.shape.router.scorer = gating::Scorer::sigmoid;
+  c.shape.router.router_bias = true;
+  c.shape.router.balance_scope = gating::BalanceScope::step;
+  c.shape.router.normalise = gating::Normalise::kept;
+  c.shape.router.priority = gating::Priority::probability;
+  return c;
+}
+
+// Everything that draws random numbers, by the token's number in the step; and re-routing.
+MoeCase random_router() {
+  MoeCase c{"random_router", {width, router(3, 2, 0.9), {}, {}, 1.0}, 5, 6};
+  c.shape.experts = shapes({ExpertKind::linear, ExpertKind::swiglu, ExpertKind::gelu}, true);
+  c.shape.shared = shapes({ExpertKind::linear}, false);
+  c.shape.router.jitter = 0.2;
+  c.shape.router.noise = true;
+  c.shape.router.second_policy = gating::SecondPolicy::random;
+  c.shape.router.overflow = gating::Overflow::reroute;
+  c.shape.router.selection_bias = true;
+  c.shape.router.normalise = gating::Normalise::none;
+  c.shape.router.gate_scale = 1.5;
+  return c;
+}
+
+MoeCase one_group() {
+  MoeCase c{"one_group", {width, router(3, 3, 0.0), {}, {}, 1.0}, 1, 10};
+  c.shape.experts = shapes({ExpertKind::relu, ExpertKind::gelu, ExpertKind::gelu}, false);
+  return c;
+}
+
+// All tokens want the same expert: the other ranks' experts have nothing to do.
+MoeCase lone_expert() {
+  MoeCase c{"lone_expert", {width, router(1, 1, 0.0), shapes({ExpertKind::swiglu}, true), {}, 1.0}, 5, 3};
+  c.shape.router.scorer = gating::Scorer::sigmoid;
+  c.shape.router.normalise = gating::Normalise::none;
+  c.shape.router.c_importance = 0.0;
+  return c;
+}
+
+std::vector<MoeCase> cases() {
+  return {mixed_kinds(), scarce(), shared_experts(), random_router(), one_group(), lone_expert()};
+}
+
+// Plain loops ---------------------------------------------------------------------------------------------------------
+
+std::vector<double> plain_affine(const ParameterList& list, std::span<const double> values, const std::string& prefix,
+                                 char number, std::span<const double> x) {
+  std::vector<double> y;
+  for (const ParameterEntry& entry : list.entries()) {
+    const double* tensor = values.data() + entry.tensor.offset;
+    if (entry.name == prefix + "w" + number) {
+      EXPECT_TRUE(y.empty());
+      for (Index i = 0; i < entry.tensor.rows; ++i) {
+        double sum = 0.0;
+        for (std::size_t j = 0; j < x.size(); ++j) sum += tensor[static_cast<std::size_t>(i) * x.size() + j] * x[j];
+        y.push_back(sum);
+      }
+    } else if (entry.name == prefix + "b" + number) {
+      for (std::size_t i = 0; i < y.size(); ++i) y[i] += tensor[i];
+    }
+  }
+  EXPECT_FALSE(y.empty()) << prefix << number;
+  return y;
+}
+
+std::vector<double> plain_expert(const ExpertShape& shape, const ParameterList& list, std::span<const double> values,
+                                 const std::string& prefix, std::span<const double> x) {
+  std::vector<double> hidden = plain_affine(list, values, prefix, '1', x);
+  if (shape.kind == ExpertKind::linear) return hidden;
+  std::vector<double> gate(hidden.size(), 1.0);
+  if (shape.kind == ExpertKind::swiglu) gate = plain_affine(list, values, prefix, '3', x);
+  for (std::size_t i = 0; i < hidden.size(); ++i) {
+    const double a = hidden[i];
+    if (shape.kind == ExpertKind::relu) hidden[i] = std::max(a, 0.0);
+    if (shape.kind == ExpertKind::gelu) hidden[i] = a * 0.5 * std::erfc(-a / std::sqrt(2.0));
+    if (shape.kind == ExpertKind::swiglu) hidden[i] = a / (1.0 + std::exp(-a)) * gate[i];
+  }
+  return plain_affine(list, values, prefix, '2', hidden);
+}
+
+struct Plain {
+  std::vector<double> y;    // [tokens, width]
+  Index num_kept = 0;       // choices
+  Index num_kept_none = 0;  // tokens without one
+};
+
+/// The whole layer on one process. The router is asked group by group; the rest is the definition.
+Plain plain_layer(MoeRun<double>& run) {
+  const MoeCase& c = run.of();
+  ParameterList router_list;
+  const auto router = gating::make_router<double>(c.shape.router, MoeRun<double>::seed, width, router_list, "layer/");
+  const auto values = run.part({run.num_x(), run.num_x() + run.replicated().size()});
+  Plain plain;
+  for (Index g = 0; g < c.num_groups; ++g) {
+    const Index first = g * c.group_rows;
+    const auto tape = router->make_tape();
+    const auto x =
+        as_matrix<const double>(run.part({first * width, (first + c.group_rows) * width}), c.group_rows, width);
+    router->route(
+        run.values(),
+        {x, run.token_ids().subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(c.group_rows)),
+         run.layer().selection_bias(), TokenId{first}, MoeRun<double>::layer_number, MoeRun<double>::step_number, true},
+        *tape);
+    for (Index t = 0; t < c.group_rows; ++t) {
+      std::vector<double> y(static_cast<std::size_t>(width), 0.0);
+      for (const auto& kept : tape->routing.kept_of(t)) {
+        const auto e = static_cast<std::size_t>(kept.expert.value());
+        const ParameterList list = run.expert_list(kept.expert.value());
+        const auto f = plain_expert(c.shape.experts[e], list, run.part(run.expert_range(kept.expert.value())),
+                                    fmt::format("layer/expert/{:04}/", e), x.row(t));
+        for (std::size_t i = 0; i < y.size(); ++i) y[i] += kept.gate * f[i];
+      }
+      for (std::size_t s = 0; s < c.shape.shared.size(); ++s) {
+        const auto f =
+            plain_expert(c.shape.shared[s], run.replicated(), values, fmt::format("layer/shared/{:04}/", s), x.row(t));
+        for (std::size_t i = 0; i < y.size(); ++i) y[i] += f[i];
+      }
+      test::append(y, plain.y);
+      plain.num_kept += static_cast<Index>(tape->routing.kept_of(t).size());
+      plain.num_kept_none += tape->routing.kept_of(t).empty() ? 1 : 0;
+    }
+  }
+  return plain;
+}
+
+class MoeLayerTest : public testing::TestWithParam<MoeCase> {};
+INSTANTIATE_TEST_SUITE_P(Each, MoeLayerTest, testing::ValuesIn(cases()),
+                         [](const auto& instance) { return instance.param.name; });
+
+TEST_P(MoeLayerTest, ForwardIsTheSumOverKeptChoices) {
+  MoeRun<double> run(GetParam(), world());
+  const Plain plain = plain_layer(run);
+  const std::vector<double> y = run.forward();
+  ASSERT_EQ(y.size(), plain.y.size());
+  double largest = 0.0;
+  for (const double v : plain.y) largest = std::max(largest, std::abs(v));
+  ASSERT_GT(largest, 0.5);
+  ASSERT_GE(plain.num_kept, GetParam().num_tokens() / 2);
+  for (std::size_t i = 0; i < y.size(); ++i) ASSERT_NEAR(y[i], plain.y[i], 1e-13 * largest) << "element " << i;
+}
+
+TEST_P(MoeLayerTest, BackwardIsTheGradientByCentralDifferences) {
+  MoeRun<double> run(GetParam(), world());
+  static_cast<void>(run.forward());
+  const std::vector<double> gradient = run.backward();
+  const std::vector<double> point = run.point();
+  ASSERT_EQ(gradient.size(), point.size());
+  test::expect_gradient_at(
+      test::telling_places(run.tensors(), gradient), [&](std::span<const double> at) { return run.objective(at); },
+      point, gradient);
+}
+
+TEST(MoeLayer, ATokenWithoutAKeptChoiceGivesZero) {
+  MoeRun<double> run(scarce(), world());
+  const Plain plain = plain_layer(run);
+  ASSERT_GT(plain.num_kept_none, 3);
+  ASSERT_GT(plain.num_kept, 3);
+  const std::vector<double> y = run.forward();
+  Index num_zero = 0;
+  for (auto row = y.begin(); row != y.end(); row += width) {
+    num_zero += std::all_of(row, row + width, [](double v) { return v == 0.0; }) ? 1 : 0;
+  }
+  EXPECT_EQ(num_zero, plain.num_kept_none);
+}
+
+// Same bits -----------------------------------------------------------------------------------------------------------
+
+/// Wide enough that the order of sums shows in the bits, and for several blocks of the reduction.
+MoeCase widened(MoeCase c) {
+  c.shape.width = 24;
+  for (auto* list : {&c.shape.experts, &c.shape.shared}) {
+    for (ExpertShape& shape : *list) {
+      shape.width = 24;
+      shape.hidden = list == &c.shape.shared ? 80 : 20 + shape.hidden;
+    }
+  }
+  c.group_rows = 16;
+  return c;
+}
+
+/// y and all gradients of one step.
+template <class T>
+std::vector<T> results(MoeRun<T>& run) {
+  std::vector<T> all = run.forward();
+  const auto s = run.statistics();
+  test::append(run.backward(), all);
+  test::append(std::vector<T>{static_cast<T>(s.balance), static_cast<T>(s.z), static_cast<T>(s.importance)}, all);
+  return all;
+}
+
+TEST_P(MoeLayerTest, AnyNumberOfRanksAndThreadsGivesTheBitsOfOne) {
+  const comm::Communicator alone = world().split(world().rank().value());
+  ASSERT_EQ(alone.size(), 1);
+  for (const Index num_groups : {GetParam().num_groups, Index{1}, Index{2}, Index{7}, Index{0}}) {
+    SCOPED_TRACE(fmt::format("{} groups", num_groups));
+    const MoeCase c = test::with_groups(widened(GetParam()), num_groups);
+    MoeRun<float> reference(c, alone);
+    const std::vector<float> expected = results(reference);
+    if (num_groups > 0) {
+      const auto zeros = std::count(expected.begin(), expected.end(), 0.0F);
+      ASSERT_LT(zeros, static_cast<std::ptrdiff_t>(expected.size() / 2));
+    }
+    for (const Index threads : {1, 2}) {
+      const test::Threads use(threads);
+      MoeRun<float> run(c, world());
+      EXPECT_TRUE(test::same_bits<float>(results(run), expected)) << threads << " threads";
+    }
+  }
+}
+
+// What one step leaves behind in buffers and tapes must not show in the next.
+TEST_P(MoeLayerTest, AUsedLayerGivesTheBitsOfANewOne) {
+  const MoeCase c = widened(GetParam());
+  MoeRun<float> fresh(c, world(), 2);
+  MoeRun<float> used(c, world(), 1);
+  const std::vector<float> other = results(used);
+  used.draw_inputs(2);
+  const std::vector<float> again = results(used);
+  EXPECT_TRUE(test::same_bits<float>(again, results(fresh)));
+  EXPECT_FALSE(test::same_bits<float>(again, other));
+}
+
+TEST(MoeLayer, ExpertGradientsAddUpUntilTheyAreCleared) {
+  MoeRun<double> run(mixed_kinds(), world());
+  static_cast<void>(run.forward());
+  const std::vector<double> once = run.backward();
+  static_cast<void>(run.forward());
+  const std::vector<double> twice = run.backward(true);
+  for (std::size_t i = 0; i < once.size(); ++i) {
+    const bool of_expert = static_cast<Index>(i) >= run.expert_range(0).begin;
+    ASSERT_EQ(twice[i], of_expert ? 2.0 * once[i] : once[i]) << i;
+  }
+}
+
+TEST(MoeLayer, EvaluationDrawsNothingAndHasItsOwnCapacity) {
+  MoeCase c = random_router();
+  c.shape.router.second_policy = gating::SecondPolicy::all;
+  c.shape.router.eval_capacity_factor = 0.0;
+  MoeRun<double> run(c, world());
+  const std::vector<double> training = run.forward();
+  run.step().training = false;
+  const std::vector<double> evaluation = run.forward();
+  EXPECT_EQ(run.statistics().over_capacity, 0);
+  EXPECT_NE(evaluation, training);
+  run.step().number += 1;
+  EXPECT_EQ(run.forward(), evaluation);  // no draw depends on the step
+  run.step().training = true;
+  EXPECT_NE(run.forward(), training);
+}
+
+// Its experts see all of a step's tokens, the balance over the step does not.
+TEST(MoeLayer, ABalanceOverTheStepRefusesAPassThatShowsAPart) {
+  MoeRun<double> run(shared_experts(), world());
+  run.step().num_groups *= 2;
+  EXPECT_THROW(static_cast<void>(run.forward()), InvariantError);
+}
+
+}  // namespace
+}  // namespace conclave::model

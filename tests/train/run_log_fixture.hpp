@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Records of a run that are functions of the step, and what a log must hold of them.
+#pragma once
+
+#include "runtime/core/random.hpp"
+#include "runtime/train/run_log.hpp"
+#include "tests/train/temporary_folder.hpp"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <fstream>
+
+namespace conclave::train {
+
+/// The sizes of the tables of a run.
+struct LogShape {
+  Index layers = 3;
+  Index experts = 5;
+  Index domains = 3;  // numbers in domain_information
+};
+
+inline model::LayerStatistics some_layer(const Random& random, Index layer, Index experts) {
+  model::LayerStatistics s;
+  for (Index e = 0; e < experts; ++e) s.load.push_back(random.bits(layer, e) % 1000 + 1);
+  s.over_capacity = random.bits(layer, 100) % 50 + 1;
+  s.refused_second = random.bits(layer, 101) % 50 + 1;
+  s.balance = random.normal(layer, 102);
+  s.z = random.normal(layer, 103);
+  s.importance = random.normal(layer, 104);
+  s.entropy = random.uniform(layer, 105);
+  return s;
+}
+
+inline StepRecord some_step(Index step, const LogShape& shape = {}) {
+  const Random random(7, RandomStream::initial, 0, step);
+  StepRecord r;
+  r.step = step;
+  r.tokens = random.bits(0, 0) % 4096 + 1;
+  r.loss = random.normal(1, 0);
+  r.router_loss = random.normal(2, 0);
+  r.gradient_norm = random.uniform(3, 0);
+  r.learning_rate = random.uniform(4, 0);
+  r.seconds = random.uniform(5, 0);
+  for (Index p = 0; p < std::ssize(r.phases); ++p) {
+    r.phases[p] = {random.uniform(6, p), random.uniform(7, p), random.uniform(8, p)};
+  }
+  for (Index l = 0; l < shape.layers; ++l) r.layers.push_back(some_layer(random, 10 + l, shape.experts));
+  return r;
+}
+
+inline Evaluation some_evaluation(Index step, const LogShape& shape = {}) {
+  const Random random(8, RandomStream::initial, 0, step);
+  Evaluation e;
+  e.step = step;
+  e.tokens = random.bits(0, 0) % 4096 + 1;
+  e.loss = random.normal(1, 0);
+  e.accuracy = random.uniform(2, 0);
+  for (Index d = 0; d < shape.domains; ++d) e.domain_information.push_back(random.uniform(3, d));
+  for (Index l = 0; l < shape.layers; ++l) e.layers.push_back(some_layer(random, 10 + l, shape.experts));
+  return e;
+}
+
+/// After every fourth step there is an evaluation.
+inline bool has_evaluation(Index step) { return step % 4 == 0; }
+
+inline void append(RunLog& log, Index step, const LogShape& shape = {}) {
+  log.append(some_step(step, shape));
+  if (has_evaluation(step)) log.append(some_evaluation(step, shape));
+}
+
+inline std::string bytes_of(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+/// metrics.jsonl after the steps [1, last].
+inline std::string expected_lines(Index last, const LogShape& shape = {}) {
+  std::string lines;
+  for (Index step = 1; step <= last; ++step) {
+    lines += to_json(some_step(step, shape)) + '\n';
+    if (has_evaluation(step)) lines += to_json(some_evaluation(step, shape)) + '\n';
+  }
+  return lines;
+}
+
+/// A table's values must be those of `value(record)`, bit for bit, for all records.
+template <class T, class Record, class Value>
+void expect_table(const Hdf5File& file, const std::string& name, const std::vector<Record>& records,
+                  const std::vector<Index>& row_shape, Value&& value) {
+  std::vector<T> expected;
+  for (const Record& record : records) value(record, expected);
+  std::vector<Index> shape = row_shape;
+  shape.insert(shape.begin(), std::ssize(records));
+  ASSERT_EQ(file.shape(name), shape) << name;
+  EXPECT_EQ(file.type(name), (std::is_same_v<T, double> ? Hdf5Type::float64 : Hdf5Type::int64)) << name;
+  const std::vector<T> found = file.read<T>(name);
+  ASSERT_EQ(found.size(), expected.size()) << name;
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    ASSERT_EQ(std::bit_cast<std::uint64_t>(found[i]), std::bit_cast<std::uint64_t>(expected[i])) << name << " " << i;
+  }
+  EXPECT_NE(file.attribute<std::string>(name, "unit"), "") << name;
+  EXPECT_NE(file.attribute<std::string>(name, "meaning"), "") << name;
+}
+
+/// What the tables of one number a record hold.
+#define CONCLAVE_EXPECT_NUMBER(T, group, name, records, expression)     \
+  expect_table<T>(file, std::string(group) + "/" + (name), records, {}, \
+                  [](const auto& r, std::vector<T>& out) { out.push_back(r.expression); })
+/// And of one number a layer.
+#define CONCLAVE_EXPECT_LAYERS(T, name)                                                        \
+  expect_table<T>(file, "/steps/" #name, steps, {shape.layers}, [](const auto& r, auto& out) { \
+    for (const auto& layer : r.layers) out.push_back(layer.name);                              \
+  })
+
+inline void expect_layer_tables(const Hdf5File& file, const std::vector<StepRecord>& steps, const LogShape& shape) {
+  if (shape.layers == 0) {
+    EXPECT_FALSE(file.exists("/steps/load"));
+    EXPECT_FALSE(file.exists("/steps/entropy"));
+    return;
+  }
+  expect_table<Index>(file, "/steps/load", steps, {shape.layers, shape.experts}, [](const auto& r, auto& out) {
+    for (const auto& layer : r.layers) out.insert(out.end(), layer.load.begin(), layer.load.end());
+  });
+  CONCLAVE_EXPECT_LAYERS(Index, over_capacity);
+  CONCLAVE_EXPECT_LAYERS(Index, refused_second);
+  CONCLAVE_EXPECT_LAYERS(double, balance);
+  CONCLAVE_EXPECT_LAYERS(double, z);
+  CONCLAVE_EXPECT_LAYERS(double, importance);
+  CONCLAVE_EXPECT_LAYERS(double, entropy);
+}
+
+inline void expect_steps(const Hdf5File& file, const std::vector<StepRecord>& steps, const LogShape& shape = {}) {
+  CONCLAVE_EXPECT_NUMBER(Index, "/steps", "step", steps, step);
+  CONCLAVE_EXPECT_NUMBER(Index, "/steps", "tokens", steps, tokens);
+  CONCLAVE_EXPECT_NUMBER(double, "/steps", "loss", steps, loss);
+  CONCLAVE_EXPECT_NUMBER(double, "/steps", "router_loss", steps, router_loss);
+  CONCLAVE_EXPECT_NUMBER(double, "/steps", "gradient_norm", steps, gradient_norm);
+  CONCLAVE_EXPECT_NUMBER(double, "/steps", "learning_rate", steps, learning_rate);
+  CONCLAVE_EXPECT_NUMBER(double, "/steps", "seconds", steps, seconds);
+  CONCLAVE_EXPECT_NUMBER(double, "/steps", "tokens_per_s", steps, tokens_per_s());
+  CONCLAVE_EXPECT_NUMBER(double, "/steps", "drop_rate", steps, drop_rate());
+  expect_table<double>(file, "/steps/phases", steps, {num_phases, 3}, [](const auto& r, auto& out) {
+    for (const PhaseSpread& p : r.phases) out.insert(out.end(), {p.min_s, p.mean_s, p.max_s});
+  });
+  expect_layer_tables(file, steps, shape);
+}
+
+inline void expect_evaluations(const Hdf5File& file, const std::vector<Evaluation>& evaluations,
+                               const LogShape& shape = {}) {
+  CONCLAVE_EXPECT_NUMBER(Index, "/evaluations", "step", evaluations, step);
+  CONCLAVE_EXPECT_NUMBER(Index, "/evaluations", "tokens", evaluations, tokens);
+  CONCLAVE_EXPECT_NUMBER(double, "/evaluations", "loss", evaluations, loss);
+  CONCLAVE_EXPECT_NUMBER(double, "/evaluations", "accuracy", evaluations, accuracy);
+  if (shape.domains == 0) {
+    EXPECT_FALSE(file.exists("/evaluations/domain_information"));
+    return;
+  }
+  expect_table<double>(file, "/evaluations/domain_information", evaluations, {shape.domains},
+                       [](const auto& e, auto& out) {
+                         out.insert(out.end(), e.domain_information.begin(), e.domain_information.end());
+                       });
+}
+
+/// run.h5 must hold exactly the steps [first, last] and their evaluations.
+inline void expect_run_file(const std::filesystem::path& path, Index first, Index last, const LogShape& shape = {}) {
+  std::vector<StepRecord> steps;
+  std::vector<Evaluation> evaluations;
+  for (Index step = first; step <= last; ++step) {
+    steps.push_back(some_step(step, shape));
+    if (has_evaluation(step)) evaluations.push_back(some_evaluation(step, shape));
+  }
+  const Hdf5File file = Hdf5File::open(path);
+  expect_steps(file, steps, shape);
+  if (!evaluations.empty()) expect_evaluations(file, evaluations, shape);
+}
+
+class RunLogTest : public testing::Test {
+ protected:
+  [[nodiscard]] std::filesystem::path folder() const { return folder_.path("run"); }
+  [[nodiscard]] std::filesystem::path h5() const { return folder() / "run.h5"; }
+  [[nodiscard]] std::filesystem::path jsonl() const { return folder() / "metrics.jsonl"; }
+
+  /// Appends the steps (first, last] to the log; returns its notices.
+  std::vector<std::string> log_steps(Index first, Index last, const LogShape& shape = {}) {
+    RunLog log(folder(), first, {{"seed", "1"}}, {{"cpu", "some"}});
+    for (Index step = first + 1; step <= last; ++step) append(log, step, shape);
+    log.flush();
+    return log.notices();
+  }
+  /// The names in the folder, sorted.
+  [[nodiscard]] std::vector<std::string> listing() const {
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(folder())) names.push_back(entry.path().filename());
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+
+ private:
+  TemporaryFolder folder_;
+};
+
+/// The InputError that `work` must throw: its message and its hint.
+template <class Work>
+std::pair<std::string, std::string> input_error(Work&& work) {
+  try {
+    work();
+  } catch (const InputError& error) {
+    return {error.what(), error.hint()};
+  }
+  ADD_FAILURE() << "no InputError";
+  return {};
+}
+
+inline bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+}  // namespace conclave::train

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "runtime/train/run_log.hpp"
+
+#include "tests/train/run_log_fixture.hpp"
+
+#include <csignal>
+#include <limits>
+
+#include <sys/resource.h>
+
+namespace conclave::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+using Names = std::vector<std::string>;
+
+TEST_F(RunLogTest, HoldsWhatWasAppended) {
+  EXPECT_EQ(log_steps(0, 41), Names{});
+  expect_run_file(h5(), 1, 41);
+  EXPECT_EQ(bytes_of(jsonl()), expected_lines(41));
+  EXPECT_EQ(listing(), (Names{"metrics.jsonl", "run.h5"}));
+  const Hdf5File file = Hdf5File::open(h5());
+  EXPECT_EQ(file.shape("/evaluations/step"), std::vector<Index>{10});
+  EXPECT_EQ(file.attribute<std::string>("/config", "seed"), "1");
+  EXPECT_EQ(file.attribute<std::string>("/record", "cpu"), "some");
+  EXPECT_EQ(file.attribute<std::string>("/steps/seconds", "unit"), "s");
+  EXPECT_EQ(file.attribute<std::string>("/steps/phases", "columns"), "min,mean,max");
+  EXPECT_TRUE(file.attribute<std::string>("/steps/phases", "phases").starts_with("data,embedding,attention,"));
+  EXPECT_EQ(file.members("/steps").size(), 17U);
+  EXPECT_EQ(file.members("/evaluations").size(), 5U);
+}
+
+TEST_F(RunLogTest, GrowsOverManyFlushesOfAnySize) {
+  RunLog log(folder(), 0, {}, {});
+  const Random random(3, RandomStream::initial);
+  Index step = 0;
+  for (Index round = 0; round < 60; ++round) {
+    // Empty flushes, single rows, and more rows at once than a chunk holds.
+    const Index rows = round == 30 ? 1500 : random.bits(round, 0) % 4;
+    for (Index i = 0; i < rows; ++i) append(log, ++step);
+    log.flush();
+    if (round % 10 == 9) expect_run_file(h5(), 1, step);
+  }
+  EXPECT_GT(step, 1550);
+  expect_run_file(h5(), 1, step);
+  EXPECT_EQ(bytes_of(jsonl()), expected_lines(step));
+}
+
+TEST_F(RunLogTest, FlushesByItselfAndAtTheEnd) {
+  {
+    RunLog log(folder(), 0, {}, {}, 0.0);
+    append(log, 1);
+    expect_run_file(h5(), 1, 1);
+    append(log, 2);
+    expect_run_file(h5(), 1, 2);
+    EXPECT_EQ(bytes_of(jsonl()), expected_lines(2));
+  }
+  {
+    RunLog log(folder(), 2, {}, {}, 1e9);
+    append(log, 3);
+    expect_run_file(h5(), 1, 2);
+    EXPECT_EQ(bytes_of(jsonl()), expected_lines(2));
+  }
+  expect_run_file(h5(), 1, 3);
+  EXPECT_EQ(bytes_of(jsonl()), expected_lines(3));
+}
+
+TEST_F(RunLogTest, AReaderKeepsWhatItOpenedAndIsNotInTheWay) {
+  RunLog log(folder(), 0, {}, {});
+  for (Index step = 1; step <= 3; ++step) append(log, step);
+  log.flush();
+  const Hdf5File reader = Hdf5File::open(h5());
+  for (Index step = 4; step <= 9; ++step) {
+    append(log, step);
+    log.flush();
+    expect_run_file(h5(), 1, step);
+    EXPECT_EQ(reader.read<Index>("/steps/step"), (std::vector<Index>{1, 2, 3}));
+  }
+}
+
+TEST_F(RunLogTest, WithoutRecords) {
+  {
+    RunLog log(folder(), 0, {{"seed", "2"}}, {});
+    log.flush();
+  }
+  const Hdf5File file = Hdf5File::open(h5());
+  EXPECT_EQ(file.attribute<std::string>("/config", "seed"), "2");
+  EXPECT_EQ(file.members("/"), (Names{"config", "record"}));
+  EXPECT_EQ(bytes_of(jsonl()), "");
+}
+
+TEST_F(RunLogTest, WithoutLayersOrDomains) {
+  const LogShape shape{.layers = 0, .experts = 0, .domains = 0};
+  log_steps(0, 6, shape);
+  log_steps(5, 9, shape);
+  expect_run_file(h5(), 1, 9, shape);
+  EXPECT_EQ(Hdf5File::open(h5()).members("/steps").size(), 10U);
+  EXPECT_EQ(bytes_of(jsonl()), expected_lines(9, shape));
+}
+
+TEST_F(RunLogTest, NumbersThatAreNotFinite) {
+  StepRecord step = some_step(1);
+  step.loss = std::numeric_limits<double>::quiet_NaN();
+  step.gradient_norm = std::numeric_limits<double>::infinity();
+  {
+    RunLog log(folder(), 0, {}, {});
+    log.append(step);
+  }
+  expect_steps(Hdf5File::open(h5()), {step});
+  EXPECT_TRUE(contains(bytes_of(jsonl()), "\"loss\":null")) << bytes_of(jsonl());
+  EXPECT_TRUE(contains(bytes_of(jsonl()), "\"gradient_norm\":null"));
+  EXPECT_EQ(log_steps(1, 2), Names{});
+  EXPECT_EQ(Hdf5File::open(h5()).shape("/steps/loss"), std::vector<Index>{2});
+}
+
+TEST_F(RunLogTest, AResumedRunCutsWhatCameAfterItsCheckpoint) {
+  for (const Index first : {24, 1, 23, 7}) {
+    log_steps(0, 24);
+    RunLog log(folder(), first, {{"steps", "40"}}, {{"cpu", "another"}});
+    EXPECT_EQ(log.notices(), Names{});
+    for (Index step = first + 1; step <= first + 5; ++step) append(log, step);
+    log.flush();
+    expect_run_file(h5(), 1, first + 5);
+    EXPECT_EQ(bytes_of(jsonl()), expected_lines(first + 5));
+    const Hdf5File file = Hdf5File::open(h5());
+    EXPECT_EQ(file.attributes("/config"), Names{"steps"});
+    EXPECT_EQ(file.attribute<std::string>("/record", "cpu"), "another");
+  }
+}
+
+TEST_F(RunLogTest, ACutWithoutNewRecords) {
+  log_steps(0, 24);
+  log_steps(10, 10);
+  expect_run_file(h5(), 1, 10);
+  EXPECT_EQ(bytes_of(jsonl()), expected_lines(10));
+}
+
+TEST_F(RunLogTest, AMissingLogIsSaidAndBegun) {
+  const Names notices = log_steps(10, 12);
+  ASSERT_EQ(notices.size(), 1U);
+  EXPECT_TRUE(contains(notices[0], "no records of 10 of the 10 steps")) << notices[0];
+  expect_run_file(h5(), 11, 12);
+  const Names later = log_steps(14, 15);
+  ASSERT_EQ(later.size(), 1U);
+  EXPECT_TRUE(contains(later[0], "no records of 12 of the 14 steps")) << later[0];
+}
+
+TEST_F(RunLogTest, NothingChangesBeforeTheFirstRecord) {
+  log_steps(0, 10);
+  const std::string before = bytes_of(h5());
+  { const RunLog log(folder(), 0, {}, {}); }
+  { const RunLog log(folder(), 5, {}, {}); }
+  EXPECT_EQ(bytes_of(h5()), before);
+  EXPECT_EQ(bytes_of(jsonl()), expected_lines(10));
+  // Another run from the start.
+  log_steps(0, 2);
+  expect_run_file(h5(), 1, 2);
+  EXPECT_EQ(bytes_of(jsonl()), expected_lines(2));
+}
+
+TEST_F(RunLogTest, APartialLineIsRemoved) {
+  log_steps(0, 10);
+  const std::string next = to_json(some_step(11)) + '\n';
+  for (const std::string& rest : {next.substr(0, 1), next.substr(0, next.size() - 1), std::string(5000, '\0')}) {
+    std::ofstream(jsonl(), std::ios::app | std::ios::binary) << rest;
+    EXPECT_EQ(log_steps(10, 10), Names{});
+    EXPECT_EQ(bytes_of(jsonl()), expected_lines(10));
+  }
+  std::ofstream(jsonl(), std::ios::app) << "no record\n" << next.substr(0, 30) << "\n";
+  const Names notices = log_steps(10, 11);
+  ASSERT_EQ(notices.size(), 1U);
+  EXPECT_TRUE(contains(notices[0], "2 lines")) << notices[0];
+  EXPECT_EQ(bytes_of(jsonl()), expected_lines(11));
+}
+
+TEST_F(RunLogTest, OtherLayersAreRefusedAndTheLogIsLeftAlone) {
+  log_steps(0, 8, {.layers = 4, .experts = 8});
+  const std::string before = bytes_of(h5());
+  const std::string lines = bytes_of(jsonl());
+  for (const LogShape& shape : {LogShape{.layers = 2, .experts = 8}, {.layers = 4, .experts = 16}, {.layers = 0}}) {
+    for (const Index first : {0, 8}) {
+      const auto [message, hint] = input_error([&] { log_steps(first, first + 1, shape); });
+      EXPECT_TRUE(contains(message, h5().string())) << message;
+      EXPECT_TRUE(contains(message, "4 MoE layers of 8 experts")) << message;
+      EXPECT_TRUE(contains(message, shape.layers == 0
+                                        ? "has no MoE layers"
+                                        : fmt::format("has {} MoE layers of {}", shape.layers, shape.experts)))
+          << message;
+      EXPECT_TRUE(contains(hint, "--out")) << hint;
+    }
+  }
+  EXPECT_TRUE(contains(input_error([&] { log_steps(8, 12, {.layers = 4, .experts = 8, .domains = 0}); }).first,
+                       "/evaluations/domain_information"));
+  log_steps(8, 8);
+  EXPECT_EQ(bytes_of(jsonl()), lines);
+  ASSERT_NE(before, "");
+  expect_run_file(h5(), 1, 8, {.layers = 4, .experts = 8});
+}
+
+TEST_F(RunLogTest, ADamagedFileIsSetAside) {
+  log_steps(0, 30);
+  fs::resize_file(h5(), fs::file_size(h5()) / 2);
+  const std::string damaged = bytes_of(h5());
+  const Names notices = log_steps(30, 33);
+  ASSERT_EQ(notices.size(), 2U);
+  EXPECT_TRUE(contains(notices[0], "damaged")) << notices[0];
+  EXPECT_TRUE(contains(notices[1], "no records of 30 of the 30 steps")) << notices[1];
+  EXPECT_EQ(bytes_of(h5().string() + ".damaged"), damaged);
+  expect_run_file(h5(), 31, 33);
+  EXPECT_EQ(bytes_of(jsonl()), expected_lines(33));
+  // Something else of that name, and an earlier damaged file.
+  std::ofstream(h5()) << "not HDF5";
+  EXPECT_EQ(log_steps(33, 35).size(), 2U);
+  EXPECT_EQ(bytes_of(h5().string() + ".damaged"), damaged);
+  EXPECT_EQ(bytes_of(h5().string() + ".damaged.2"), "not HDF5");
+  expect_run_file(h5(), 34, 35);
+}
+
+TEST_F(RunLogTest, FlippedBitsAreFoundOrHarmless) {
+  log_steps(0, 30);
+  const std::string whole = bytes_of(h5());
+  int found = 0;
+  int harmless = 0;
+  for (std::size_t at = 5; at < whole.size(); at += whole.size() / 150) {
+    std::string flipped = whole;
+    flipped[at] = static_cast<char>(flipped[at] ^ 0x10);
+    std::ofstream(h5(), std::ios::binary) << flipped;
+    const RunLog log(folder(), 30, {}, {});
+    if (log.notices().empty()) {
+      ++harmless;
+      expect_run_file(h5(), 1, 30);
+    } else {
+      ++found;
+      EXPECT_FALSE(fs::exists(h5()));
+    }
+  }
+  EXPECT_GT(found, 20);
+  EXPECT_GT(harmless, 0);
+}
+
+/// Writes of this process beyond `bytes` of a file fail, until the end of the scope.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+    getrlimit(RLIMIT_FSIZE, &old_);
+    const rlimit limit{bytes, old_.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileSizeLimit() {
+    setrlimit(RLIMIT_FSIZE, &old_);
+    std::signal(SIGXFSZ, handler_);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+
+ private:
+  rlimit old_{};
+  void (*handler_)(int);
+};
+
+TEST_F(RunLogTest, AFileThatCannotGrowIsAnErrorAndNothingIsLost) {
+  RunLog log(folder(), 0, {}, {});
+  for (Index step = 1; step <= 9; ++step) append(log, step);
+  log.flush();
+  for (Index step = 10; step <= 20; ++step) append(log, step);
+  {
+    const FileSizeLimit limit(fs::file_size(h5()) + 1000);
+    const auto [message, hint] = input_error([&] { log.flush(); });
+    EXPECT_TRUE(contains(message, h5().string())) << message;
+    EXPECT_TRUE(contains(message, "File too large")) << message;
+    EXPECT_TRUE(contains(hint, "space")) << hint;
+  }
+  {
+    const FileSizeLimit limit(fs::file_size(jsonl()) + 100);
+    append(log, 21);
+    EXPECT_TRUE(contains(input_error([&] { log.flush(); }).first, jsonl().string()));
+    EXPECT_EQ(bytes_of(jsonl()), expected_lines(20));
+  }
+  expect_run_file(h5(), 1, 9);
+  log.flush();
+  expect_run_file(h5(), 1, 21);
+  EXPECT_EQ(bytes_of(jsonl()), expected_lines(21));
+}
+
+TEST_F(RunLogTest, AFolderThatCannotBeMade) {
+  std::ofstream(folder()) << "a file";
+  const auto [message, hint] = input_error([&] { log_steps(0, 1); });
+  EXPECT_TRUE(contains(message, folder().string())) << message;
+  EXPECT_TRUE(contains(hint, "--out")) << hint;
+}
+
+}  // namespace
+}  // namespace conclave::train
