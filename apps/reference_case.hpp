@@ -26,10 +26,10 @@ struct ReferenceCase {
   std::map<std::string, std::vector<double>> parameters;
 
   // What must come out, computed in float64.
-  std::vector<double> y;                // [tokens, width]
+  std::vector<double> y;  // [tokens, width]
   std::map<std::string, std::vector<double>> gradients;
-  std::vector<double> combine;          // [tokens, experts] gates of kept choices
-  std::vector<Index> load;              // [experts]
+  std::vector<double> combine;  // [tokens, experts] gates of kept choices
+  std::vector<Index> load;      // [experts]
   Index dropped = 0;
   double balance = 0.0;
   double z = 0.0;

@@ -23,11 +23,11 @@ class RunSummary {
 
   Index num_steps_ = 0;
   Index timed_steps_ = 0;
-  Index tokens_ = 0;       // of timed steps
-  double seconds_ = 0.0;   // of timed steps
+  Index tokens_ = 0;                                // of timed steps
+  double seconds_ = 0.0;                            // of timed steps
   std::array<double, num_phases> phase_seconds_{};  // mean over ranks, of timed steps
   train::StepRecord last_;
-  std::vector<model::LayerStatistics> layers_;      // over all steps
+  std::vector<model::LayerStatistics> layers_;  // over all steps
   std::optional<train::Evaluation> evaluation_;
 };
 

@@ -6,6 +6,7 @@
 namespace conclave::apps {
 namespace {
 
+// How the program was started this time: no part of what the run is.
 const std::set<std::string> of_one_start{"out", "resume", "stop_after", "threads"};
 
 }  // namespace
@@ -23,7 +24,9 @@ std::map<std::string, std::string> option_values(const train::TrainOptions& opti
   OptionSections sections;
   describe_training(copy, sections);
   std::map<std::string, std::string> values;
-  for (const Option* option : sections.all()) values[option->name] = option->text();
+  for (const Option* option : sections.all()) {
+    if (!of_one_start.contains(option->name)) values[option->name] = option->text();
+  }
   return values;
 }
 
@@ -41,7 +44,6 @@ std::vector<std::string> adopt_options(const train::CheckpointHeader& header, co
   std::vector<std::string> changed;
   for (const auto& [name, text] : header.config) {
     const Option* option = sections.find(name);
-    if (of_one_start.contains(name)) continue;
     if (option == nullptr) {
       changed.push_back(fmt::format("the checkpoint's option {} = {} is unknown to this version and ignored", name, text));
     } else if (given.contains(name)) {

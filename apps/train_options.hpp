@@ -11,20 +11,21 @@ namespace conclave::apps {
 /// The sections of `conclave train`.
 void describe_training(train::TrainOptions& options, OptionSections& sections);
 
-/// Every option's name and value, as a checkpoint keeps them.
+/// Name and value of every option that makes the run what it is, as a checkpoint keeps them: not where files are, how
+/// many threads compute and when to stop.
 [[nodiscard]] std::map<std::string, std::string> option_values(const train::TrainOptions& options);
 
 /// The options as a file that `conclave train --config` reads.
 [[nodiscard]] std::string training_configuration(const train::TrainOptions& options);
 
-/// Gives `options` the values that a checkpoint's run had, except for names in `given`, and for those that belong to one
-/// start of the program (out, resume, stop_after, threads). Returns a sentence for each given option that differs from
-/// the checkpoint's. InputError if the checkpoint has an option with a value that this version does not know.
+/// Gives `options` the values that a checkpoint's run had, except for names in `given`, and for those that belong to
+/// one start of the program (out, resume, stop_after, threads). Returns a sentence for each given option that differs
+/// from the checkpoint's. InputError if the checkpoint has an option with a value that this version does not know.
 std::vector<std::string> adopt_options(const train::CheckpointHeader& header, const std::set<std::string>& given,
                                        train::TrainOptions& options);
 
-/// The checkpoint that `path` (a file or a folder of them) names, with its header. InputError, naming the path, if there is
-/// none; newer ones that were passed over are told on stderr. Collective.
+/// The checkpoint that `path` (a file or a folder of them) names, with its header. InputError, naming the path, if
+/// there is none; newer ones that were passed over are told on stderr. Collective.
 struct OpenedCheckpoint {
   std::filesystem::path file;
   train::CheckpointHeader header;

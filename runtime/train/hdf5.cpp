@@ -4,6 +4,8 @@
 #include "comm/mpi/io_hints.hpp"
 #include "runtime/train/hdf5_calls.hpp"
 
+#include <algorithm>
+
 namespace conclave::train {
 
 using namespace detail;
@@ -29,13 +31,12 @@ Hdf5Handle open_file(const std::filesystem::path& path, unsigned flags, const Hd
   return {check(H5Fopen(path.c_str(), flags, access.id()), "open '{}'", path.string()), H5Fclose};
 }
 
-/// How groups are made: without times, so that equal contents make equal bytes, and with all names in the group's own
-/// header, where a checksum covers them: HDF5 1.10 crashes on a damaged index of names.
+/// How groups are made: without times, so that equal contents make equal bytes, and with attributes in the group's own
+/// header, which a checksum covers as a whole.
 Hdf5Handle group_creation(hid_t kind) {
   constexpr unsigned most = 65535;
   Hdf5Handle creation(check(H5Pcreate(kind), "create properties"), H5Pclose);
   check(H5Pset_obj_track_times(creation.id(), false), "leave out times");
-  check(H5Pset_link_phase_change(creation.id(), most, most), "choose the place of names");
   check(H5Pset_attr_phase_change(creation.id(), most, most), "choose the place of attributes");
   return creation;
 }
@@ -63,11 +64,6 @@ herr_t collect_link(hid_t, const char* name, const H5L_info_t*, void* into) {
 herr_t collect_attribute(hid_t, const char* name, const H5A_info_t*, void* into) {
   static_cast<std::vector<std::string>*>(into)->emplace_back(name);
   return 0;
-}
-
-const char* checked_text(const std::string& text, const std::string& what) {
-  if (text.find('\0') != std::string::npos) throw InputError(fmt::format("the text for {} contains a zero byte", what));
-  return text.c_str();
 }
 
 }  // namespace
@@ -123,15 +119,20 @@ bool Hdf5File::is_group(const std::string& name) const { return H5Iget_type(obje
 std::vector<std::string> Hdf5File::members(const std::string& group) const {
   std::vector<std::string> names;
   const Hdf5Handle handle = object(group);
-  check(H5Literate(handle.id(), H5_INDEX_NAME, H5_ITER_INC, nullptr, collect_link, &names), "list {}", where(group));
+  // Sorted here: to have HDF5 1.10 sort the names of a damaged group is to have it crash.
+  check(H5Literate(handle.id(), H5_INDEX_NAME, H5_ITER_NATIVE, nullptr, collect_link, &names), "list {}", where(group));
+  std::sort(names.begin(), names.end());
   return names;
 }
 
 void Hdf5File::create_group(const std::string& group) {
-  const Hdf5Handle links(check(H5Pcreate(H5P_LINK_CREATE), "create properties"), H5Pclose);
-  check(H5Pset_create_intermediate_group(links.id(), 1), "ask for groups");
+  // One by one from the top: groups that HDF5 adds by itself on the way remember the time.
+  const std::size_t parent = group.rfind('/');
+  if (parent != std::string::npos && parent > 0 && !exists(group.substr(0, parent))) {
+    create_group(group.substr(0, parent));
+  }
   const Hdf5Handle creation = group_creation(H5P_GROUP_CREATE);
-  const hid_t id = H5Gcreate2(file_.id(), group.c_str(), links.id(), creation.id(), H5P_DEFAULT);
+  const hid_t id = H5Gcreate2(file_.id(), group.c_str(), H5P_DEFAULT, creation.id(), H5P_DEFAULT);
   const Hdf5Handle handle(check(id, "create group {}", where(group)), H5Gclose);
 }
 
@@ -143,8 +144,9 @@ bool Hdf5File::has_attribute(const std::string& name, const std::string& attribu
 std::vector<std::string> Hdf5File::attributes(const std::string& name) const {
   std::vector<std::string> names;
   const Hdf5Handle handle = object(name);
-  check(H5Aiterate2(handle.id(), H5_INDEX_NAME, H5_ITER_INC, nullptr, collect_attribute, &names),
+  check(H5Aiterate2(handle.id(), H5_INDEX_NAME, H5_ITER_NATIVE, nullptr, collect_attribute, &names),
         "list the attributes of {}", where(name));
+  std::sort(names.begin(), names.end());
   return names;
 }
 
@@ -187,9 +189,9 @@ void Hdf5File::write_attribute(const std::string& name, const std::string& attri
     return Hdf5Handle(check(id, "create {}", what), H5Aclose);
   };
   if constexpr (std::same_as<T, std::string>) {
-    const Hdf5Handle type = text_type();
-    const char* text = checked_text(value, what);
-    check(H5Awrite(create(type.id()).id(), type.id(), &text), "write {}", what);
+    const Hdf5Handle type = text_type({&value, 1});
+    check(H5Awrite(create(type.id()).id(), type.id(), text_memory({&value, 1}, type.id(), what).data()), "write {}",
+          what);
   } else {
     check(H5Awrite(create(stored_type<T>()).id(), memory_type<T>(), &value), "write {}", what);
   }
@@ -228,8 +230,8 @@ Hdf5Handle Hdf5File::create_dataset(const std::string& name, std::int64_t type, 
   const Hdf5Handle creation(check(H5Pcreate(H5P_DATASET_CREATE), "create properties"), H5Pclose);
   check(H5Pset_obj_track_times(creation.id(), false), "leave out times");
   check(H5Pset_alloc_time(creation.id(), H5D_ALLOC_TIME_EARLY), "ask for space at once");
-  const bool is_text = H5Tget_class(type) == H5T_STRING;
-  check(H5Pset_fill_time(creation.id(), is_text ? H5D_FILL_TIME_ALLOC : H5D_FILL_TIME_NEVER), "choose the filling");
+  const bool is_variable = H5Tis_variable_str(type) > 0;  // holds references, which must not be garbage
+  check(H5Pset_fill_time(creation.id(), is_variable ? H5D_FILL_TIME_ALLOC : H5D_FILL_TIME_NEVER), "choose the filling");
   const Hdf5Handle space = make_space(shape);
   const hid_t id = H5Dcreate2(file_.id(), name.c_str(), type, space.id(), H5P_DEFAULT, creation.id(), H5P_DEFAULT);
   return {check(id, "create dataset {}", where(name)), H5Dclose};
@@ -240,12 +242,11 @@ void Hdf5File::write(const std::string& name, const std::vector<Index>& shape, s
   invariant(static_cast<Index>(values.size()) == num_elements(shape), "{} values for the {} elements of {}",
             values.size(), num_elements(shape), name);
   if constexpr (std::same_as<T, std::string>) {
-    std::vector<const char*> texts;
-    for (const std::string& value : values) texts.push_back(checked_text(value, where(name)));
-    const Hdf5Handle type = text_type();
+    const Hdf5Handle type = text_type(values);
     const Hdf5Handle handle = create_dataset(name, type.id(), shape);
-    if (texts.empty()) return;
-    check(H5Dwrite(handle.id(), type.id(), H5S_ALL, H5S_ALL, H5P_DEFAULT, texts.data()), "write {}", where(name));
+    if (values.empty()) return;
+    const std::vector<char> memory = text_memory(values, type.id(), where(name));
+    check(H5Dwrite(handle.id(), type.id(), H5S_ALL, H5S_ALL, H5P_DEFAULT, memory.data()), "write {}", where(name));
   } else {
     reserve<T>(name, shape);
     write_range(name, {0, static_cast<Index>(values.size())}, values.data());

@@ -65,7 +65,7 @@ concept Hdf5Value = Hdf5Number<T> || std::same_as<T, std::string>;
 
 /// An open file. Objects are named by absolute paths ("/params/head"). Numbers are read as T if every value of the
 /// stored type is one of T, or is a float64 nearest to it (float32 as double, int32 as int64, integers as double);
-/// anything narrower is refused. Texts are UTF-8, of fixed or variable length; written with variable length.
+/// anything narrower is refused. Texts are UTF-8, of fixed or variable length.
 class Hdf5File {
  public:
   /// Read only.

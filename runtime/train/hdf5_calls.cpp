@@ -79,11 +79,30 @@ std::string error_stack() {
   return fmt::format("{}", fmt::join(lines, ": "));
 }
 
-Hdf5Handle text_type() {
+Hdf5Handle text_type(std::span<const std::string> texts) {
+  // An attribute's own header holds 64 KiB.
+  constexpr std::size_t longest_fixed = 32 * 1024;
+  std::size_t width = 1;
+  for (const std::string& text : texts) width = std::max(width, text.size());
   Hdf5Handle type(check(H5Tcopy(H5T_C_S1), "copy a type"), H5Tclose);
-  check(H5Tset_size(type.id(), H5T_VARIABLE), "set a text's size");
+  check(H5Tset_size(type.id(), width <= longest_fixed ? width : H5T_VARIABLE), "set a text's size");
+  check(H5Tset_strpad(type.id(), H5T_STR_NULLPAD), "set a text's filling");
   check(H5Tset_cset(type.id(), H5T_CSET_UTF8), "set a text's encoding");
   return type;
+}
+
+std::vector<char> text_memory(std::span<const std::string> texts, hid_t type, const std::string& what) {
+  const std::size_t width = H5Tget_size(type);  // of a pointer, where the length is variable
+  const bool is_variable = H5Tis_variable_str(type) > 0;
+  std::vector<char> memory(texts.size() * width);
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    const std::string& text = texts[i];
+    if (text.find('\0') != std::string::npos) throw InputError(fmt::format("a text for {} contains a zero byte", what));
+    const char* const pointer = text.c_str();
+    std::memcpy(memory.data() + i * width, is_variable ? static_cast<const void*>(&pointer) : pointer,
+                is_variable ? sizeof(pointer) : text.size());
+  }
+  return memory;
 }
 
 Hdf5Type type_of(hid_t type) {

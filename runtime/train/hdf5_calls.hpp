@@ -42,8 +42,11 @@ template <Hdf5Number T>
   if constexpr (std::same_as<T, std::int64_t>) return H5T_STD_I64LE;
   if constexpr (std::same_as<T, std::uint64_t>) return H5T_STD_U64LE;
 }
-/// UTF-8 text of variable length.
-[[nodiscard]] Hdf5Handle text_type();
+/// The type to store texts by: UTF-8, of the longest one's length. Variable length only where texts are too long for
+/// that: it is stored apart, without a checksum, and HDF5 1.10 crashes when it is damaged.
+[[nodiscard]] Hdf5Handle text_type(std::span<const std::string> texts);
+/// The texts as `type` has them in memory; refers to them. InputError for a text that contains a zero byte.
+[[nodiscard]] std::vector<char> text_memory(std::span<const std::string> texts, hid_t type, const std::string& what);
 [[nodiscard]] Hdf5Type type_of(hid_t type);
 
 /// InputError unless values of the type `stored` may be read as `memory` (see Hdf5File).

@@ -22,7 +22,7 @@ constexpr Index value_bytes = 8;  // of a double and of an Index
 
 /// Rows that are stored, and checked, together: about 64 KiB.
 Index chunk_rows(const std::vector<Index>& row_shape) {
-  return std::clamp<Index>(64 * 1024 / (num_elements(row_shape) * value_bytes), 1, 1024);
+  return std::clamp<Index>(Index{64} * 1024 / (num_elements(row_shape) * value_bytes), 1, 1024);
 }
 
 /// [rows, row_shape...]
@@ -86,13 +86,13 @@ void TableFile::create(const Table& table) {
   const hid_t type = table.values.index() == 0 ? stored_type<double>() : stored_type<Index>();
   const hid_t id = H5Dcreate2(file_.id(), table.name.c_str(), type, space.id(), links.id(), creation.id(), H5P_DEFAULT);
   const Hdf5Handle data(check(id, "create {} of '{}'", table.name, path_.string()), H5Dclose);
-  const Hdf5Handle text = text_type();
   const Hdf5Handle scalar = make_space({});
   for (const auto& [name, value] : table.attributes) {
+    const std::string what = fmt::format("attribute {} of {}", name, table.name);
+    const Hdf5Handle text = text_type({&value, 1});
     const hid_t attribute = H5Acreate2(data.id(), name.c_str(), text.id(), scalar.id(), H5P_DEFAULT, H5P_DEFAULT);
-    const Hdf5Handle handle(check(attribute, "create attribute {} of {}", name, table.name), H5Aclose);
-    const char* characters = value.c_str();
-    check(H5Awrite(handle.id(), text.id(), &characters), "write attribute {} of {}", name, table.name);
+    const Hdf5Handle handle(check(attribute, "create {}", what), H5Aclose);
+    check(H5Awrite(handle.id(), text.id(), text_memory({&value, 1}, text.id(), what).data()), "write {}", what);
   }
 }
 
@@ -110,13 +110,14 @@ void TableFile::append(const Table& rows) {
     throw InputError(fmt::format("{} of '{}' has the shape [{}], which takes no rows of [{}]", rows.name,
                                  path_.string(), fmt::join(shape, ", "), fmt::join(rows.row_shape, ", ")));
   }
-  const auto all = sizes(static_cast<hsize_t>(shape[0] + added), rows.row_shape);
+  const Index total = shape[0] + added;
+  const auto all = sizes(static_cast<hsize_t>(total), rows.row_shape);
   check(H5Dset_extent(data.id(), all.data()), "lengthen {} of '{}'", rows.name, path_.string());
   const Hdf5Handle space(check(H5Dget_space(data.id()), "read the shape of {}", rows.name), H5Sclose);
   const Index of_row = num_elements(rows.row_shape);
   std::visit(
       [&]<class T>(const std::vector<T>& values) {
-        for_each_block(space.id(), {shape[0] * of_row, (shape[0] + added) * of_row}, rows.name,
+        for_each_block(space.id(), {shape[0] * of_row, total * of_row}, rows.name,
                        [&](hid_t memory, hid_t file, Index done) {
                          return H5Dwrite(data.id(), memory_type<T>(), memory, file, H5P_DEFAULT, values.data() + done);
                        });
@@ -143,7 +144,7 @@ void TableFile::close() { check(file_.close(), "close '{}'", path_.string()); }
 Index TableFile::room_bytes(const Table& rows) {
   // Chunks are written whole; the last may be new as well. The rest: the dataset's own structure and the list of
   // chunks.
-  constexpr Index structure_bytes = 64 * 1024;
+  constexpr Index structure_bytes = Index{64} * 1024;
   const Index in_chunk = chunk_rows(rows.row_shape);
   const Index chunks = rows.num_rows() / in_chunk + 2;
   return structure_bytes + chunks * (in_chunk * num_elements(rows.row_shape) * value_bytes + 64);

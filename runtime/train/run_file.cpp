@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::array<const char*, 2> groups{"/steps", "/evaluations"};
-constexpr Index structure_bytes = 64 * 1024;  // of a file, its groups and their lists of names
+constexpr Index structure_bytes = Index{64} * 1024;  // of a file, its groups and their lists of names
 
 void require(const std::error_code& error, const char* action, const fs::path& path) {
   if (!error) return;

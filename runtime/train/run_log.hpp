@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The log of a run: its metrics as they come, one line of JSON a record in metrics.jsonl, and as tables in run.h5.
 //
-// run.h5, for scripts. Any HDF5 reader (of 1.10 or later) may open it while the run is on or after it was killed: it
-// holds whole records, up to the last flush. Open it anew to see more. Row i of all tables of a group belongs together.
+// run.h5, for scripts. Any HDF5 reader (1.10 or later) may open it while the run is on or after it was killed: it holds
+// whole records, up to the last flush. Open it anew to see more; without file locks, read it at once and close it. Row
+// i of all tables of a group belongs together.
 //   /config, /record        attributes: the options, and what computed the run (the latest process if it was resumed)
 //   /steps/step             [n] int64    steps done, this one included; ascending
 //   /steps/tokens           [n] int64
@@ -11,9 +12,8 @@
 //   /steps/seconds          [n] float64  of the slowest rank
 //   /steps/tokens_per_s     [n] float64
 //   /steps/drop_rate        [n] float64  0 to 1
-//   /steps/phases           [n, phases, 3] float64, s  min, mean and max over ranks; the attributes "phases" and
-//   "columns"
-//                           name the phases and the three numbers, with commas between
+//   /steps/phases           [n, phases, 3] float64, s  min, mean and max over ranks; its attributes "phases" and
+//                           "columns" name the phases and the three numbers, with commas between
 //   /steps/load             [n, layers, experts] int64  claims before capacity
 //   /steps/over_capacity, refused_second                  [n, layers] int64  claims
 //   /steps/balance, z, importance                         [n, layers] float64  losses without their coefficients

@@ -115,6 +115,13 @@ TEST(CommandLine, wins_over_the_file_which_wins_over_the_defaults) {
   EXPECT_EQ(parsed.options.learning_rate, TestOptions{}.learning_rate);
 }
 
+TEST(CommandLine, tells_which_options_were_given) {
+  const Parsed parsed = parse({"--config", "run.ini", "--no-overlap"}, false, "top_k = 3\noverlap = yes\n");
+  EXPECT_EQ(parsed.line.given, (std::set<std::string>{"overlap", "top_k"}));
+  EXPECT_FALSE(parsed.options.overlap);
+  EXPECT_TRUE(parse({}).line.given.empty());
+}
+
 TEST(CommandLine, names_the_line_of_a_bad_value_in_the_file) {
   EXPECT_TRUE(contains(error_of({"--config", "run.ini"}, false, "# comment\n\ntop_k = many\n"),
                        "run.ini:3: option 'top_k' cannot be 'many' | it takes an integer"));

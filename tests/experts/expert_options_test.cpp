@@ -40,9 +40,15 @@ TEST(ExpertOptionsTest, AnImpossibleValueIsRefusedByNameAndValue) {
   };
   const std::vector<Case> cases = {
       {[](auto& o) { o.expert_kind = {}; }, "expert_kind is an empty list"},
-      {[](auto& o) { o.expert_kind = {"gelu", "tanh"}; }, "'tanh'"},
+      {[](auto& o) {
+         o.expert_kind = {"gelu", "tanh"};
+       },
+       "'tanh'"},
       {[](auto& o) { o.expert_hidden = {}; }, "expert_hidden is an empty list"},
-      {[](auto& o) { o.expert_hidden = {8, 0}; }, "expert_hidden has 0"},
+      {[](auto& o) {
+         o.expert_hidden = {8, 0};
+       },
+       "expert_hidden has 0"},
       {[](auto& o) { o.expert_hidden = {-4}; }, "expert_hidden has -4"},
       {[](auto& o) { o.shared_experts = -1; }, "shared_experts = -1"},
       {[](auto& o) { o.shared_experts = 1, o.shared_hidden = 0; }, "shared_hidden = 0"},
@@ -68,9 +74,11 @@ TEST(ExpertOptionsTest, ListsAreRepeatedOverTheExperts) {
   o.expert_kind = {"gelu", "linear"};
   o.expert_hidden = {5, 6, 7};
   o.expert_bias = true;
-  const std::vector<ExpertShape> expected = {
-      {ExpertKind::gelu, 16, 5, true}, {ExpertKind::linear, 16, 6, true}, {ExpertKind::gelu, 16, 7, true},
-      {ExpertKind::linear, 16, 5, true}, {ExpertKind::gelu, 16, 6, true}};
+  const std::vector<ExpertShape> expected = {{ExpertKind::gelu, 16, 5, true},
+                                             {ExpertKind::linear, 16, 6, true},
+                                             {ExpertKind::gelu, 16, 7, true},
+                                             {ExpertKind::linear, 16, 5, true},
+                                             {ExpertKind::gelu, 16, 6, true}};
   EXPECT_EQ(expert_shapes(o, 16, 5), expected);
   EXPECT_TRUE(expert_shapes(o, 16, 0).empty());
 }

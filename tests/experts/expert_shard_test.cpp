@@ -21,8 +21,9 @@ constexpr Index width = 8;
 
 // Kinds and widths of a layer of seven; more than two blocks of rows for one, none for others.
 std::vector<ExpertShape> layer_shapes(bool bias) {
-  return {{ExpertKind::gelu, width, 12, bias},  {ExpertKind::swiglu, width, 5, bias}, {ExpertKind::linear, width, 0, bias},
-          {ExpertKind::relu, width, 33, bias},  {ExpertKind::swiglu, width, 16, bias}, {ExpertKind::gelu, width, 7, bias},
+  return {{ExpertKind::gelu, width, 12, bias},   {ExpertKind::swiglu, width, 5, bias},
+          {ExpertKind::linear, width, 0, bias},  {ExpertKind::relu, width, 33, bias},
+          {ExpertKind::swiglu, width, 16, bias}, {ExpertKind::gelu, width, 7, bias},
           {ExpertKind::linear, width, 9, bias}};
 }
 const std::vector<Index> layer_rows = {3, 1100, 0, 17, 0, 1, 600};
@@ -36,7 +37,8 @@ std::vector<T> expert_values(Index size, Index expert) {
 // (and the step) alone.
 template <class T>
 struct Bench {
-  Bench(const std::vector<ExpertShape>& shapes, std::vector<Index> numbers) : mine(std::move(numbers)), shard(make(shapes)) {
+  Bench(const std::vector<ExpertShape>& shapes, std::vector<Index> numbers)
+      : mine(std::move(numbers)), shard(make(shapes)) {
     for (std::size_t i = 0; i < mine.size(); ++i) {
       const auto values = expert_values<T>(static_cast<Index>(shard.values(local(i)).size()), mine[i]);
       std::copy(values.begin(), values.end(), shard.values(local(i)).begin());
@@ -60,7 +62,8 @@ struct Bench {
     y.assign(x.size(), std::numeric_limits<T>::quiet_NaN());
     dx.assign(x.size(), std::numeric_limits<T>::quiet_NaN());
     shard.forward(rows_per_expert, as_matrix<const T>(x, rows, width), as_matrix<T>(y, rows, width));
-    shard.backward(as_matrix<const T>(x, rows, width), as_matrix<const T>(dy, rows, width), as_matrix<T>(dx, rows, width));
+    shard.backward(as_matrix<const T>(x, rows, width), as_matrix<const T>(dy, rows, width),
+                   as_matrix<T>(dx, rows, width));
   }
   // Of expert i's rows.
   std::span<const T> part(const std::vector<T>& all, std::size_t i) const {
@@ -103,9 +106,9 @@ TYPED_TEST(ExpertShardTest, EachExpertIsAppliedToItsRows) {
     for (std::size_t i = 0; i < all_experts.size(); ++i) {
       const auto id = b.local(i);
       EXPECT_EQ(b.shard.global(id), ExpertId{all_experts[i]});
-      const auto expected =
-          test::reference_expert_rows(b.shard.function(id).shape(), b.shard.parameters(id),
-                                      in_double(std::span<const TypeParam>(b.shard.values(id))), in_double(b.part(b.x, i)));
+      const auto expected = test::reference_expert_rows(b.shard.function(id).shape(), b.shard.parameters(id),
+                                                        in_double(std::span<const TypeParam>(b.shard.values(id))),
+                                                        in_double(b.part(b.x, i)));
       const auto y = b.part(b.y, i);
       ASSERT_EQ(static_cast<Index>(y.size()), layer_rows[i] * width);
       for (std::size_t n = 0; n < y.size(); ++n) ASSERT_NEAR(y[n], expected[n], tolerance) << "expert " << i;

@@ -20,9 +20,15 @@ constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 // One expert with its values and room for n rows of everything; what is to be written begins as NaN.
 struct Bench {
   Bench(const ExpertShape& s, Index num_rows)
-      : shape(s), rows(num_rows), function(list, "e/", s, 1.0), values(random_values(list.size(), 1, 0.5)),
-        gradient(values.size(), nan), x(random_values(rows * s.width, 2)), dy(random_values(rows * s.width, 3)),
-        y(x.size(), nan), dx(x.size(), nan) {
+      : shape(s),
+        rows(num_rows),
+        function(list, "e/", s, 1.0),
+        values(random_values(list.size(), 1, 0.5)),
+        gradient(values.size(), nan),
+        x(random_values(rows * s.width, 2)),
+        dy(random_values(rows * s.width, 3)),
+        y(x.size(), nan),
+        dx(x.size(), nan) {
     for (Matrix<double>* m : {&pre, &gate, &hidden, &d_pre, &d_gate}) {
       m->resize(rows, function.tape_columns());
       m->fill(nan);

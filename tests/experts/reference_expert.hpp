@@ -20,8 +20,8 @@ using ReferenceWeights = std::map<std::string, Values>;
 inline ReferenceWeights reference_weights(const ParameterList& list, std::span<const double> values) {
   ReferenceWeights weights;
   for (const ParameterEntry& entry : list.entries()) {
-    const auto part = values.subspan(static_cast<std::size_t>(entry.tensor.offset),
-                                     static_cast<std::size_t>(entry.tensor.size()));
+    const auto part =
+        values.subspan(static_cast<std::size_t>(entry.tensor.offset), static_cast<std::size_t>(entry.tensor.size()));
     weights[entry.name.substr(entry.name.rfind('/') + 1)] = Values(part.begin(), part.end());
   }
   return weights;

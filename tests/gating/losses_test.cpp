@@ -37,9 +37,9 @@ TEST(BalanceLossTest, GradientIsThatOfEachTokensProbability) {
 }
 
 TEST(ImportanceLossTest, IsTheSquaredCoefficientOfVariation) {
-  EXPECT_DOUBLE_EQ(importance_loss(Values{1.0, 3.0}), 0.25);         // mean 2, variance 1
-  EXPECT_DOUBLE_EQ(importance_loss(Values{0.0, 0.0, 6.0}), 2.0);     // mean 2, variance 8
-  EXPECT_DOUBLE_EQ(importance_loss(Values{20.0, 60.0}), 0.25);       // whatever the scale
+  EXPECT_DOUBLE_EQ(importance_loss(Values{1.0, 3.0}), 0.25);      // mean 2, variance 1
+  EXPECT_DOUBLE_EQ(importance_loss(Values{0.0, 0.0, 6.0}), 2.0);  // mean 2, variance 8
+  EXPECT_DOUBLE_EQ(importance_loss(Values{20.0, 60.0}), 0.25);    // whatever the scale
   EXPECT_EQ(importance_loss(Values{2.0, 2.0, 2.0}), 0.0);
   EXPECT_EQ(importance_loss(Values{5.0}), 0.0);
   EXPECT_EQ(importance_loss(Values{0.0, 0.0}), 0.0);

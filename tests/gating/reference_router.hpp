@@ -72,7 +72,8 @@ inline Rows reference_logits(const ReferenceInput& in) {
     for (std::size_t e = 0; e < in.weight.size(); ++e) {
       double logit = reference_dot(x, in.weight[e]) + (in.bias.empty() ? 0.0 : in.bias[e]);
       if (in.training && in.options.noise) {
-        logit += noise.normal(token, static_cast<Index>(e)) * std::log1p(std::exp(reference_dot(x, in.noise_weight[e])));
+        logit +=
+            noise.normal(token, static_cast<Index>(e)) * std::log1p(std::exp(reference_dot(x, in.noise_weight[e])));
       }
       row.push_back(logit);
     }
@@ -101,7 +102,8 @@ inline Row reference_score(gating::Scorer scorer, const Row& z) {
 inline Index reference_best(const Row& values, const std::function<bool(Index)>& allowed) {
   Index best = -1;
   for (Index i = 0; i < static_cast<Index>(values.size()); ++i) {
-    if (allowed(i) && (best < 0 || values[static_cast<std::size_t>(i)] > values[static_cast<std::size_t>(best)])) best = i;
+    if (allowed(i) && (best < 0 || values[static_cast<std::size_t>(i)] > values[static_cast<std::size_t>(best)]))
+      best = i;
   }
   return best;
 }
@@ -133,7 +135,8 @@ inline IndexRow reference_choices(const Row& q, Index top_k, Index num_blocks, I
 }
 
 /// Section 4: the least whole number of slots that is not below cf k S / E, at least min_capacity, at most S.
-inline Index reference_capacity(double factor, double choices, Index num_tokens, Index num_experts, Index min_capacity) {
+inline Index reference_capacity(double factor, double choices, Index num_tokens, Index num_experts,
+                                Index min_capacity) {
   if (factor == 0.0) return num_tokens;
   const double wanted = factor * choices * static_cast<double>(num_tokens) / static_cast<double>(num_experts);
   Index capacity = 0;
@@ -147,7 +150,8 @@ struct ReferenceClaim {
   std::size_t j;
 };
 
-/// Section 4: claims in the order in which they are served; ask_gate(t, j) is the score that Priority::probability sees.
+/// Section 4: claims in the order in which they are served; ask_gate(t, j) is the score that Priority::probability
+/// sees.
 inline std::vector<ReferenceClaim> reference_order(const IndexRows& choices, gating::Priority priority,
                                                    const std::function<double(std::size_t, std::size_t)>& ask_gate) {
   std::vector<ReferenceClaim> waiting;

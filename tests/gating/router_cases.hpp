@@ -126,7 +126,8 @@ inline Rows rows_at(std::span<const double> values, Index begin, Index rows, Ind
   return result;
 }
 
-/// Group `group` of the case, with these parameters and these tokens [num_groups, num_tokens, width] in place of its own.
+/// Group `group` of the case, with these parameters and these tokens [num_groups, num_tokens, width] in place of its
+/// own.
 inline ReferenceInput reference_input(const RouterCase& c, Index group, std::span<const double> values,
                                       std::span<const double> x) {
   ReferenceInput in;

@@ -91,8 +91,8 @@ Row analytic_gradient(const RouterCase& c, const std::vector<ReferenceRouting>& 
     const RouterInput<double> input = input_of(c, g);
     c.router->route(ParameterView<const double>(c.values), input, *tape);
     EXPECT_EQ(tape->routing.kept().size(), d_gates[static_cast<std::size_t>(g)].size());
-    c.router->backward(ParameterView<const double>(c.values), input, *tape, d_gates[static_cast<std::size_t>(g)], losses,
-                       dx.row_block(g * c.num_tokens, c.num_tokens), ParameterView<double>(values));
+    c.router->backward(ParameterView<const double>(c.values), input, *tape, d_gates[static_cast<std::size_t>(g)],
+                       losses, dx.row_block(g * c.num_tokens, c.num_tokens), ParameterView<double>(values));
   }
   for (double& derivative : gradient) derivative -= before;
   return gradient;
@@ -196,7 +196,8 @@ TEST_F(RouterGradientTest, OfAnEmptyGroupAddsNothing) {
   Row gradient(c.values.size(), 3.0);
   const IndexRow step_counts(static_cast<std::size_t>(c.options.experts), 5);  // other groups have tokens
   for (const bool over_step : {false, true}) {
-    const LossCotangent losses{1.0, 1.0, 1.0, 2, over_step ? std::span<const Index>(step_counts) : std::span<const Index>()};
+    const LossCotangent losses{1.0, 1.0, 1.0, 2,
+                               over_step ? std::span<const Index>(step_counts) : std::span<const Index>()};
     c.router->backward(ParameterView<const double>(c.values), input, *tape, {}, losses, {nullptr, 0, 4, 4},
                        ParameterView<double>(gradient));
   }

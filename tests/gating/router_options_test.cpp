@@ -93,7 +93,8 @@ TEST(RouterOptionsTest, FactorsAndCoefficientsAreFiniteAndNotNegative) {
       RouterOptions options;
       options.*member = value;
       const Refusal r = refusal(options);
-      EXPECT_TRUE(contains(r.message, fmt::format("{} = {}", name, value))) << name << ", " << value << ": " << r.message;
+      EXPECT_TRUE(contains(r.message, fmt::format("{} = {}", name, value)))
+          << name << ", " << value << ": " << r.message;
       EXPECT_FALSE(r.hint.empty()) << r.message;
     }
   }
@@ -140,9 +141,9 @@ TEST(RouterOptionsTest, MembersAreDescribedUnderTheirNames) {
   EXPECT_EQ(o.overflow, Overflow::reroute);
   EXPECT_EQ(o.balance_scope, BalanceScope::step);
   EXPECT_EQ(o.balance_count, BalanceCount::first);
-  EXPECT_EQ((std::vector<double>{o.capacity_factor, o.eval_capacity_factor, o.c_balance, o.c_z, o.c_importance,
-                                 o.bias_rate}),
-            (std::vector<double>{0.5, 3.0, 4.0, 5.0, 6.0, 7.0}));
+  EXPECT_EQ(
+      (std::vector<double>{o.capacity_factor, o.eval_capacity_factor, o.c_balance, o.c_z, o.c_importance, o.bias_rate}),
+      (std::vector<double>{0.5, 3.0, 4.0, 5.0, 6.0, 7.0}));
 }
 
 }  // namespace

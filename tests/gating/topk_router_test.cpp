@@ -117,8 +117,13 @@ TEST_F(TopkRouterTest, InFloatEqualsTheReferenceOnTheRoundedInput) {
     ParameterList parameters;
     const auto router = make_router<float>(c.options, c.seed, c.width, parameters, "router/");
     const auto tape = router->make_tape();
-    const RouterInput<float> input{as_matrix<const float>(x, c.num_tokens, c.width), {}, bias, TokenId{c.first_token},
-                                   c.layer, c.step, c.training};
+    const RouterInput<float> input{as_matrix<const float>(x, c.num_tokens, c.width),
+                                   {},
+                                   bias,
+                                   TokenId{c.first_token},
+                                   c.layer,
+                                   c.step,
+                                   c.training};
     router->route(ParameterView<const float>(values), input, *tape);
     const ReferenceRouting expected = reference_route(reference_input(c));
     expect_same_routing(tape->routing, expected, 2e-5);

@@ -68,7 +68,6 @@ std::vector<ModelCase> cases() {
   return {every, second, dense, random};
 }
 
-/// Groups of two sequences each, over all ranks.
 std::vector<std::int32_t> random_tokens(Index count, Index what) {
   std::vector<std::int32_t> tokens;
   const Random random(5, RandomStream::initial, what);
@@ -81,7 +80,7 @@ std::vector<std::int32_t> random_tokens(Index count, Index what) {
 template <class T>
 class ModelRun {
  public:
-  static constexpr Index sequences = 2;  // a group
+  static constexpr Index sequences = 2;  // of a group
 
   /// A step of num_passes passes of num_groups / num_passes groups each.
   ModelRun(const ModelOptions& options, Index num_groups, const comm::Communicator& communicator, Index num_passes = 1)

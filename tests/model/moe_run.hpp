@@ -56,11 +56,13 @@ class MoeRun {
 
   /// Inputs and parameters are normal draws, the same for any communicator; other for another `draw`.
   MoeRun(const MoeCase& c, const comm::Communicator& communicator, Index draw = 0)
+      : MoeRun(c, communicator, draw, ExpertMap::contiguous(c.shape.router.experts, communicator.size())) {}
+  /// The same with the experts where `map` puts them.
+  MoeRun(const MoeCase& c, const comm::Communicator& communicator, Index draw, const ExpertMap& map)
       : case_(c),
         communicator_(communicator),
         exchange_(comm::make_exchange(comm::exchange_strategies().front().name, communicator)),
-        layer_(replicated_, "layer/", c.shape, seed, layer_number,
-               ExpertMap::contiguous(c.shape.router.experts, communicator.size()), {&communicator, exchange_.get()}),
+        layer_(replicated_, "layer/", c.shape, seed, layer_number, map, {&communicator, exchange_.get()}),
         plan_(replicated_.size(), c.num_groups, communicator.size()),
         gradients_(plan_, communicator.rank()) {
     const Range groups = plan_.groups_of(communicator.rank());
@@ -123,9 +125,7 @@ class MoeRun {
     layer_.backward(values(), step_, x.view(), local_ids(), dy.view(), loss_scale, dx.view(), gradients_);
     std::vector<T> gradient = communicator_.gather_all(std::as_const(dx).flat());
     append(reduced(), gradient);
-    std::vector<T> experts;
-    for (Index i = 0; i < layer_.shard().num_experts(); ++i) append(layer_.shard().gradient(LocalExpertId{i}), experts);
-    append(communicator_.gather_all(std::span<const T>(experts)), gradient);
+    append(expert_gradients(), gradient);
     return gradient;
   }
 
@@ -200,6 +200,21 @@ class MoeRun {
         std::span(whole).subspan(static_cast<std::size_t>(slice.begin), static_cast<std::size_t>(slice.size())));
     comm::all_gather_slices<T>(plan_, communicator_, whole);
     return whole;
+  }
+
+  // In the order of the experts, whoever has them.
+  std::vector<T> expert_gradients() {
+    std::vector<T> here;
+    for (Index i = 0; i < layer_.shard().num_experts(); ++i) append(layer_.shard().gradient(LocalExpertId{i}), here);
+    const std::vector<T> by_owner = communicator_.gather_all(std::span<const T>(here));
+    std::vector<T> ordered(by_owner.size());
+    auto next = by_owner.begin();
+    for (const ExpertId expert : layer_.map().by_owner()) {
+      const Range range = expert_range(expert.value());
+      std::copy_n(next, range.size(), ordered.begin() + (range.begin - expert_range(0).begin));
+      next += range.size();
+    }
+    return ordered;
   }
 
   MoeCase case_;

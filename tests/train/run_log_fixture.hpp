@@ -8,8 +8,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <fstream>
+#include <functional>
 
 namespace conclave::train {
 
@@ -103,15 +105,22 @@ void expect_table(const Hdf5File& file, const std::string& name, const std::vect
   EXPECT_NE(file.attribute<std::string>(name, "meaning"), "") << name;
 }
 
-/// What the tables of one number a record hold.
-#define CONCLAVE_EXPECT_NUMBER(T, group, name, records, expression)     \
-  expect_table<T>(file, std::string(group) + "/" + (name), records, {}, \
-                  [](const auto& r, std::vector<T>& out) { out.push_back(r.expression); })
-/// And of one number a layer.
-#define CONCLAVE_EXPECT_LAYERS(T, name)                                                        \
-  expect_table<T>(file, "/steps/" #name, steps, {shape.layers}, [](const auto& r, auto& out) { \
-    for (const auto& layer : r.layers) out.push_back(layer.name);                              \
-  })
+/// A table of one number a record.
+template <class Record, class Member>
+void expect_numbers(const Hdf5File& file, const std::string& name, const std::vector<Record>& records, Member member) {
+  using Number = std::remove_cvref_t<std::invoke_result_t<Member, const Record&>>;
+  expect_table<Number>(file, name, records, {},
+                       [&](const Record& r, auto& out) { out.push_back(std::invoke(member, r)); });
+}
+
+/// A table of one number a layer.
+template <class Number>
+void expect_layer_numbers(const Hdf5File& file, const std::string& name, const std::vector<StepRecord>& steps,
+                          Number model::LayerStatistics::*member) {
+  expect_table<Number>(file, name, steps, {std::ssize(steps.front().layers)}, [&](const StepRecord& r, auto& out) {
+    for (const model::LayerStatistics& layer : r.layers) out.push_back(layer.*member);
+  });
+}
 
 inline void expect_layer_tables(const Hdf5File& file, const std::vector<StepRecord>& steps, const LogShape& shape) {
   if (shape.layers == 0) {
@@ -122,24 +131,24 @@ inline void expect_layer_tables(const Hdf5File& file, const std::vector<StepReco
   expect_table<Index>(file, "/steps/load", steps, {shape.layers, shape.experts}, [](const auto& r, auto& out) {
     for (const auto& layer : r.layers) out.insert(out.end(), layer.load.begin(), layer.load.end());
   });
-  CONCLAVE_EXPECT_LAYERS(Index, over_capacity);
-  CONCLAVE_EXPECT_LAYERS(Index, refused_second);
-  CONCLAVE_EXPECT_LAYERS(double, balance);
-  CONCLAVE_EXPECT_LAYERS(double, z);
-  CONCLAVE_EXPECT_LAYERS(double, importance);
-  CONCLAVE_EXPECT_LAYERS(double, entropy);
+  expect_layer_numbers(file, "/steps/over_capacity", steps, &model::LayerStatistics::over_capacity);
+  expect_layer_numbers(file, "/steps/refused_second", steps, &model::LayerStatistics::refused_second);
+  expect_layer_numbers(file, "/steps/balance", steps, &model::LayerStatistics::balance);
+  expect_layer_numbers(file, "/steps/z", steps, &model::LayerStatistics::z);
+  expect_layer_numbers(file, "/steps/importance", steps, &model::LayerStatistics::importance);
+  expect_layer_numbers(file, "/steps/entropy", steps, &model::LayerStatistics::entropy);
 }
 
 inline void expect_steps(const Hdf5File& file, const std::vector<StepRecord>& steps, const LogShape& shape = {}) {
-  CONCLAVE_EXPECT_NUMBER(Index, "/steps", "step", steps, step);
-  CONCLAVE_EXPECT_NUMBER(Index, "/steps", "tokens", steps, tokens);
-  CONCLAVE_EXPECT_NUMBER(double, "/steps", "loss", steps, loss);
-  CONCLAVE_EXPECT_NUMBER(double, "/steps", "router_loss", steps, router_loss);
-  CONCLAVE_EXPECT_NUMBER(double, "/steps", "gradient_norm", steps, gradient_norm);
-  CONCLAVE_EXPECT_NUMBER(double, "/steps", "learning_rate", steps, learning_rate);
-  CONCLAVE_EXPECT_NUMBER(double, "/steps", "seconds", steps, seconds);
-  CONCLAVE_EXPECT_NUMBER(double, "/steps", "tokens_per_s", steps, tokens_per_s());
-  CONCLAVE_EXPECT_NUMBER(double, "/steps", "drop_rate", steps, drop_rate());
+  expect_numbers(file, "/steps/step", steps, &StepRecord::step);
+  expect_numbers(file, "/steps/tokens", steps, &StepRecord::tokens);
+  expect_numbers(file, "/steps/loss", steps, &StepRecord::loss);
+  expect_numbers(file, "/steps/router_loss", steps, &StepRecord::router_loss);
+  expect_numbers(file, "/steps/gradient_norm", steps, &StepRecord::gradient_norm);
+  expect_numbers(file, "/steps/learning_rate", steps, &StepRecord::learning_rate);
+  expect_numbers(file, "/steps/seconds", steps, &StepRecord::seconds);
+  expect_numbers(file, "/steps/tokens_per_s", steps, &StepRecord::tokens_per_s);
+  expect_numbers(file, "/steps/drop_rate", steps, &StepRecord::drop_rate);
   expect_table<double>(file, "/steps/phases", steps, {num_phases, 3}, [](const auto& r, auto& out) {
     for (const PhaseSpread& p : r.phases) out.insert(out.end(), {p.min_s, p.mean_s, p.max_s});
   });
@@ -148,10 +157,10 @@ inline void expect_steps(const Hdf5File& file, const std::vector<StepRecord>& st
 
 inline void expect_evaluations(const Hdf5File& file, const std::vector<Evaluation>& evaluations,
                                const LogShape& shape = {}) {
-  CONCLAVE_EXPECT_NUMBER(Index, "/evaluations", "step", evaluations, step);
-  CONCLAVE_EXPECT_NUMBER(Index, "/evaluations", "tokens", evaluations, tokens);
-  CONCLAVE_EXPECT_NUMBER(double, "/evaluations", "loss", evaluations, loss);
-  CONCLAVE_EXPECT_NUMBER(double, "/evaluations", "accuracy", evaluations, accuracy);
+  expect_numbers(file, "/evaluations/step", evaluations, &Evaluation::step);
+  expect_numbers(file, "/evaluations/tokens", evaluations, &Evaluation::tokens);
+  expect_numbers(file, "/evaluations/loss", evaluations, &Evaluation::loss);
+  expect_numbers(file, "/evaluations/accuracy", evaluations, &Evaluation::accuracy);
   if (shape.domains == 0) {
     EXPECT_FALSE(file.exists("/evaluations/domain_information"));
     return;

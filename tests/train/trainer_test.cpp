@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A run has the same bits on any number of ranks and threads, and cut and resumed on any other number of ranks. Each rank
+// repeats the run alone, on a communicator of its own, and compares.
+#include "runtime/train/trainer.hpp"
+
+#include "runtime/core/parallel.hpp"
+#include "tests/support/mpi_world.hpp"
+#include "tests/train/temporary_folder.hpp"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <sstream>
+
+namespace conclave::train {
+namespace {
+
+using test::world;
+
+TrainOptions small_run(const std::filesystem::path& out) {
+  TrainOptions o;
+  o.model.layers = 2;
+  o.model.width = 32;
+  o.model.heads = 2;
+  o.model.context = 16;
+  o.model.router.experts = 5;
+  o.model.router.capacity_factor = 1.0;
+  o.model.router.selection_bias = true;
+  o.model.router.noise = true;
+  o.model.router.jitter = 0.01;
+  o.model.experts.expert_kind = {"gelu", "swiglu", "relu"};
+  o.model.experts.expert_hidden = {48, 32};
+  o.model.experts.shared_experts = 1;
+  o.model.experts.shared_hidden = 24;
+  o.optimizer.warmup_steps = 4;
+  o.sequences = 10;
+  o.groups = 5;  // divides among no tested number of ranks but one
+  o.steps = 20;
+  o.eval_sequences = 11;  // with a smaller last group
+  o.out = out.string();
+  return o;
+}
+
+std::string bytes_of(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+/// What a run leaves behind: losses, norms and drops of each step, the evaluation, and the checkpoint's bytes.
+struct Outcome {
+  std::vector<double> numbers;
+  std::string checkpoint;
+  friend bool operator==(const Outcome&, const Outcome&) = default;
+};
+
+/// Bitwise equality; says where the first difference is.
+void expect_same(const Outcome& got, const Outcome& want) {
+  ASSERT_EQ(got.numbers.size(), want.numbers.size());
+  for (std::size_t i = 0; i < got.numbers.size(); ++i) {
+    ASSERT_EQ(got.numbers[i], want.numbers[i]) << "number " << i << " of " << got.numbers.size();
+  }
+  ASSERT_EQ(got.checkpoint.size(), want.checkpoint.size());
+  for (std::size_t i = 0; i < got.checkpoint.size(); ++i) {
+    ASSERT_EQ(got.checkpoint[i], want.checkpoint[i]) << "byte " << i << " of the checkpoint";
+  }
+}
+
+void add(const StepRecord& step, Outcome& outcome) {
+  outcome.numbers.insert(outcome.numbers.end(), {step.loss, step.router_loss, step.gradient_norm, step.drop_rate()});
+  for (const model::LayerStatistics& s : step.layers) {
+    outcome.numbers.insert(outcome.numbers.end(), {s.balance, s.z, s.entropy});
+    for (const Index load : s.load) outcome.numbers.push_back(static_cast<double>(load));
+  }
+}
+
+void finish(Trainer& trainer, const comm::Communicator& communicator, Outcome& outcome) {
+  const Evaluation evaluation = trainer.evaluate();
+  outcome.numbers.insert(outcome.numbers.end(), {evaluation.loss, evaluation.accuracy});
+  const auto file = trainer.save({}, {});
+  communicator.barrier();
+  outcome.checkpoint = bytes_of(file);
+}
+
+/// A folder that all ranks of a communicator know, or each rank its own.
+std::filesystem::path shared_folder(const comm::Communicator& communicator, const std::filesystem::path& mine) {
+  return communicator.broadcast(mine.string());
+}
+
+Outcome train_whole(TrainOptions options, const comm::Communicator& communicator) {
+  const TemporaryFolder folder;
+  options.out = shared_folder(communicator, folder.path()).string();
+  const auto dataset = make_dataset(options.data, options.model.context, options.seed);
+  Trainer trainer(options, *dataset, communicator);
+  Outcome outcome;
+  for (Index i = 0; i < options.steps; ++i) add(trainer.step(), outcome);
+  finish(trainer, communicator, outcome);
+  communicator.barrier();
+  return outcome;
+}
+
+/// Trains half on one communicator, the rest on another. Both must be entered by the ranks that call.
+Outcome train_cut(TrainOptions options, const comm::Communicator& first, const comm::Communicator& second) {
+  const TemporaryFolder mine;
+  const std::filesystem::path folder = shared_folder(world(), mine.path());
+  const auto dataset = make_dataset(options.data, options.model.context, options.seed);
+  Outcome outcome;
+  const Index half = options.steps / 2;
+  // Where every rank is alone it writes for itself.
+  const auto folder_for = [&](const comm::Communicator& c) { return c.size() == 1 ? std::filesystem::path(mine.path()) : folder; };
+  std::filesystem::path file;
+  {
+    options.out = folder_for(first).string();
+    Trainer trainer(options, *dataset, first);
+    for (Index i = 0; i < half; ++i) add(trainer.step(), outcome);
+    file = trainer.save({{"note", "half"}}, {});
+  }
+  if (second.size() > 1) file = shared_folder(world(), file);
+  world().barrier();
+  options.out = folder_for(second).string();
+  Trainer trainer(options, *dataset, second);
+  trainer.restore(file, read_header(second, file));
+  EXPECT_EQ(trainer.steps_done(), half);
+  for (Index i = half; i < options.steps; ++i) add(trainer.step(), outcome);
+  finish(trainer, second, outcome);
+  world().barrier();
+  return outcome;
+}
+
+class TrainerBits : public testing::Test {
+ protected:
+  void SetUp() override { use_threads(1); }
+  void TearDown() override { use_threads(1); }
+  comm::Communicator alone_ = world().split(world().rank().value());
+};
+
+TEST_F(TrainerBits, AreTheSameOnAnyNumberOfRanksAndThreads) {
+  const TrainOptions options = small_run("");
+  const Outcome reference = train_whole(options, alone_);
+  ASSERT_GT(reference.numbers.front(), 1.0);
+  ASSERT_NE(reference.numbers[0], reference.numbers[4]);
+  ASSERT_FALSE(reference.checkpoint.empty());
+  expect_same(train_whole(options, world()), reference);
+  use_threads(2);
+  expect_same(train_whole(options, world()), reference);
+}
+
+TEST_F(TrainerBits, AreTheSameCutAndResumedOnAnotherNumberOfRanks) {
+  const TrainOptions options = small_run("");
+  const Outcome reference = train_whole(options, alone_);
+  expect_same(train_cut(options, world(), alone_), reference);
+  expect_same(train_cut(options, alone_, world()), reference);
+}
+
+TEST_F(TrainerBits, AreTheSameWithPassesSgdAndMixedBlocks) {
+  TrainOptions options = small_run("");
+  options.groups = 10;
+  options.passes = 2;
+  options.steps = 6;
+  options.model.moe_every = 2;
+  options.model.tied_head = true;
+  options.optimizer.optimizer = "sgd";
+  const Outcome reference = train_whole(options, alone_);
+  expect_same(train_whole(options, world()), reference);
+  expect_same(train_cut(options, world(), alone_), reference);
+}
+
+TEST_F(TrainerBits, OfAStepBalancedLossAndADenseModel) {
+  TrainOptions options = small_run("");
+  options.steps = 4;
+  options.model.router.balance_scope = gating::BalanceScope::step;
+  expect_same(train_whole(options, world()), train_whole(options, alone_));
+  options.model.moe_every = 0;
+  expect_same(train_whole(options, world()), train_whole(options, alone_));
+}
+
+TEST_F(TrainerBits, PassesEqualOneBigPassToRounding) {
+  TrainOptions options = small_run("");
+  options.groups = 10;
+  options.steps = 5;
+  const Outcome one = train_whole(options, world());
+  options.passes = 5;
+  const Outcome five = train_whole(options, world());
+  ASSERT_EQ(one.numbers.size(), five.numbers.size());
+  for (std::size_t i = 0; i < one.numbers.size(); ++i) {
+    EXPECT_NEAR(one.numbers[i], five.numbers[i], 1e-4 * std::max(1.0, std::abs(one.numbers[i]))) << i;
+  }
+}
+
+TEST_F(TrainerBits, DependOnTheSeed) {
+  TrainOptions options = small_run("");
+  options.steps = 2;
+  const Outcome one = train_whole(options, world());
+  options.seed = 2;
+  EXPECT_NE(train_whole(options, world()), one);
+}
+
+TEST(Trainer, RefusesACheckpointOfAnotherRun) {
+  const TemporaryFolder mine;
+  TrainOptions options = small_run(shared_folder(world(), mine.path()));
+  const auto dataset = make_dataset(options.data, options.model.context, options.seed);
+  Trainer trainer(options, *dataset, world());
+  trainer.step();
+  const auto file = trainer.save({}, {});
+  world().barrier();
+  const auto refusal = [&](const TrainOptions& other, const DataOptions& data) {
+    try {
+      const auto other_data = make_dataset(data, other.model.context, other.seed);
+      Trainer wrong(other, *other_data, world());
+      wrong.restore(file, read_header(world(), file));
+    } catch (const InputError& error) {
+      return std::string(error.what());
+    }
+    return std::string("accepted");
+  };
+  EXPECT_EQ(refusal(options, options.data), "accepted");
+  TrainOptions other = options;
+  other.model.router.experts = 6;
+  EXPECT_NE(refusal(other, other.data).find("expert/0005"), std::string::npos) << refusal(other, other.data);
+  other = options;
+  other.sequences = 20;
+  EXPECT_NE(refusal(other, other.data).find("sequences_seen"), std::string::npos);
+  DataOptions data = options.data;
+  data.corpus.domains = 3;
+  EXPECT_NE(refusal(options, data).find("other data"), std::string::npos);
+  world().barrier();
+}
+
+}  // namespace
+}  // namespace conclave::train
