@@ -41,7 +41,7 @@ std::string command_help(const Command& command, Index width) {
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> all{train_command(), evaluate_command(), generate_command(),
-                                        bench_command(), check_command(), doctor_command()};
+                                        bench_command(), inspect_command(), check_command(), doctor_command()};
   return all;
 }
 

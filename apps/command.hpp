@@ -74,6 +74,7 @@ template <class Options>
 [[nodiscard]] Command evaluate_command();
 [[nodiscard]] Command generate_command();
 [[nodiscard]] Command bench_command();
+[[nodiscard]] Command inspect_command();
 [[nodiscard]] Command check_command();
 [[nodiscard]] Command doctor_command();
 

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "apps/summary.hpp"
 
-#include "apps/progress.hpp"
-
 #include <algorithm>
+#include <numeric>
 
 namespace conclave::apps {
 namespace {
@@ -13,10 +12,31 @@ std::string bar(double share, Index width) {
   return std::string(filled, '#');
 }
 
+// Values as a line of blocks, from the least (low) to the largest (high); each column is the mean of its values.
+std::string curve(const std::vector<double>& values) {
+  constexpr std::array<std::string_view, 8> blocks{"\u2581", "\u2582", "\u2583", "\u2584", "\u2585", "\u2586", "\u2587", "\u2588"};
+  constexpr Index columns = 72;
+  const auto size = static_cast<Index>(values.size());
+  std::vector<double> means;
+  for (Index c = 0; c < std::min(columns, size); ++c) {
+    const Range part = even_share(size, std::min(columns, size), c);
+    means.push_back(std::accumulate(values.begin() + part.begin, values.begin() + part.end, 0.0) /
+                    static_cast<double>(part.size()));
+  }
+  const auto [least, most] = std::minmax_element(means.begin(), means.end());
+  std::string line;
+  for (const double mean : means) {
+    const double height = *most > *least ? (mean - *least) / (*most - *least) : 0.0;
+    line += blocks[static_cast<std::size_t>(height * (static_cast<double>(blocks.size()) - 0.001))];
+  }
+  return line;
+}
+
 }  // namespace
 
 void RunSummary::add(const train::StepRecord& step) {
   last_ = step;
+  losses_.push_back(step.loss);
   layers_ = layers_.empty() ? step.layers : model::merge_passes({layers_, step.layers});
   if (++num_steps_ == 1) return;
   ++timed_steps_;
@@ -30,14 +50,17 @@ std::string RunSummary::text(const train::TrainOptions& options, std::optional<d
 }
 
 std::string RunSummary::losses(std::optional<double> entropy) const {
-  std::string out = fmt::format("\nLoss after step {} [nats/token]\n", last_.step);
+  std::string out = fmt::format("\nTraining loss, steps {} to {}: {:.3f} to {:.3f} nats/token\n  {}\n", last_.step - num_steps_ + 1,
+                                last_.step, losses_.front(), losses_.back(), curve(losses_));
+  out += fmt::format("\nLoss after step {} [nats/token]\n", last_.step);
   out += fmt::format("  {:<34}{:8.4f}\n", "training, last step", last_.loss);
   if (evaluation_) {
     out += fmt::format("  {:<34}{:8.4f}   over {} tokens\n", "held out", evaluation_->loss, evaluation_->tokens);
   }
   if (entropy) {
     const double loss = evaluation_ ? evaluation_->loss : last_.loss;
-    out += fmt::format("  {:<34}{:8.4f}   {:.4f} below\n", "entropy of the source, the floor", *entropy, loss - *entropy);
+    out += fmt::format("  {:<34}{:8.4f}   the loss is {:.4f} above it\n", "entropy of the source, the floor", *entropy,
+                       loss - *entropy);
   }
   return out;
 }

@@ -155,6 +155,7 @@ void create_partial(const fs::path& partial, const CheckpointHeader& header, std
   Hdf5File file = Hdf5File::create(partial, room_bytes(header, parts));
   file.write_attribute("/", "format", std::string(format_name));
   file.write_attribute("/", "version", format_version);
+  file.write_attribute("/", "complete", std::int64_t{0});
   store_header(file, header);
   reserve_tensors(file, parts, checksums);
   file.close();
@@ -168,7 +169,7 @@ void finish(const fs::path& partial, const fs::path& file, const Descriptor& des
                      "two jobs run in one folder: end one of them, or give each its own");
   }
   Hdf5File whole = Hdf5File::open_writable(partial);
-  whole.write_attribute("/", "complete", std::int64_t{1});
+  whole.rewrite_attribute("/", "complete", std::int64_t{1});
   whole.close();
   descriptor.sync();
   fs::rename(partial, file);

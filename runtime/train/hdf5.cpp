@@ -197,6 +197,12 @@ void Hdf5File::write_attribute(const std::string& name, const std::string& attri
   }
 }
 
+template <Hdf5Number T>
+void Hdf5File::rewrite_attribute(const std::string& name, const std::string& attribute_name, T value) {
+  const Hdf5Handle handle = attribute_handle(name, attribute_name);
+  check(H5Awrite(handle.id(), memory_type<T>(), &value), "write attribute {} of {}", attribute_name, where(name));
+}
+
 Hdf5Type Hdf5File::type(const std::string& name) const {
   const Hdf5Handle handle = dataset(name);
   return type_of(Hdf5Handle(H5Dget_type(handle.id()), H5Tclose).id());
@@ -283,10 +289,11 @@ void Hdf5File::write_range(const std::string& name, Range range, const T* values
   template void Hdf5File::write_attribute<T>(const std::string&, const std::string&, const T&); \
   template std::vector<T> Hdf5File::read<T>(const std::string&) const;                          \
   template void Hdf5File::write<T>(const std::string&, const std::vector<Index>&, std::span<const T>)
-#define CONCLAVE_INSTANTIATE_NUMBER(T)                                               \
-  CONCLAVE_INSTANTIATE_VALUE(T);                                                     \
-  template void Hdf5File::reserve<T>(const std::string&, const std::vector<Index>&); \
-  template void Hdf5File::read_range<T>(const std::string&, Range, T*) const;        \
+#define CONCLAVE_INSTANTIATE_NUMBER(T)                                                     \
+  CONCLAVE_INSTANTIATE_VALUE(T);                                                           \
+  template void Hdf5File::rewrite_attribute<T>(const std::string&, const std::string&, T); \
+  template void Hdf5File::reserve<T>(const std::string&, const std::vector<Index>&);       \
+  template void Hdf5File::read_range<T>(const std::string&, Range, T*) const;              \
   template void Hdf5File::write_range<T>(const std::string&, Range, const T*)
 
 CONCLAVE_INSTANTIATE_VALUE(std::string);

@@ -102,6 +102,10 @@ class Hdf5File {
   template <Hdf5Value T>
   void write_attribute(const std::string& object, const std::string& name, const T& value);
 
+  /// Gives an existing attribute another value, in place: the file does not grow.
+  template <Hdf5Number T>
+  void rewrite_attribute(const std::string& object, const std::string& name, T value);
+
   [[nodiscard]] Hdf5Type type(const std::string& dataset) const;
   /// Empty for a scalar.
   [[nodiscard]] std::vector<Index> shape(const std::string& dataset) const;

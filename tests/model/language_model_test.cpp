@@ -271,8 +271,8 @@ TEST_P(LanguageModelTest, BackwardIsTheGradientByCentralDifferences) {
   ASSERT_EQ(gradient.size(), point.size());
   ASSERT_EQ(static_cast<Index>(point.size()), run.model().num_parameters());
   test::expect_gradient_at(
-      test::telling_places(run.tensors(), gradient), [&](std::span<const double> at) { return run.objective(at); },
-      point, gradient);
+      test::telling_places(run.tensors(), gradient, world().size() <= 3),
+      [&](std::span<const double> at) { return run.objective(at); }, point, gradient);
 }
 
 TEST_P(LanguageModelTest, AnyNumberOfRanksAndThreadsGivesTheBitsOfOne) {
@@ -285,7 +285,7 @@ TEST_P(LanguageModelTest, AnyNumberOfRanksAndThreadsGivesTheBitsOfOne) {
     const auto zeros = std::count(expected.begin(), expected.end(), 0.0F);
     ASSERT_LT(zeros, static_cast<std::ptrdiff_t>(expected.size() / 2));
     ASSERT_EQ(static_cast<Index>(reference.group_nats().size()), num_groups);
-    for (const Index threads : {1, 2}) {
+    for (Index threads = 1; threads <= (num_groups > 4 ? 2 : 1); ++threads) {
       const test::Threads use(threads);
       ModelRun<float> run(GetParam().options, num_groups, world());
       EXPECT_TRUE(test::same_bits<float>(run.point(), initial));

@@ -199,8 +199,8 @@ TEST_P(MoeLayerTest, BackwardIsTheGradientByCentralDifferences) {
   const std::vector<double> point = run.point();
   ASSERT_EQ(gradient.size(), point.size());
   test::expect_gradient_at(
-      test::telling_places(run.tensors(), gradient), [&](std::span<const double> at) { return run.objective(at); },
-      point, gradient);
+      test::telling_places(run.tensors(), gradient, world().size() <= 3),
+      [&](std::span<const double> at) { return run.objective(at); }, point, gradient);
 }
 
 TEST(MoeLayer, ATokenWithoutAKeptChoiceGivesZero) {
@@ -253,7 +253,7 @@ TEST_P(MoeLayerTest, AnyNumberOfRanksAndThreadsGivesTheBitsOfOne) {
       const auto zeros = std::count(expected.begin(), expected.end(), 0.0F);
       ASSERT_LT(zeros, static_cast<std::ptrdiff_t>(expected.size() / 2));
     }
-    for (const Index threads : {1, 2}) {
+    for (Index threads = 1; threads <= (num_groups > 4 ? 2 : 1); ++threads) {
       const test::Threads use(threads);
       MoeRun<float> run(c, world());
       EXPECT_TRUE(test::same_bits<float>(results(run), expected)) << threads << " threads";

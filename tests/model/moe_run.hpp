@@ -231,9 +231,10 @@ class MoeRun {
   std::vector<T> point_;
 };
 
-/// Of each range, the place of the largest |gradient| and two others: enough to tell a wrong tensor's gradient.
+/// Of each range, the place of the largest |gradient| and, if wanted, two others: enough to tell a tensor's wrong
+/// gradient. Two evaluations a place are much on many ranks.
 [[nodiscard]] inline std::vector<Index> telling_places(const std::vector<Range>& ranges,
-                                                       std::span<const double> gradient) {
+                                                       std::span<const double> gradient, bool others) {
   std::vector<Index> places;
   for (const Range range : ranges) {
     if (range.empty()) continue;
@@ -242,7 +243,8 @@ class MoeRun {
       const auto magnitude = [&](Index at) { return std::abs(gradient[static_cast<std::size_t>(at)]); };
       if (magnitude(i) > magnitude(largest)) largest = i;
     }
-    for (const Index place : {largest, range.begin + range.size() / 3, range.end - 1}) {
+    const Index third = range.begin + range.size() / 3;
+    for (const Index place : {largest, others ? third : largest, others ? range.end - 1 : largest}) {
       if (std::ranges::find(places, place) == places.end()) places.push_back(place);
     }
   }

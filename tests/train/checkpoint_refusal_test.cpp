@@ -53,17 +53,21 @@ TEST_F(CheckpointRefusal, NotThere) {
   expect_refused(damaged([](const fs::path& file) { fs::remove(file); }), "there is no file");
 }
 
-/// Replaces `file` by an HDF5 file with the given root attributes.
-void forge(const fs::path& file, const std::string& format, std::int64_t version) {
+/// Replaces `file` by an HDF5 file with the given root attributes, "complete" unless it is negative.
+void forge(const fs::path& file, const std::string& format, std::int64_t version, std::int64_t complete = -1) {
   fs::remove(file);
   Hdf5File out = Hdf5File::create(file);
   if (!format.empty()) out.write_attribute("/", "format", format);
   out.write_attribute("/", "version", version);
+  if (complete >= 0) out.write_attribute("/", "complete", complete);
   out.close();
 }
 
 TEST_F(CheckpointRefusal, Incomplete) {
-  expect_refused(damaged([](const fs::path& file) { forge(file, "conclave-checkpoint", 1); }), "incomplete");
+  for (const std::int64_t complete : {-1, 0}) {
+    expect_refused(damaged([&](const fs::path& file) { forge(file, "conclave-checkpoint", 1, complete); }),
+                   "incomplete");
+  }
 }
 
 TEST_F(CheckpointRefusal, ForeignOrOfAnotherVersion) {

@@ -85,6 +85,8 @@ TEST_F(Hdf5Test, AttributesAreListedWithTheirTypes) {
   EXPECT_EQ(out.attribute_type("/", "a"), Hdf5Type::int64);
   EXPECT_EQ(out.attribute_type("/", "b"), Hdf5Type::float64);
   EXPECT_EQ(out.attribute_type("/", "c"), Hdf5Type::text);
+  out.rewrite_attribute("/", "a", std::int64_t{4});
+  EXPECT_EQ(out.attribute<std::int64_t>("/", "a"), 4);
   EXPECT_TRUE(out.has_attribute("/", "a"));
   EXPECT_FALSE(out.has_attribute("/", "z"));
 }
