@@ -127,13 +127,17 @@ class LayerBench {
     for (Matrix<float>* m : {&w_, &dw_}) resize_zero(*m, inner, shape.width);
     const int into = shape.kind == experts::ExpertKind::swiglu ? 2 : 1;  // matrices that take x
     for (int i = 0; i < into; ++i) {
-      blocks(rows, [&](Range b) { gemm_nt<float>(in_.view().row_block(b), w_.view(), 0.0F, hidden_.view().row_block(b)); });
-      blocks(rows, [&](Range b) { gemm_nn<float>(dhidden_.view().row_block(b), w_.view(), 0.0F, din_.view().row_block(b)); });
+      blocks(rows,
+             [&](Range b) { gemm_nt<float>(in_.view().row_block(b), w_.view(), 0.0F, hidden_.view().row_block(b)); });
+      blocks(rows,
+             [&](Range b) { gemm_nn<float>(dhidden_.view().row_block(b), w_.view(), 0.0F, din_.view().row_block(b)); });
       gemm_tn<float>(dhidden_.view(), in_.view(), 0.0F, dw_.view());
     }
     if (is_linear) return;
-    blocks(rows, [&](Range b) { gemm_nn<float>(hidden_.view().row_block(b), w_.view(), 0.0F, in_.view().row_block(b)); });
-    blocks(rows, [&](Range b) { gemm_nt<float>(din_.view().row_block(b), w_.view(), 0.0F, dhidden_.view().row_block(b)); });
+    blocks(rows,
+           [&](Range b) { gemm_nn<float>(hidden_.view().row_block(b), w_.view(), 0.0F, in_.view().row_block(b)); });
+    blocks(rows,
+           [&](Range b) { gemm_nt<float>(din_.view().row_block(b), w_.view(), 0.0F, dhidden_.view().row_block(b)); });
     gemm_tn<float>(hidden_.view(), din_.view(), 0.0F, dw_.view());
   }
 
@@ -187,12 +191,13 @@ int bench_moe_layer(const BenchOptions& o, const comm::Communicator& world) {
   }
   const double least = *std::min_element(bare.begin(), bare.end());
   if (!world.is_root()) return 0;
-  fmt::print("MoE layer, forward and backward: {} tokens of width {}, top-{} of {} experts, {} ranks, {} threads\n", o.tokens,
-             o.width, o.router.top_k, o.router.experts, world.size(), num_threads());
+  fmt::print("MoE layer, forward and backward: {} tokens of width {}, top-{} of {} experts, {} ranks, {} threads\n",
+             o.tokens, o.width, o.router.top_k, o.router.experts, world.size(), num_threads());
   fmt::print("  layer             {:9.2f} ms median, {:9.2f} least of {}\n", 1e3 * median(layer),
              1e3 * *std::min_element(layer.begin(), layer.end()), o.repeats);
-  fmt::print("  bare expert GEMMs {:9.2f} ms median, {:9.2f} least, one thread, slowest rank ({:.1f} GFLOP/s on the root)\n",
-             1e3 * median(bare), 1e3 * least, 1e-9 * flops / least);
+  fmt::print(
+      "  bare expert GEMMs {:9.2f} ms median, {:9.2f} least, one thread, slowest rank ({:.1f} GFLOP/s on the root)\n",
+      1e3 * median(bare), 1e3 * least, 1e-9 * flops / least);
   fmt::print("  layer / bare      {:9.3f} median of pairs, {:.3f} least\n", median(ratio),
              *std::min_element(ratio.begin(), ratio.end()));
   for (const auto& entry : enum_names(Phase{})) {

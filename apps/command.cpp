@@ -40,8 +40,8 @@ std::string command_help(const Command& command, Index width) {
 }  // namespace
 
 const std::vector<Command>& commands() {
-  static const std::vector<Command> all{train_command(), evaluate_command(), generate_command(),
-                                        bench_command(), inspect_command(), check_command(), doctor_command()};
+  static const std::vector<Command> all{train_command(),   evaluate_command(), generate_command(), bench_command(),
+                                        inspect_command(), check_command(),    doctor_command()};
   return all;
 }
 

@@ -39,9 +39,10 @@ int run(const EvaluateOptions& o, const Session& session) {
     dataset = make_dataset(loaded.options.data, loaded.options.model.context, loaded.options.seed);
   });
   const train::Evaluation e = train::evaluate(
-      *loaded.model, *dataset,
-      {o.sequences, loaded.options.sequences_in_group(), loaded.options.groups_in_pass()}, session.world);
-  if (e.tokens == 0) throw InputError("nothing is held out", "the run's validation_fraction is 0, or the data too small");
+      *loaded.model, *dataset, {o.sequences, loaded.options.sequences_in_group(), loaded.options.groups_in_pass()},
+      session.world);
+  if (e.tokens == 0)
+    throw InputError("nothing is held out", "the run's validation_fraction is 0, or the data too small");
   if (!session.world.is_root()) return 0;
   fmt::print("{}, step {}, on {}\n", loaded.file.string(), loaded.step, dataset->description());
   fmt::print("  loss         {:.6f} nats/token over {} tokens\n", e.loss, e.tokens);
@@ -61,7 +62,8 @@ int run(const EvaluateOptions& o, const Session& session) {
 }  // namespace
 
 Command evaluate_command() {
-  return make_command<EvaluateOptions>("evaluate", "loss and metrics of a checkpoint on held-out data", "", describe, run);
+  return make_command<EvaluateOptions>("evaluate", "loss and metrics of a checkpoint on held-out data", "", describe,
+                                       run);
 }
 
 }  // namespace conclave::apps

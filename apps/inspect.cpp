@@ -88,8 +88,8 @@ int run(const InspectOptions& o, const Session& session) {
 }  // namespace
 
 Command inspect_command() {
-  return make_command<InspectOptions>("inspect", "what is in a checkpoint: options, record, tensors and their digests", "",
-                                      describe, run);
+  return make_command<InspectOptions>("inspect", "what is in a checkpoint: options, record, tensors and their digests",
+                                      "", describe, run);
 }
 
 }  // namespace conclave::apps

@@ -15,9 +15,9 @@ LoadedModel load_model(const comm::Communicator& world, const std::string& path,
   train::validate(loaded.options);
   loaded.step = opened.header.integers.at("step");
   loaded.exchange = comm::make_exchange(loaded.options.exchange, world);
-  loaded.model = std::make_unique<model::LanguageModel<float>>(
-      loaded.options.model, opened.header.integers.at("vocabulary"), loaded.options.seed,
-      model::Ranks{&world, loaded.exchange.get()});
+  loaded.model =
+      std::make_unique<model::LanguageModel<float>>(loaded.options.model, opened.header.integers.at("vocabulary"),
+                                                    loaded.options.seed, model::Ranks{&world, loaded.exchange.get()});
   train::load_values(opened.file, world, *loaded.model);
   return loaded;
 }

@@ -14,7 +14,8 @@ std::string bar(double share, Index width) {
 
 // Values as a line of blocks, from the least (low) to the largest (high); each column is the mean of its values.
 std::string curve(const std::vector<double>& values) {
-  constexpr std::array<std::string_view, 8> blocks{"\u2581", "\u2582", "\u2583", "\u2584", "\u2585", "\u2586", "\u2587", "\u2588"};
+  constexpr std::array<std::string_view, 8> blocks{"\u2581", "\u2582", "\u2583", "\u2584",
+                                                   "\u2585", "\u2586", "\u2587", "\u2588"};
   constexpr Index columns = 72;
   const auto size = static_cast<Index>(values.size());
   std::vector<double> means;
@@ -50,8 +51,9 @@ std::string RunSummary::text(const train::TrainOptions& options, std::optional<d
 }
 
 std::string RunSummary::losses(std::optional<double> entropy) const {
-  std::string out = fmt::format("\nTraining loss, steps {} to {}: {:.3f} to {:.3f} nats/token\n  {}\n", last_.step - num_steps_ + 1,
-                                last_.step, losses_.front(), losses_.back(), curve(losses_));
+  std::string out =
+      fmt::format("\nTraining loss, steps {} to {}: {:.3f} to {:.3f} nats/token\n  {}\n", last_.step - num_steps_ + 1,
+                  last_.step, losses_.front(), losses_.back(), curve(losses_));
   out += fmt::format("\nLoss after step {} [nats/token]\n", last_.step);
   out += fmt::format("  {:<34}{:8.4f}\n", "training, last step", last_.loss);
   if (evaluation_) {
@@ -85,8 +87,9 @@ std::string RunSummary::times() const {
 std::string RunSummary::layers(const train::TrainOptions& options) const {
   if (layers_.empty()) return "";
   const gating::RouterOptions& router = options.model.router;
-  std::string out = fmt::format("\nRouting in training: top-{} of {} experts, capacity factor {}{}\n", router.top_k,
-                                router.experts, router.capacity_factor, router.capacity_factor == 0.0 ? " (no limit)" : "");
+  std::string out =
+      fmt::format("\nRouting in training: top-{} of {} experts, capacity factor {}{}\n", router.top_k, router.experts,
+                  router.capacity_factor, router.capacity_factor == 0.0 ? " (no limit)" : "");
   out += "  layer   dropped   load max/mean   dead   entropy   load by expert [%]\n";
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     const model::LayerStatistics& s = layers_[l];

@@ -12,9 +12,8 @@ class RunSummary {
   void add(const train::StepRecord& step);
   void add(const train::Evaluation& evaluation) { evaluation_ = evaluation; }
 
-  /// The loss as a curve and against the data's entropy (if it is known), speed, where the time went and what each layer's
-  /// router did.
-  /// Speed and times leave out the first step, which allocates; drop rates are over all steps.
+  /// The loss as a curve and against the data's entropy (if it is known), speed, where the time went and what each
+  /// layer's router did. Speed and times leave out the first step, which allocates; drop rates are over all steps.
   [[nodiscard]] std::string text(const train::TrainOptions& options, std::optional<double> entropy) const;
 
  private:
@@ -28,7 +27,7 @@ class RunSummary {
   double seconds_ = 0.0;                            // of timed steps
   std::array<double, num_phases> phase_seconds_{};  // mean over ranks, of timed steps
   train::StepRecord last_;
-  std::vector<double> losses_;                      // of every step
+  std::vector<double> losses_;                  // of every step
   std::vector<model::LayerStatistics> layers_;  // over all steps
   std::optional<train::Evaluation> evaluation_;
 };

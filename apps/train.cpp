@@ -32,7 +32,8 @@ void write_configuration(const comm::Communicator& world, const TrainOptions& op
     std::ofstream file(path);
     file << training_configuration(options);
     file.flush();
-    if (!file) throw InputError(fmt::format("cannot write {}", path.string()), "check the folder's rights and free space");
+    if (!file)
+      throw InputError(fmt::format("cannot write {}", path.string()), "check the folder's rights and free space");
   });
 }
 
@@ -101,8 +102,8 @@ class Run {
     if (evaluation.tokens == 0) return;
     summary.add(evaluation);
     if (log) log->append(evaluation);
-    progress.note(fmt::format("step {}: held-out loss {:.4f} nats/token over {} tokens", evaluation.step, evaluation.loss,
-                              evaluation.tokens));
+    progress.note(fmt::format("step {}: held-out loss {:.4f} nats/token over {} tokens", evaluation.step,
+                              evaluation.loss, evaluation.tokens));
   }
 
   void save(Progress& progress, std::optional<train::RunLog>& log) {

@@ -45,7 +45,8 @@ std::vector<std::string> adopt_options(const train::CheckpointHeader& header, co
   for (const auto& [name, text] : header.config) {
     const Option* option = sections.find(name);
     if (option == nullptr) {
-      changed.push_back(fmt::format("the checkpoint's option {} = {} is unknown to this version and ignored", name, text));
+      changed.push_back(
+          fmt::format("the checkpoint's option {} = {} is unknown to this version and ignored", name, text));
     } else if (given.contains(name)) {
       if (option->text() != text) changed.push_back(fmt::format("{} was {}, now it is {}", name, text, option->text()));
     } else if (!option->assign(text)) {

@@ -27,8 +27,7 @@ ExpertShard<T>::ExpertShard(const std::vector<ExpertShape>& shapes, const std::v
   for (const ExpertId id : mine) {
     invariant(0 <= id.value() && id.value() < static_cast<Index>(shapes.size()), "expert {} of {}", id.value(),
               shapes.size());
-    experts_.emplace_back(id, shapes[static_cast<std::size_t>(id.value())],
-                          expert_prefix(prefix, id), output_scale);
+    experts_.emplace_back(id, shapes[static_cast<std::size_t>(id.value())], expert_prefix(prefix, id), output_scale);
   }
 }
 

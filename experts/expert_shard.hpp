@@ -9,7 +9,8 @@
 
 namespace conclave::experts {
 
-/// The tensors of expert `expert` of a layer whose experts have these shapes: "<prefix><four-digit number>/w1" and so on.
+/// The tensors of expert `expert` of a layer whose experts have these shapes: "<prefix><four-digit number>/w1" and so
+/// on.
 [[nodiscard]] ParameterList expert_parameters(const std::vector<ExpertShape>& shapes, const std::string& prefix,
                                               ExpertId expert);
 
@@ -38,8 +39,8 @@ class ExpertShard {
   /// x, y: [sum of rows_per_expert, width]. Keeps what backward needs; x must stay as it is until then.
   void forward(const std::vector<Index>& rows_per_expert, ConstMatrixView<T> x, MatrixView<T> y);
 
-  /// The backward of the last forward(), of the same x: dx = d objective / d x; the weights' gradients are added to those
-  /// since clear_gradients().
+  /// The backward of the last forward(), of the same x: dx = d objective / d x; the weights' gradients are added to
+  /// those since clear_gradients().
   void backward(ConstMatrixView<T> x, ConstMatrixView<T> dy, MatrixView<T> dx);
 
   /// The next backward() sets the gradients instead of adding to them.
@@ -52,9 +53,9 @@ class ExpertShard {
     ExpertId id;
     ParameterList list;
     FeedForward<T> function;
-    Matrix<T> values;    // [1, list.size()]
-    Matrix<T> gradient;  // [1, list.size()]
-    Range rows;          // of the last forward
+    Matrix<T> values;       // [1, list.size()]
+    Matrix<T> gradient;     // [1, list.size()]
+    Range rows;             // of the last forward
     Index tape_offset = 0;  // elements before this expert's in each tape buffer
   };
   struct Block {  // one call's share: rows of one expert
@@ -70,8 +71,8 @@ class ExpertShard {
   [[nodiscard]] MatrixView<T> part(Matrix<T>& buffer, const Expert& expert, Range rows) const;
   [[nodiscard]] FeedForwardTape<T> tape(const Expert& expert, Range rows);
 
-  std::deque<Expert> experts_;  // a deque: descriptions point into their own list, so experts never move
-  std::vector<Block> blocks_;   // of the last forward
+  std::deque<Expert> experts_;     // a deque: descriptions point into their own list, so experts never move
+  std::vector<Block> blocks_;      // of the last forward
   Matrix<T> pre_, gate_, hidden_;  // tapes of all experts, one after another
   Matrix<T> d_pre_, d_gate_;       // scratch of backward, laid out alike
   bool accumulate_ = false;

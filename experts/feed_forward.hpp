@@ -44,8 +44,8 @@ struct FeedForwardTape {
 template <class T>
 class FeedForward {
  public:
-  /// Registers w1, b1, w3, b3, w2, b2 (those that the kind has) under `prefix`. Initial weights are normal with deviation
-  /// 1/sqrt(fan in), those of the output matrix times `output_scale`.
+  /// Registers w1, b1, w3, b3, w2, b2 (those that the kind has) under `prefix`. Initial weights are normal with
+  /// deviation 1/sqrt(fan in), those of the output matrix times `output_scale`.
   FeedForward(ParameterList& parameters, const std::string& prefix, const ExpertShape& shape, double output_scale);
 
   [[nodiscard]] const ExpertShape& shape() const { return shape_; }

@@ -41,8 +41,8 @@ std::int32_t best_free_expert(std::span<const T> score, std::span<const Index> f
 
 Index expert_capacity(double capacity_factor, double choices, Index num_tokens, Index num_experts, Index min_capacity) {
   if (capacity_factor == 0.0) return num_tokens;
-  const double share = std::ceil(capacity_factor * choices * static_cast<double>(num_tokens) /
-                                 static_cast<double>(num_experts));
+  const double share =
+      std::ceil(capacity_factor * choices * static_cast<double>(num_tokens) / static_cast<double>(num_experts));
   // Compared as numbers, so that a huge factor cannot overflow an integer.
   if (share >= static_cast<double>(num_tokens)) return num_tokens;
   return std::min(num_tokens, std::max(min_capacity, static_cast<Index>(share)));

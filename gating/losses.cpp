@@ -26,7 +26,8 @@ double balance_loss(std::span<const Index> counted, std::span<const double> prob
   if (claims == 0) return 0.0;
   double sum = 0.0;
   for (std::size_t e = 0; e < counted.size(); ++e) {
-    sum += static_cast<double>(counted[e]) / static_cast<double>(claims) * (probability[e] / static_cast<double>(num_tokens));
+    sum += static_cast<double>(counted[e]) / static_cast<double>(claims) *
+           (probability[e] / static_cast<double>(num_tokens));
   }
   return static_cast<double>(counted.size()) * sum;
 }

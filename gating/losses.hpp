@@ -12,25 +12,25 @@ namespace conclave::gating {
 
 /// One group's share of the losses and of what is reported about a router.
 struct BalanceTerms {
-  std::vector<Index> counted;        // [num_experts] n_e: counted claims, before capacity
-  std::vector<double> probability;   // [num_experts] sum over tokens of the balance probability pi
-  double z_sum = 0.0;                // sum over tokens of logsumexp(z)^2
-  double importance = 0.0;           // Var_e(I) / Mean_e(I)^2
-  double entropy_sum = 0.0;          // sum over tokens of the entropy of pi, nats
+  std::vector<Index> counted;       // [num_experts] n_e: counted claims, before capacity
+  std::vector<double> probability;  // [num_experts] sum over tokens of the balance probability pi
+  double z_sum = 0.0;               // sum over tokens of logsumexp(z)^2
+  double importance = 0.0;          // Var_e(I) / Mean_e(I)^2
+  double entropy_sum = 0.0;         // sum over tokens of the entropy of pi, nats
 };
 
 /// The gradient of the objective with respect to the losses of the groups it averages over.
 struct LossCotangent {
-  double balance = 0.0;     // coefficients, times whatever scales the objective
+  double balance = 0.0;  // coefficients, times whatever scales the objective
   double z = 0.0;
   double importance = 0.0;
-  Index num_groups = 1;     // groups that the losses are means over: all of the step's
+  Index num_groups = 1;  // groups that the losses are means over: all of the step's
   /// Counted claims over the step, for BalanceScope::step; empty for BalanceScope::group.
   std::span<const Index> step_counts;
 };
 
-/// E sum_e (n_e / N) mean_t(pi[t,e]) over num_tokens tokens with N = sum_e n_e: GShard's auxiliary loss (Lepikhin et al.
-/// 2021, eq. 5; Fedus et al. 2022, eq. 4), 1 for a perfectly even router. 0 without tokens.
+/// E sum_e (n_e / N) mean_t(pi[t,e]) over num_tokens tokens with N = sum_e n_e: GShard's auxiliary loss (Lepikhin et
+/// al. 2021, eq. 5; Fedus et al. 2022, eq. 4), 1 for a perfectly even router. 0 without tokens.
 [[nodiscard]] double balance_loss(std::span<const Index> counted, std::span<const double> probability,
                                   Index num_tokens);
 

@@ -19,11 +19,14 @@ void describe(RouterOptions& o, OptionTable& table) {
   table.add("noise", o.noise, "learned normal noise on the logits in training (noisy top-k)");
   table.add("normalise", o.normalise, "divide gates by their sum over the selected or over the kept choices");
   table.add("gate_scale", o.gate_scale, "factor on all gates, after normalising");
-  table.add("second_policy", o.second_policy, "top-2: ask for the second expert always, or at random by its gate (GShard)");
-  table.add("capacity_factor", o.capacity_factor, "slots of an expert a group, times top_k*tokens/experts; 0: no limit");
+  table.add("second_policy", o.second_policy,
+            "top-2: ask for the second expert always, or at random by its gate (GShard)");
+  table.add("capacity_factor", o.capacity_factor,
+            "slots of an expert a group, times top_k*tokens/experts; 0: no limit");
   table.add("eval_capacity_factor", o.eval_capacity_factor, "the same in evaluation");
   table.add("min_capacity", o.min_capacity, "least slots of an expert a group");
-  table.add("priority", o.priority, "who gets a slot first: by position (all first choices, then all second, ...) or by score");
+  table.add("priority", o.priority,
+            "who gets a slot first: by position (all first choices, then all second, ...) or by score");
   table.add("overflow", o.overflow, "a choice that finds its expert full is dropped, or goes to the best free expert");
   table.add("c_balance", o.c_balance, "coefficient of the load-balancing loss");
   table.add("balance_scope", o.balance_scope, "balance within each group, or over the step");
@@ -50,8 +53,7 @@ void refuse_negative(double value, std::string_view name) {
 
 void validate(const RouterOptions& o) {
   refuse_unless(o.experts >= 1, fmt::format("experts = {}", o.experts), "an MoE layer has at least 1 expert");
-  refuse_unless(o.top_k >= 1 && o.top_k <= o.experts,
-                fmt::format("top_k = {} with experts = {}", o.top_k, o.experts),
+  refuse_unless(o.top_k >= 1 && o.top_k <= o.experts, fmt::format("top_k = {} with experts = {}", o.top_k, o.experts),
                 "a token chooses between 1 and all of the experts");
   refuse_unless(o.blocks >= 1 && o.experts % o.blocks == 0,
                 fmt::format("blocks = {} with experts = {}", o.blocks, o.experts), "blocks must divide experts");
@@ -59,9 +61,10 @@ void validate(const RouterOptions& o) {
                 fmt::format("blocks_kept = {} with blocks = {}", o.blocks_kept, o.blocks),
                 "keep between 1 and all of the blocks");
   const Index reachable = o.blocks_kept * (o.experts / o.blocks);
-  refuse_unless(reachable >= o.top_k,
-                fmt::format("top_k = {}, but the {} kept blocks hold only {} experts", o.top_k, o.blocks_kept, reachable),
-                "keep more blocks, or choose fewer experts a token");
+  refuse_unless(
+      reachable >= o.top_k,
+      fmt::format("top_k = {}, but the {} kept blocks hold only {} experts", o.top_k, o.blocks_kept, reachable),
+      "keep more blocks, or choose fewer experts a token");
   refuse_unless(o.jitter >= 0.0 && o.jitter < 1.0, fmt::format("jitter = {}", o.jitter), "jitter is in [0, 1)");
   refuse_negative(o.capacity_factor, "capacity_factor");
   refuse_negative(o.eval_capacity_factor, "eval_capacity_factor");

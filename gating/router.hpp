@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The interface of all routers: one group in, a checked routing out, and the way back. A router sees one group at a time
-// and knows no rank, so what it decides cannot depend on how many there are.
+// The interface of all routers: one group in, a checked routing out, and the way back. A router sees one group at a
+// time and knows no rank, so what it decides cannot depend on how many there are.
 #pragma once
 
 #include "gating/losses.hpp"
@@ -17,10 +17,10 @@ namespace conclave::gating {
 /// What a router is told about one group.
 template <class T>
 struct RouterInput {
-  ConstMatrixView<T> x;                    // [S, width] the layer's input
+  ConstMatrixView<T> x;                     // [S, width] the layer's input
   std::span<const std::int32_t> token_ids;  // [S] vocabulary numbers
-  std::span<const T> selection_bias;       // [num_experts], or empty: zero
-  TokenId first_token;                     // the group's first token, in the step's global order
+  std::span<const T> selection_bias;        // [num_experts], or empty: zero
+  TokenId first_token;                      // the group's first token, in the step's global order
   Index layer = 0;
   Index step = 0;
   bool training = true;  // false: no jitter and noise, and the capacity factor of evaluation
@@ -48,8 +48,8 @@ class Router {
   /// Routes one group: fills tape.routing and tape.balance. Thread-safe for different tapes.
   virtual void route(ParameterView<const T> parameters, const RouterInput<T>& input, RouterTape<T>& tape) const = 0;
 
-  /// The backward of route() for the same input. d_gates[i] is the gradient of the i-th kept choice's gate; `losses` that
-  /// of the losses. Adds to dx [S, width] and to the group's leaf of the parameters' gradient.
+  /// The backward of route() for the same input. d_gates[i] is the gradient of the i-th kept choice's gate; `losses`
+  /// that of the losses. Adds to dx [S, width] and to the group's leaf of the parameters' gradient.
   virtual void backward(ParameterView<const T> parameters, const RouterInput<T>& input, const RouterTape<T>& tape,
                         std::span<const T> d_gates, const LossCotangent& losses, MatrixView<T> dx,
                         ParameterView<T> gradient) const = 0;

@@ -15,9 +15,9 @@ Routing<T>::Routing(Index num_tokens, Index num_experts, std::vector<Assignment<
     for (std::size_t before = i; before-- > 0 && kept_[before].token == a.token;) {
       invariant(kept_[before].expert != a.expert, "token {} routed to expert {} twice", a.token, a.expert.value());
     }
-    invariant(i == 0 || kept_[i - 1].token < a.token ||
-                  (kept_[i - 1].token == a.token && kept_[i - 1].choice < a.choice),
-              "kept choices out of order at token {}, choice {}", a.token, a.choice);
+    invariant(
+        i == 0 || kept_[i - 1].token < a.token || (kept_[i - 1].token == a.token && kept_[i - 1].choice < a.choice),
+        "kept choices out of order at token {}, choice {}", a.token, a.choice);
     ++first_[static_cast<std::size_t>(a.token) + 1];
   }
   for (std::size_t t = 1; t < first_.size(); ++t) first_[t] += first_[t - 1];

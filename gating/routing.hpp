@@ -22,8 +22,8 @@ struct Assignment {
 
 /// What the router wanted and what did not fit.
 struct RoutingCounts {
-  std::vector<Index> load;  // [num_experts] claims before capacity, refused second choices included
-  Index over_capacity = 0;  // choices that found their expert (and, re-routed, every other) full
+  std::vector<Index> load;   // [num_experts] claims before capacity, refused second choices included
+  Index over_capacity = 0;   // choices that found their expert (and, re-routed, every other) full
   Index refused_second = 0;  // second choices that GShard's random policy turned down
   [[nodiscard]] Index dropped() const { return over_capacity + refused_second; }
 };

@@ -100,9 +100,8 @@ void ScoreFunction<T>::add_noise(ParameterView<const T> parameters, const Router
 }
 
 template <class T>
-void ScoreFunction<T>::backward(ParameterView<const T> parameters, const RouterInput<T>& input,
-                                const Scores<T>& scores, Cotangent& cotangent, MatrixView<T> dx,
-                                ParameterView<T> gradient) const {
+void ScoreFunction<T>::backward(ParameterView<const T> parameters, const RouterInput<T>& input, const Scores<T>& scores,
+                                Cotangent& cotangent, MatrixView<T> dx, ParameterView<T> gradient) const {
   const Index num_tokens = input.x.rows;
   const bool is_sigmoid = options_.scorer == Scorer::sigmoid;
   Matrix<T> dz(num_tokens, options_.experts);

@@ -12,14 +12,14 @@ namespace conclave::gating {
 /// One group's scores and what their backward needs. S tokens, E experts.
 template <class T>
 struct Scores {
-  Matrix<T> jitter;             // [S, width] factors on x; empty without jitter
-  Matrix<T> jittered;           // [S, width] x times them
-  Matrix<T> normal;             // [S, E] draws of the noise; empty without noise
-  Matrix<T> noise_input;        // [S, E] x~ W_noise^T
-  Matrix<T> logits;             // [S, E] z
-  Matrix<T> probability;        // [S, E] the score p
-  std::vector<T> log_sum_exp;   // [S] log sum_e exp z
-  std::vector<T> total;         // [S] sum_e p, 1 for softmax: the balance probability is p / total
+  Matrix<T> jitter;            // [S, width] factors on x; empty without jitter
+  Matrix<T> jittered;          // [S, width] x times them
+  Matrix<T> normal;            // [S, E] draws of the noise; empty without noise
+  Matrix<T> noise_input;       // [S, E] x~ W_noise^T
+  Matrix<T> logits;            // [S, E] z
+  Matrix<T> probability;       // [S, E] the score p
+  std::vector<T> log_sum_exp;  // [S] log sum_e exp z
+  std::vector<T> total;        // [S] sum_e p, 1 for softmax: the balance probability is p / total
 };
 
 /// z = x~ W^T (+ b) (+ N softplus(x~ W_noise^T)), p = softmax(z) or sigmoid(z), with x~ = x (1 - eps + 2 eps u) under
@@ -33,11 +33,11 @@ class ScoreFunction {
   /// Fills `scores`. InputError naming step, layer and token where a logit is not finite.
   void forward(ParameterView<const T> parameters, const RouterInput<T>& input, Scores<T>& scores) const;
 
-  /// Given dp = d objective / d p (overwritten), d objective / d pi[t,e] = d_balance[e] for every token, and d objective /
-  /// d (logsumexp(z)^2) = d_z, adds to dx and to the parameters' gradient.
+  /// Given dp = d objective / d p (overwritten), d objective / d pi[t,e] = d_balance[e] for every token, and d
+  /// objective / d (logsumexp(z)^2) = d_z, adds to dx and to the parameters' gradient.
   struct Cotangent {
-    Matrix<T> dp;                    // [S, E]
-    std::vector<double> d_balance;   // [E], or empty: 0
+    Matrix<T> dp;                   // [S, E]
+    std::vector<double> d_balance;  // [E], or empty: 0
     double d_z = 0.0;
   };
   void backward(ParameterView<const T> parameters, const RouterInput<T>& input, const Scores<T>& scores,

@@ -51,8 +51,8 @@ void select_top_k(ConstMatrixView<T> score, Blocks blocks, MatrixView<std::int32
     const auto row = score.row(t);
     if (limited) {
       for (Index b = 0; b < blocks.count; ++b) {
-        block_scores[static_cast<std::size_t>(b)] = block_score<T>(
-            row.subspan(static_cast<std::size_t>(b * block_size), static_cast<std::size_t>(block_size)));
+        block_scores[static_cast<std::size_t>(b)] =
+            block_score<T>(row.subspan(static_cast<std::size_t>(b * block_size), static_cast<std::size_t>(block_size)));
       }
       largest<T>(block_scores, 1, {}, kept);
       skipped.assign(static_cast<std::size_t>(blocks.count), 1);

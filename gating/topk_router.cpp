@@ -14,14 +14,14 @@ namespace {
 template <class T>
 struct TopkTape final : RouterTape<T> {
   Scores<T> scores;
-  Matrix<T> biased;               // [S, E] p + selection bias; empty without one
-  Matrix<std::int32_t> choices;   // [S, k] experts chosen, best first
-  Matrix<T> chosen_score;         // [S, k] p of the chosen
-  Matrix<char> refused;           // [S, k] second choices turned down; empty unless the policy is random
-  Matrix<std::int32_t> serving;   // [S, k] expert that serves the choice, or not_served
-  Matrix<T> raw;                  // [S, k] raw gates: p of the serving expert, of the chosen one where none serves
-  Matrix<char> kept;              // [S, k]
-  std::vector<double> importance; // [E] I_e
+  Matrix<T> biased;                // [S, E] p + selection bias; empty without one
+  Matrix<std::int32_t> choices;    // [S, k] experts chosen, best first
+  Matrix<T> chosen_score;          // [S, k] p of the chosen
+  Matrix<char> refused;            // [S, k] second choices turned down; empty unless the policy is random
+  Matrix<std::int32_t> serving;    // [S, k] expert that serves the choice, or not_served
+  Matrix<T> raw;                   // [S, k] raw gates: p of the serving expert, of the chosen one where none serves
+  Matrix<char> kept;               // [S, k]
+  std::vector<double> importance;  // [E] I_e
 };
 
 template <class T>
@@ -61,7 +61,8 @@ class TopkRouter final : public Router<T> {
     const auto groups = static_cast<double>(losses.num_groups);
     if (losses.importance != 0.0) importance_backward(tape, losses.importance / groups, cotangent.dp.view());
     if (losses.balance != 0.0) {
-      // The mean over groups of E sum_e (n_e/N) mean_t pi: over the step, the step's share n_e/N takes the group's place.
+      // The mean over groups of E sum_e (n_e/N) mean_t pi: over the step, the step's share n_e/N takes the group's
+      // place.
       const std::span<const Index> counts = losses.step_counts.empty() ? tape.balance.counted : losses.step_counts;
       cotangent.d_balance = balance_loss_gradient(counts, input.x.rows, losses.balance / groups);
     }
@@ -125,7 +126,8 @@ class TopkRouter final : public Router<T> {
       }
       normalise_gates<T>(gate_rule(), tape.raw.row(t), tape.kept.row(t), gate);
       for (Index j = 0; j < options_.top_k; ++j) {
-        if (tape.kept(t, j) != 0) kept.push_back({t, ExpertId{tape.serving(t, j)}, j, gate[static_cast<std::size_t>(j)]});
+        if (tape.kept(t, j) != 0)
+          kept.push_back({t, ExpertId{tape.serving(t, j)}, j, gate[static_cast<std::size_t>(j)]});
       }
     }
     return Routing<T>(num_tokens, options_.experts, std::move(kept), std::move(counts));
@@ -169,7 +171,8 @@ class TopkRouter final : public Router<T> {
       terms.entropy_sum += static_cast<double>(entropy);
       normalise_gates<T>({Normalise::selected, 1.0}, tape.chosen_score.row(t), all, gate);
       for (Index j = 0; j < options_.top_k; ++j) {
-        tape.importance[static_cast<std::size_t>(tape.choices(t, j))] += static_cast<double>(gate[static_cast<std::size_t>(j)]);
+        tape.importance[static_cast<std::size_t>(tape.choices(t, j))] +=
+            static_cast<double>(gate[static_cast<std::size_t>(j)]);
       }
     }
     terms.importance = importance_loss(tape.importance);
@@ -183,7 +186,8 @@ class TopkRouter final : public Router<T> {
     std::vector<T> d_raw(static_cast<std::size_t>(options_.top_k));
     for (Index t = 0; t < tape.choices.rows(); ++t) {
       for (Index j = 0; j < options_.top_k; ++j) {
-        d_gate[static_cast<std::size_t>(j)] = static_cast<T>(d_importance[static_cast<std::size_t>(tape.choices(t, j))]);
+        d_gate[static_cast<std::size_t>(j)] =
+            static_cast<T>(d_importance[static_cast<std::size_t>(tape.choices(t, j))]);
       }
       std::fill(d_raw.begin(), d_raw.end(), T{0});
       normalise_gates_backward<T>({Normalise::selected, 1.0}, tape.chosen_score.row(t), all, d_gate, d_raw);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The top-k router: each token chooses its k best experts (Shazeer et al. 2017; Lepikhin et al. 2021; Fedus et al. 2022;
-// DeepSeek-V3), with the options of RouterOptions.
+// The top-k router: each token chooses its k best experts (Shazeer et al. 2017; Lepikhin et al. 2021; Fedus et al.
+// 2022; DeepSeek-V3), with the options of RouterOptions.
 #pragma once
 
 #include "gating/router.hpp"

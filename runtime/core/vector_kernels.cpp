@@ -289,9 +289,16 @@ void softmax_rows_backward(ConstMatrixView<T> p, ConstMatrixView<T> dp, MatrixVi
   invariant(p.rows == dp.rows && p.cols == dp.cols && p.rows == dz.rows && p.cols == dz.cols,
             "softmax_rows_backward of {} x {}, {} x {} to {} x {}", p.rows, p.cols, dp.rows, dp.cols, dz.rows, dz.cols);
   for (Index i = 0; i < p.rows; ++i) {
-    const T mean = dot<T>(p.row(i), dp.row(i));
-    map<T, 3, 1>(p.cols, {p.row(i).data(), dp.row(i).data(), dz.row(i).data()}, {dz.row(i).data()},
-                 [m = Vec<T>(mean)](const Vecs<T, 3>& in) { return Vecs<T, 1>{xsimd::fma(in[0], in[1] - m, in[2])}; });
+    double mass = 0.0;  // 1, but for the rounding of p
+    double mean = 0.0;
+    for (Index j = 0; j < p.cols; ++j) {
+      mass += static_cast<double>(p(i, j));
+      mean += static_cast<double>(p(i, j)) * static_cast<double>(dp(i, j));
+    }
+    for (Index j = 0; j < p.cols; ++j) {
+      const double centred = static_cast<double>(dp(i, j)) * mass - mean;  // sum_l p_l (dp_j - dp_l)
+      dz(i, j) += static_cast<T>(static_cast<double>(p(i, j)) * centred);
+    }
   }
 }
 

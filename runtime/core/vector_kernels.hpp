@@ -59,7 +59,8 @@ void swiglu_backward(std::span<const T> a, std::span<const T> b, std::span<const
 /// z and p may be the same memory.
 template <class T>
 void softmax_rows(ConstMatrixView<T> z, MatrixView<T> p, std::span<T> log_sums = {});
-/// dz[i,j] += p[i,j] (dp[i,j] - sum_l p[i,l] dp[i,l]).
+/// dz[i,j] += p[i,j] (dp[i,j] - sum_l p[i,l] dp[i,l]), the difference in float64: where one p is nearly 1 it is what
+/// remains of two nearly equal numbers.
 template <class T>
 void softmax_rows_backward(ConstMatrixView<T> p, ConstMatrixView<T> dp, MatrixView<T> dz);
 

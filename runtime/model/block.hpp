@@ -44,7 +44,7 @@ class Block {
 
   // All [local tokens, width].
   Matrix<T> attention_in_, middle_, feed_forward_in_, out_;
-  Matrix<T> d_branch_;  // gradient of a norm's output
+  Matrix<T> d_branch_;                               // gradient of a norm's output
   std::vector<T> attention_rms_, feed_forward_rms_;  // [local tokens]
   AttentionTape<T> attention_tape_;
 };

@@ -20,8 +20,8 @@ class DenseFeedForward {
   /// y = f(x) for the rows of all groups, groups in parallel. Keeps activations: 2 (swiglu: 3) x hidden a token.
   void forward(ParameterView<const T> values, const GroupRows& groups, ConstMatrixView<T> x, MatrixView<T> y);
 
-  /// The backward for one group's rows: dx = beta dx + gradient, and the parameters' gradient added to the group's leaf.
-  /// To be called from GroupGradients::add, which runs groups in parallel.
+  /// The backward for one group's rows: dx = beta dx + gradient, and the parameters' gradient added to the group's
+  /// leaf. To be called from GroupGradients::add, which runs groups in parallel.
   void backward(ParameterView<const T> values, Range group, ConstMatrixView<T> x, ConstMatrixView<T> dy, T beta,
                 MatrixView<T> dx, ParameterView<T> leaf);
 

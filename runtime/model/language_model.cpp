@@ -164,8 +164,8 @@ void LanguageModel<T>::head_backward(const Step& step, MatrixView<T> d, GroupGra
 }
 
 template <class T>
-void LanguageModel<T>::embedding_backward(const Step& step, std::span<const std::int32_t> tokens,
-                                          ConstMatrixView<T> d, GroupGradients<T>& gradients) {
+void LanguageModel<T>::embedding_backward(const Step& step, std::span<const std::int32_t> tokens, ConstMatrixView<T> d,
+                                          GroupGradients<T>& gradients) {
   const PhaseScope scope(*step.times, Phase::embedding);
   gradients.add(embedding_.parameters(), [&](Index g, ParameterView<T> leaf) {
     const Range rows = step.groups.of(g);

@@ -57,7 +57,7 @@ class LanguageModel {
   RmsNorm<T> final_norm_;
   std::optional<Linear<T>> head_;  // absent where the embedding's table is the head
   std::deque<Block<T>> blocks_;
-  Matrix<T> values_;               // [1, replicated_.size()]
+  Matrix<T> values_;  // [1, replicated_.size()]
 
   // One pass's activations, [local tokens, ...].
   Matrix<T> embedded_, normed_, d_normed_, d_;

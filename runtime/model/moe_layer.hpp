@@ -37,8 +37,8 @@ struct MoeShape {
 template <class T>
 class MoeLayer {
  public:
-  /// Registers the router's and the shared experts' tensors in `replicated` under `prefix`; makes the experts that `map`
-  /// gives to this rank, named "<prefix>expert/0007/". `layer` is the layer's number in random draws.
+  /// Registers the router's and the shared experts' tensors in `replicated` under `prefix`; makes the experts that
+  /// `map` gives to this rank, named "<prefix>expert/0007/". `layer` is the layer's number in random draws.
   MoeLayer(ParameterList& replicated, const std::string& prefix, MoeShape shape, Index seed, Index layer,
            const ExpertMap& map, const Ranks& ranks);
 
@@ -102,10 +102,10 @@ class MoeLayer {
   std::vector<Index> step_counts_;  // counted claims over the step, if the balance loss looks at it
   gating::DispatchPlan plan_;
   std::optional<ExpertTraffic> traffic_;
-  Matrix<T> expert_x_;   // [rows here, width] copies of x in the experts' order
-  Matrix<T> returned_;   // [rows sent, width] results in sending order
-  std::vector<T> gates_;    // [kept choices] by token, then choice
-  std::vector<T> d_gates_;  // [kept choices]
+  Matrix<T> expert_x_;                              // [rows here, width] copies of x in the experts' order
+  Matrix<T> returned_;                              // [rows sent, width] results in sending order
+  std::vector<T> gates_;                            // [kept choices] by token, then choice
+  std::vector<T> d_gates_;                          // [kept choices]
   Matrix<T> sent_, arrived_, expert_y_, shared_y_;  // buffers
 };
 

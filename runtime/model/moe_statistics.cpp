@@ -58,8 +58,8 @@ class GroupSums {
   std::size_t next_ = 0;
 };
 
-LayerStatistics layer_statistics(const gating::RouterOptions& options, std::span<const Index> counts,
-                                 GroupSums& sums, Index num_groups, Index num_tokens) {
+LayerStatistics layer_statistics(const gating::RouterOptions& options, std::span<const Index> counts, GroupSums& sums,
+                                 Index num_groups, Index num_tokens) {
   const auto num_experts = static_cast<std::size_t>(options.experts);
   LayerStatistics s;
   s.tokens = num_tokens;

@@ -9,13 +9,13 @@ namespace conclave::model {
 /// One layer's routing and losses over a step.
 struct LayerStatistics {
   Index tokens = 0;
-  std::vector<Index> load;    // [num_experts] claims before capacity
-  Index over_capacity = 0;    // claims dropped because no slot was free
-  Index refused_second = 0;   // second choices turned down by GShard's random policy
-  double balance = 0.0;       // the losses, without coefficients
+  std::vector<Index> load;   // [num_experts] claims before capacity
+  Index over_capacity = 0;   // claims dropped because no slot was free
+  Index refused_second = 0;  // second choices turned down by GShard's random policy
+  double balance = 0.0;      // the losses, without coefficients
   double z = 0.0;
   double importance = 0.0;
-  double entropy = 0.0;       // of the router's distribution, mean over tokens, nats
+  double entropy = 0.0;  // of the router's distribution, mean over tokens, nats
 
   [[nodiscard]] Index claims() const;
   /// Share of all claims that got no slot, refused ones included; 0 without claims.

@@ -10,13 +10,13 @@ namespace conclave::model {
 
 /// A step's groups may come in several passes (gradient accumulation); its groups are numbered over all of them.
 struct Step {
-  Index number = 0;          // the training step, for random draws
-  bool training = true;      // false: no random draws, the capacity factor of evaluation
-  Index num_groups = 1;      // groups of the step, over all ranks and passes
+  Index number = 0;              // the training step, for random draws
+  bool training = true;          // false: no random draws, the capacity factor of evaluation
+  Index num_groups = 1;          // groups of the step, over all ranks and passes
   Index num_groups_in_pass = 1;  // groups of this pass, over all ranks
-  Index first_group = 0;     // this rank's first group in this pass, among those of the step
-  GroupRows groups;          // this rank's groups of this pass
-  PhaseTimes* times = nullptr;  // where the time goes; not null
+  Index first_group = 0;         // this rank's first group in this pass, among those of the step
+  GroupRows groups;              // this rank's groups of this pass
+  PhaseTimes* times = nullptr;   // where the time goes; not null
 
   [[nodiscard]] TokenId first_token(Index local_group) const {
     return TokenId{(first_group + local_group) * groups.rows};

@@ -63,7 +63,7 @@ class Totals {
   Index num_experts_;
   std::vector<double> nats_;  // one a group
   Index tokens_ = 0;
-  std::int64_t correct_ = 0;  // on this rank
+  std::int64_t correct_ = 0;                                     // on this rank
   std::vector<std::vector<model::LayerStatistics>> statistics_;  // one a pass
   std::vector<std::vector<Index>> domain_counts_;                // an MoE layer each, [domains, experts] on this rank
 };

@@ -86,7 +86,8 @@ double normalised_information(const std::vector<Index>& counts, Index rows, Inde
   double information = 0.0;
   for (std::size_t i = 0; i < counts.size(); ++i) {
     const auto n = static_cast<double>(counts[i]);
-    if (n > 0.0) information += n / total * std::log(n * total / (of_row[i / of_col.size()] * of_col[i % of_col.size()]));
+    if (n > 0.0)
+      information += n / total * std::log(n * total / (of_row[i / of_col.size()] * of_col[i % of_col.size()]));
   }
   return information / entropy;
 }

@@ -26,7 +26,7 @@ struct StepRecord {
   double gradient_norm = 0.0;  // before clipping
   double learning_rate = 0.0;
   std::vector<model::LayerStatistics> layers;  // one an MoE layer
-  double seconds = 0.0;        // the slowest rank's
+  double seconds = 0.0;                        // the slowest rank's
   std::array<PhaseSpread, num_phases> phases{};
 
   [[nodiscard]] double objective() const { return loss + router_loss; }

@@ -21,8 +21,8 @@ void add_parts(const std::string& group, const ParameterList& list, Range range,
 std::vector<TensorPart> value_parts(model::LanguageModel<float>& model, const comm::Communicator& communicator,
                                     Range slice) {
   std::vector<TensorPart> parts;
-  const std::span<float> held = model.values().subspan(static_cast<std::size_t>(slice.begin),
-                                                       static_cast<std::size_t>(slice.size()));
+  const std::span<float> held =
+      model.values().subspan(static_cast<std::size_t>(slice.begin), static_cast<std::size_t>(slice.size()));
   add_parts("/params/", model.replicated(), slice, held, parts);
   for (model::MoeLayer<float>* layer : model.moe_layers()) {
     LocalExpertId next{0};
@@ -38,8 +38,8 @@ std::vector<TensorPart> value_parts(model::LanguageModel<float>& model, const co
     const std::span<float> bias = layer->selection_bias();
     if (bias.empty()) continue;
     const auto size = static_cast<Index>(bias.size());
-    parts.push_back({"/params/" + layer->prefix() + "selection_bias", {size}, {0, communicator.is_root() ? size : 0},
-                     bias.data()});
+    parts.push_back(
+        {"/params/" + layer->prefix() + "selection_bias", {size}, {0, communicator.is_root() ? size : 0}, bias.data()});
   }
   return parts;
 }

@@ -36,7 +36,8 @@ void validate(const OptimizerOptions& o) {
   refuse_unless(o.learning_rate >= 0.0 && std::isfinite(o.learning_rate), "learning_rate", o.learning_rate,
                 "give a finite number of at least 0");
   refuse_unless(o.warmup_steps >= 0, "warmup_steps", static_cast<double>(o.warmup_steps), "give 0 or more");
-  refuse_unless(o.final_rate >= 0.0 && o.final_rate <= 1.0, "final_rate", o.final_rate, "it is a part of the peak, 0 to 1");
+  refuse_unless(o.final_rate >= 0.0 && o.final_rate <= 1.0, "final_rate", o.final_rate,
+                "it is a part of the peak, 0 to 1");
   refuse_unless(o.weight_decay >= 0.0, "weight_decay", o.weight_decay, "give 0 or more");
   refuse_unless(o.beta1 >= 0.0 && o.beta1 < 1.0, "beta1", o.beta1, "it lies in [0, 1)");
   refuse_unless(o.beta2 >= 0.0 && o.beta2 < 1.0, "beta2", o.beta2, "it lies in [0, 1)");

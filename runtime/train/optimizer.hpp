@@ -36,16 +36,16 @@ void describe(OptimizerOptions& options, OptionTable& table);
 /// InputError for values out of range.
 void validate(const OptimizerOptions& options);
 
-/// The learning rate of step `step` (from 0) of `total`: a linear rise over warmup_steps, then constant or a half cosine down
-/// to final_rate times the peak (Loshchilov & Hutter 2017).
+/// The learning rate of step `step` (from 0) of `total`: a linear rise over warmup_steps, then constant or a half
+/// cosine down to final_rate times the peak (Loshchilov & Hutter 2017).
 [[nodiscard]] double learning_rate(const OptimizerOptions& options, Index step, Index total);
 
 /// What one update is given beside the arrays.
 struct Update {
   double learning_rate = 0.0;
-  double weight_decay = 0.0;     // 0 for tensors that do not decay
-  double gradient_scale = 1.0;   // norm clipping
-  Index step = 0;                // updates done before this one
+  double weight_decay = 0.0;    // 0 for tensors that do not decay
+  double gradient_scale = 1.0;  // norm clipping
+  Index step = 0;               // updates done before this one
 };
 
 /// A rule with some arrays of state, each as long as the parameters, zero before the first update.

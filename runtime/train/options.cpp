@@ -12,7 +12,8 @@ void describe_run(TrainOptions& o, OptionTable& table) {
   table.add("stop_after", o.stop_after, "save and stop after this step, to be resumed later; 0: run to the end");
   table.add("sequences", o.sequences, "sequences of a step, over all ranks");
   table.add("groups", o.groups, "routing groups of a step; they divide the sequences, and ranks share them out");
-  table.add("passes", o.passes, "forward and backward passes of a step (gradient accumulation); they divide the groups");
+  table.add("passes", o.passes,
+            "forward and backward passes of a step (gradient accumulation); they divide the groups");
   table.add("seed", o.seed, "of initial weights, data order and routing");
   table.add("threads", o.threads, "threads a rank; 0: this rank's share of the CPUs");
   table.add("exchange", o.exchange, fmt::format("how rows travel between ranks: {}", fmt::join(exchanges, ", ")));
@@ -56,8 +57,9 @@ void validate(const TrainOptions& o) {
   refuse_remainder(o.sequences, o.groups, fmt::format("{} sequences in {} groups", o.sequences, o.groups));
   refuse_remainder(o.groups, o.passes, fmt::format("{} groups in {} passes", o.groups, o.passes));
   if (o.passes > 1 && o.model.moe_every > 0 && o.model.router.balance_scope == gating::BalanceScope::step) {
-    throw InputError(fmt::format("balance_scope = step with passes = {}", o.passes),
-                     "the balance over a step needs all its groups in one pass: use passes = 1, or balance_scope = group");
+    throw InputError(
+        fmt::format("balance_scope = step with passes = {}", o.passes),
+        "the balance over a step needs all its groups in one pass: use passes = 1, or balance_scope = group");
   }
   if (o.out.empty()) throw InputError("out is empty", "name a folder for checkpoints and metrics");
 }

@@ -41,8 +41,7 @@ ShardedOptimizer::ShardedOptimizer(const OptimizerOptions& options, model::Langu
   cut_chunks();
 }
 
-void ShardedOptimizer::own(const ParameterList& list, Range range, std::span<float> values,
-                           std::span<float> gradient) {
+void ShardedOptimizer::own(const ParameterList& list, Range range, std::span<float> values, std::span<float> gradient) {
   Owned owned{&list, range, values, gradient, {}};
   for (std::size_t s = 0; s < rule_->states().size(); ++s) owned.states.emplace_back(1, range.size());
   owned_.push_back(std::move(owned));
@@ -89,8 +88,8 @@ double ShardedOptimizer::update(Index step, double rate) {
   return norm;
 }
 
-// The root of: the sum over the blocks of the replicated parameters, in order, plus the sum over the layers' experts, by
-// their global numbers.
+// The root of: the sum over the blocks of the replicated parameters, in order, plus the sum over the layers' experts,
+// by their global numbers.
 double ShardedOptimizer::gradient_norm() const {
   const comm::Communicator& communicator = *ranks_.communicator;
   const Range blocks = plan_.blocks_of(communicator.rank());

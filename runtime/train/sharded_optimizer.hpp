@@ -10,8 +10,8 @@
 
 namespace conclave::train {
 
-/// Sums the gradients of a step and updates the model, with the same bits on any number of ranks and threads: sums follow
-/// the tree over groups, and the norm is summed in fixed blocks of the parameters.
+/// Sums the gradients of a step and updates the model, with the same bits on any number of ranks and threads: sums
+/// follow the tree over groups, and the norm is summed in fixed blocks of the parameters.
 class ShardedOptimizer {
  public:
   /// `model` and what `ranks` refers to must outlive the optimizer. groups_in_pass: groups of a pass over all ranks.
@@ -22,8 +22,8 @@ class ShardedOptimizer {
   [[nodiscard]] model::GroupGradients<float>& pass_gradients() { return pass_gradients_; }
   /// Adds up the pass's gradients over all ranks: each pass's tree is a term. Collective.
   void end_pass();
-  /// Updates all parameters with the gradients of the passes since the last update, clipped to options.clip_norm; returns the
-  /// gradient's global norm before clipping. `step`: updates done before. Collective.
+  /// Updates all parameters with the gradients of the passes since the last update, clipped to options.clip_norm;
+  /// returns the gradient's global norm before clipping. `step`: updates done before. Collective.
   double update(Index step, double learning_rate);
 
   /// Values and states as parts of named tensors, for a checkpoint: "/params/<name>" and "/optimizer/<state>/<name>".

@@ -65,7 +65,8 @@ void Trainer::train_pass(Index pass, std::vector<double>& group_nats,
   {
     const PhaseScope scope(times_, Phase::data);
     const Index in_group = options_.sequences_in_group();
-    read_batch(dataset_, Split::train, step_ * options_.sequences + first_group * in_group, mine.size() * in_group, batch_);
+    read_batch(dataset_, Split::train, step_ * options_.sequences + first_group * in_group, mine.size() * in_group,
+               batch_);
   }
   model_.forward_backward(step, batch_.tokens, batch_.targets, optimizer_.pass_gradients());
   {
@@ -113,7 +114,8 @@ std::vector<const model::MoeLayer<float>*> Trainer::layers() {
 
 Evaluation Trainer::evaluate() {
   Evaluation evaluation = train::evaluate(
-      model_, dataset_, {options_.eval_sequences, options_.sequences_in_group(), options_.groups_in_pass()}, communicator_);
+      model_, dataset_, {options_.eval_sequences, options_.sequences_in_group(), options_.groups_in_pass()},
+      communicator_);
   evaluation.step = step_;
   return evaluation;
 }
@@ -147,9 +149,9 @@ void Trainer::restore(const std::filesystem::path& checkpoint, const CheckpointH
                                     {"sequences_seen", integer("step") * options_.sequences},
                                     {"tokens_seen", integer("step") * options_.tokens_in_step()}}) {
     if (integer(name) == value) continue;
-    throw InputError(fmt::format("{} has {} = {}, this run's options make it {}", checkpoint.string(), name,
-                                 integer(name), value),
-                     "seed, sequences and context cannot change within a run: the order of the data depends on them");
+    throw InputError(
+        fmt::format("{} has {} = {}, this run's options make it {}", checkpoint.string(), name, integer(name), value),
+        "seed, sequences and context cannot change within a run: the order of the data depends on them");
   }
   const std::vector<TensorPart> parts = optimizer_.parts();
   read_tensors(communicator_, checkpoint, parts);

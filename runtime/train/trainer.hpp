@@ -30,8 +30,8 @@ class Trainer {
   /// InputError on every rank if it cannot be written. Collective.
   std::filesystem::path save(const std::map<std::string, std::string>& config,
                              const std::map<std::string, std::string>& record);
-  /// Goes on from a checkpoint, written on any number of ranks. InputError on every rank if the file is damaged or is of
-  /// another model or other data; then this trainer is unusable. Collective.
+  /// Goes on from a checkpoint, written on any number of ranks. InputError on every rank if the file is damaged or is
+  /// of another model or other data; then this trainer is unusable. Collective.
   void restore(const std::filesystem::path& checkpoint, const CheckpointHeader& header);
   /// Loss, gradient norm and learning rate of every step so far, also of those before a restore: [steps, 4], the first
   /// column the step.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A run has the same bits on any number of ranks and threads, and cut and resumed on any other number of ranks. Each rank
-// repeats the run alone, on a communicator of its own, and compares.
+// A run has the same bits on any number of ranks and threads, and cut and resumed on any other number of ranks. Each
+// rank repeats the run alone, on a communicator of its own, and compares.
 #include "runtime/train/trainer.hpp"
 
 #include "runtime/core/parallel.hpp"
@@ -108,7 +108,9 @@ Outcome train_cut(TrainOptions options, const comm::Communicator& first, const c
   Outcome outcome;
   const Index half = options.steps / 2;
   // Where every rank is alone it writes for itself.
-  const auto folder_for = [&](const comm::Communicator& c) { return c.size() == 1 ? std::filesystem::path(mine.path()) : folder; };
+  const auto folder_for = [&](const comm::Communicator& c) {
+    return c.size() == 1 ? std::filesystem::path(mine.path()) : folder;
+  };
   std::filesystem::path file;
   {
     options.out = folder_for(first).string();
