@@ -27,8 +27,8 @@ std::vector<ExpertShape> layer_shapes(bool bias, Index width = layer_width) {
           {ExpertKind::swiglu, width, 16, bias}, {ExpertKind::gelu, width, 7, bias},
           {ExpertKind::linear, width, 9, bias}};
 }
-// Two blocks and a remainder for one, one and a remainder for another, none for two. The remainders are small: other
-// kernels of BLAS round only small products otherwise.
+// Two blocks and a remainder for one, one and a remainder for another, none for two. The remainders are small
+// because some kernels of BLAS round only small products differently.
 const std::vector<Index> layer_rows = {3, 1030, 0, 17, 0, 1, 520};
 
 template <class T>
