@@ -10,6 +10,8 @@
 #include "runtime/train/run_log.hpp"
 #include "runtime/train/trainer.hpp"
 
+#include <cerrno>
+#include <cstring>
 #include <fstream>
 
 namespace conclave::apps {
@@ -28,7 +30,8 @@ void refuse_used_folder(const comm::Communicator& world, const TrainOptions& opt
 void write_configuration(const comm::Communicator& world, const TrainOptions& options) {
   train::on_root(world, [&] {
     const std::filesystem::path path = std::filesystem::path(options.out) / "config.ini";
-    std::filesystem::create_directories(options.out);
+    std::error_code failed;
+    std::filesystem::create_directories(options.out, failed);
     std::ofstream file(path);
     file << training_configuration(options);
     file.flush();

@@ -9,8 +9,8 @@
 
 namespace conclave::experts {
 
-/// The tensors of expert `expert` of a layer whose experts have these shapes: "<prefix><four-digit number>/w1" and so
-/// on.
+/// Names and shapes of the tensors of expert `expert` of a layer whose experts have these shapes: "<prefix><four-digit
+/// number>/w1" and so on.
 [[nodiscard]] ParameterList expert_parameters(const std::vector<ExpertShape>& shapes, const std::string& prefix,
                                               ExpertId expert);
 

@@ -6,11 +6,18 @@ namespace conclave::gating {
 template <class T>
 DispatchPlan::DispatchPlan(const std::vector<const Routing<T>*>& routings, const std::vector<ExpertId>& expert_order)
     : rows_per_expert_(expert_order.size(), 0) {
-  std::vector<std::size_t> place(expert_order.size());  // of an expert in expert_order
-  for (std::size_t i = 0; i < expert_order.size(); ++i) place[static_cast<std::size_t>(expert_order[i].value())] = i;
+  std::vector<std::size_t> place(expert_order.size(), expert_order.size());  // of an expert in expert_order
+  for (std::size_t i = 0; i < expert_order.size(); ++i) {
+    const auto expert = static_cast<std::size_t>(expert_order[i].value());
+    invariant(expert < place.size() && place[expert] == place.size(), "expert {} stands twice or is none of {}", expert,
+              place.size());
+    place[expert] = i;
+  }
   const auto place_of = [&](const Assignment<T>& a) { return place[static_cast<std::size_t>(a.expert.value())]; };
 
   for (const Routing<T>* routing : routings) {
+    invariant(routing->counts().load.size() == place.size(), "a routing to {} experts, {} are placed",
+              routing->counts().load.size(), place.size());
     for (const Assignment<T>& a : routing->kept()) ++rows_per_expert_[place_of(a)];
   }
   std::vector<Index> next_row(expert_order.size(), 0);  // a counting sort: stable, so tokens stay in order

@@ -46,7 +46,7 @@ void refuse_unless(bool holds, const std::string& message, const std::string& hi
 void refuse_negative(double value, std::string_view name) {
   refuse_unless(std::isfinite(value) && value >= 0.0,
                 fmt::format("{} = {} is not a finite number of at least 0", name, value),
-                fmt::format("give --{} a value of 0 or more", name));
+                "give a finite number of 0 or more");
 }
 
 }  // namespace

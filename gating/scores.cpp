@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 namespace conclave::gating {
@@ -62,7 +63,8 @@ void ScoreFunction<T>::forward(ParameterView<const T> parameters, const RouterIn
     sigmoid<T>(std::as_const(scores.logits).flat(), scores.probability.flat());
     for (Index t = 0; t < num_tokens; ++t) {
       const auto p = scores.probability.row(t);
-      scores.total[static_cast<std::size_t>(t)] = std::accumulate(p.begin(), p.end(), T{0});
+      scores.total[static_cast<std::size_t>(t)] =
+          std::max(std::accumulate(p.begin(), p.end(), T{0}), std::numeric_limits<T>::min());
     }
   }
 }

@@ -55,6 +55,8 @@ class TopkRouter final : public Router<T> {
                 std::span<const T> d_gates, const LossCotangent& losses, MatrixView<T> dx,
                 ParameterView<T> gradient) const override {
     const auto& tape = static_cast<const TopkTape<T>&>(base);
+    invariant(d_gates.size() == tape.routing.kept().size(), "{} gradients for {} kept choices", d_gates.size(),
+              tape.routing.kept().size());
     typename ScoreFunction<T>::Cotangent cotangent;
     cotangent.dp = Matrix<T>(input.x.rows, options_.experts);
     gates_backward(tape, d_gates, cotangent.dp.view());

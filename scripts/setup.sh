@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 # setup.sh [--tests] [PRESET]: makes what the build needs available, configures PRESET (default: release) into
-# build/PRESET and builds it. Asks for no package, and for no rights, where everything is present already, be it from
-# packages or modules; with --tests, what the tests need beside. Fit for scripts: it never asks a question.
+# build/PRESET and builds the program; with --tests, the tests too. Asks for no package, and for no rights, where
+# everything is present already, be it from packages or modules. Fit for scripts: it never asks a question.
 set -eu
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -75,4 +75,6 @@ if ! is_ready; then
   rm -f "build/$preset/CMakeCache.txt"
   is_ready || explain "something is still missing after installing the packages"
 fi
-cmake --build --preset "$preset" --parallel "$(nproc)"
+targets=()
+[ $for_tests = yes ] || targets=(--target conclave)
+cmake --build --preset "$preset" --parallel "$(nproc)" "${targets[@]}"

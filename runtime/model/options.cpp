@@ -20,7 +20,7 @@ void describe(ModelOptions& o, OptionTable& table) {
 
 void validate(const ModelOptions& o) {
   const auto at_least_one = [](Index value, std::string_view name) {
-    if (value < 1) throw InputError(fmt::format("{} = {}", name, value), fmt::format("give --{} at least 1", name));
+    if (value < 1) throw InputError(fmt::format("{} = {}", name, value), "give at least 1");
   };
   at_least_one(o.layers, "layers");
   at_least_one(o.width, "width");

@@ -70,7 +70,7 @@ class Hdf5File {
  public:
   /// Read only.
   [[nodiscard]] static Hdf5File open(const std::filesystem::path& path);
-  /// To add to.
+  /// To read and to add to.
   [[nodiscard]] static Hdf5File open_writable(const std::filesystem::path& path);
   /// A new file; an existing one is an error. Equal contents written in equal order make equal bytes. `room_bytes` of
   /// disk space are taken at once where the file system can do so, and what is left of them given back by close.

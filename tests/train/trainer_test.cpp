@@ -20,7 +20,7 @@ using test::world;
 TrainOptions small_run(const std::filesystem::path& out) {
   TrainOptions o;
   o.model.layers = 2;
-  o.model.width = 32;
+  o.model.width = 40;  // wide enough that a row's bits do depend on how many share its product
   o.model.heads = 2;
   o.model.context = 16;
   o.model.router.experts = 5;
@@ -29,9 +29,9 @@ TrainOptions small_run(const std::filesystem::path& out) {
   o.model.router.noise = true;
   o.model.router.jitter = 0.01;
   o.model.experts.expert_kind = {"gelu", "swiglu", "relu"};
-  o.model.experts.expert_hidden = {48, 32};
+  o.model.experts.expert_hidden = {48, 40};
   o.model.experts.shared_experts = 1;
-  o.model.experts.shared_hidden = 24;
+  o.model.experts.shared_hidden = 36;
   o.optimizer.warmup_steps = 4;
   o.sequences = 10;
   o.groups = 5;  // divides among no tested number of ranks but one
