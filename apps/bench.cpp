@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The command `bench`: measures parts of the program on this machine, each beside what it cannot be faster than.
 #include "apps/command.hpp"
+#include "apps/launch.hpp"
 #include "comm/mpi/reproducible_reduce.hpp"
 #include "experts/options.hpp"
 #include "runtime/core/gemm.hpp"
@@ -36,7 +37,7 @@ void describe(BenchOptions& o, OptionSections& sections) {
   table.add("groups", o.groups, "groups they form");
   table.add("width", o.width, "features of a token");
   table.add("repeats", o.repeats, "pairs of timings, after one that is not counted");
-  table.add("threads", o.threads, "threads a rank");
+  table.add("threads", o.threads, "threads a rank; 0: this rank's share of the CPUs");
   gating::describe(o.router, sections.section("Router"));
   experts::describe(o.experts, sections.section("Experts"));
 }
@@ -171,7 +172,7 @@ void validate(const BenchOptions& o) {
   }
   if (o.width < 1) throw InputError(fmt::format("width = {}", o.width), "give at least 1");
   if (o.repeats < 1) throw InputError(fmt::format("repeats = {}", o.repeats), "give at least 1");
-  use_threads(o.threads);
+  apply_threads(o.threads);
 }
 
 int bench_moe_layer(const BenchOptions& o, const comm::Communicator& world) {
@@ -190,19 +191,19 @@ int bench_moe_layer(const BenchOptions& o, const comm::Communicator& world) {
     ratio.push_back(layer.back() / bare.back());
   }
   const double least = *std::min_element(bare.begin(), bare.end());
+  flops = static_cast<double>(world.sum(static_cast<std::int64_t>(flops))) / static_cast<double>(world.size());
   if (!world.is_root()) return 0;
   fmt::print("MoE layer, forward and backward: {} tokens of width {}, top-{} of {} experts, {} ranks, {} threads\n",
              o.tokens, o.width, o.router.top_k, o.router.experts, world.size(), num_threads());
   fmt::print("  layer             {:9.2f} ms median, {:9.2f} least of {}\n", 1e3 * median(layer),
              1e3 * *std::min_element(layer.begin(), layer.end()), o.repeats);
-  fmt::print(
-      "  bare expert GEMMs {:9.2f} ms median, {:9.2f} least, one thread, slowest rank ({:.1f} GFLOP/s on the root)\n",
-      1e3 * median(bare), 1e3 * least, 1e-9 * flops / least);
+  fmt::print("  bare expert GEMMs {:9.2f} ms median, {:9.2f} least, one thread, slowest rank; {:.1f} GFLOP/s a rank\n",
+             1e3 * median(bare), 1e3 * least, 1e-9 * flops / least);
   fmt::print("  layer / bare      {:9.3f} median of pairs, {:.3f} least\n", median(ratio),
              *std::min_element(ratio.begin(), ratio.end()));
   for (const auto& entry : enum_names(Phase{})) {
     const double seconds = bench.times().seconds(entry.value) / static_cast<double>(o.repeats);
-    if (seconds > 0.0) fmt::print("    {:<12}{:9.2f} ms on the root\n", entry.name, 1e3 * seconds);
+    if (seconds > 0.0) fmt::print("    {:<12}{:9.2f} ms, mean on the root\n", entry.name, 1e3 * seconds);
   }
   return 0;
 }

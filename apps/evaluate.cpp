@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The command `evaluate`: loss and metrics of a checkpoint on held-out data.
 #include "apps/command.hpp"
+#include "apps/launch.hpp"
 #include "apps/loaded_model.hpp"
 #include "runtime/core/parallel.hpp"
 #include "runtime/train/agreed.hpp"
@@ -30,8 +31,10 @@ void describe(EvaluateOptions& o, OptionSections& sections) {
 }
 
 int run(const EvaluateOptions& o, const Session& session) {
+  if (std::isnan(o.capacity_factor))
+    throw InputError("capacity_factor = nan", "give a number; negative: the run's own");
   if (o.sequences < 0) throw InputError(fmt::format("sequences = {}", o.sequences), "give 0 (all) or more");
-  if (o.threads > 0) use_threads(o.threads);
+  apply_threads(o.threads);
   LoadedModel loaded = load_model(session.world, o.checkpoint, o.capacity_factor);
   if (!o.data.empty()) loaded.options.data.data = o.data;
   std::unique_ptr<train::Dataset> dataset;
@@ -41,8 +44,11 @@ int run(const EvaluateOptions& o, const Session& session) {
   const train::Evaluation e = train::evaluate(
       *loaded.model, *dataset, {o.sequences, loaded.options.sequences_in_group(), loaded.options.groups_in_pass()},
       session.world);
-  if (e.tokens == 0)
-    throw InputError("nothing is held out", "the run's validation_fraction is 0, or the data too small");
+  if (e.tokens == 0) {
+    throw InputError(fmt::format("nothing is held out of {} with validation_fraction = {}", dataset->description(),
+                                 loaded.options.data.validation_fraction),
+                     "evaluate on other text with --data, or train with a validation_fraction above 0");
+  }
   if (!session.world.is_root()) return 0;
   fmt::print("{}, step {}, on {}\n", loaded.file.string(), loaded.step, dataset->description());
   fmt::print("  loss         {:.6f} nats/token over {} tokens\n", e.loss, e.tokens);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The command `generate`: text from a checkpoint, token by token.
 #include "apps/command.hpp"
+#include "apps/launch.hpp"
 #include "apps/loaded_model.hpp"
 #include "runtime/core/parallel.hpp"
 
@@ -84,11 +85,14 @@ std::int32_t sample(const std::vector<float>& logits, double temperature, double
 
 int run(const GenerateOptions& o, const Session& session) {
   if (o.prompt.empty()) throw InputError("the prompt is empty", "give at least one byte, e.g. --prompt ' '");
+  if (o.seed < 0 || o.seed > max_seed) {
+    throw InputError(fmt::format("seed = {}", o.seed), fmt::format("give a whole number from 0 to {}", max_seed));
+  }
   if (o.tokens < 0) throw InputError(fmt::format("tokens = {}", o.tokens), "give 0 or more");
   if (!(o.temperature >= 0.0) || std::isinf(o.temperature)) {
     throw InputError(fmt::format("temperature = {}", o.temperature), "give a finite number of at least 0");
   }
-  if (o.threads > 0) use_threads(o.threads);
+  apply_threads(o.threads);
   LoadedModel loaded = load_model(session.world, o.checkpoint, 0.0);
   std::vector<std::int32_t> text;
   for (const char c : o.prompt) text.push_back(static_cast<unsigned char>(c));

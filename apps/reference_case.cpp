@@ -77,7 +77,10 @@ experts::ExpertShape shape_of(const Hdf5File& file, const std::string& group, In
   table.add("activation", shape.kind, "kind of the expert");
   table.assign("activation", file.attribute<std::string>(group, "activation"));
   const std::vector<Index> w1 = file.shape(group + "/w1");
-  if (w1.size() != 2 || w1[1] != width) throw InputError(group + "/w1 is no [hidden, width] matrix", "");
+  if (w1.size() != 2 || w1[1] != width) {
+    throw InputError(fmt::format("{}/w1 has shape [{}]", group, fmt::join(w1, ", ")),
+                     fmt::format("it must be [hidden, {}], the layer's width", width));
+  }
   shape.width = width;
   shape.hidden = w1[0];
   shape.bias = file.exists(group + "/b1");

@@ -8,6 +8,8 @@
 #include "runtime/core/parallel.hpp"
 #include "runtime/train/mapped_file.hpp"
 
+#include <algorithm>
+
 namespace conclave::apps {
 namespace {
 
@@ -41,8 +43,28 @@ std::map<std::string, std::string> run_record(const Session& session) {
       {"nodes", fmt::format("{}", topology.num_nodes())},
       {"threads_per_rank", fmt::format("{}", num_threads())},
   };
-  for (auto& [name, value] : record) value = session.world.broadcast(value);
   return record;
+}
+
+std::map<std::string, std::string> what_bits_depend_on(const std::map<std::string, std::string>& record) {
+  std::map<std::string, std::string> result;
+  for (const std::string_view key : bits_depend_on) result.insert(*record.find(std::string(key)));
+  return result;
+}
+
+std::vector<std::string> ranks_that_differ(const comm::Communicator& world,
+                                           const std::map<std::string, std::string>& record) {
+  std::vector<std::string> sentences;
+  for (const auto& [name, value] : what_bits_depend_on(record)) {
+    const std::vector<std::string> values = world.gather_all(value);
+    const auto other = std::find_if(values.begin(), values.end(), [&](auto& v) { return v != values.front(); });
+    if (other == values.end()) continue;
+    sentences.push_back(
+        fmt::format("the ranks are not alike, so the bits depend on who computes what: {} is '{}' on "
+                    "rank 0 and '{}' on rank {}",
+                    name, values.front(), *other, other - values.begin()));
+  }
+  return sentences;
 }
 
 std::vector<std::string> differences_that_change_bits(const std::map<std::string, std::string>& before,

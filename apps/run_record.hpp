@@ -8,8 +8,16 @@
 
 namespace conclave::apps {
 
-/// Names and values for a person and for a later run to compare. The same on every rank. Collective.
+/// Names and values for a person and for a later run to compare, as this rank sees them. Collective.
 [[nodiscard]] std::map<std::string, std::string> run_record(const Session& session);
+
+/// The entries that the same bits depend on: what a checkpoint keeps, so that it does not show who wrote it.
+[[nodiscard]] std::map<std::string, std::string> what_bits_depend_on(const std::map<std::string, std::string>& record);
+
+/// A sentence for each such entry in which a rank differs from the root: on unlike nodes the bits depend on who
+/// computes what. The same on every rank. Collective.
+[[nodiscard]] std::vector<std::string> ranks_that_differ(const comm::Communicator& world,
+                                                         const std::map<std::string, std::string>& record);
 
 /// Which of the entries that the same bits depend on (binary, compiler, CPU, BLAS library and kernels) differ between
 /// two records: "blas_kernel: SkylakeX before, Haswell now". Empty: the bits are the same.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The command `train`: trains a mixture-of-experts language model, from the start or from a checkpoint.
 #include "apps/command.hpp"
+#include "apps/launch.hpp"
 #include "apps/progress.hpp"
 #include "apps/run_record.hpp"
 #include "apps/summary.hpp"
@@ -19,10 +20,23 @@ namespace {
 
 using train::TrainOptions;
 
-// A new run must not mix with an old one in its folder.
-void refuse_used_folder(const comm::Communicator& world, const TrainOptions& options) {
+std::filesystem::path folder_of(const std::filesystem::path& file) {
+  return file.has_parent_path() ? file.parent_path() : std::filesystem::path(".");
+}
+
+// A run must not mix with another one in its folder, be it new, resumed elsewhere, or taken back to an earlier step.
+void refuse_used_folder(const comm::Communicator& world, const TrainOptions& options,
+                        const std::optional<OpenedCheckpoint>& from) {
   const train::FoundCheckpoint found = train::newest_checkpoint(world, options.out);
   if (found.file.empty() && found.passed_over.empty()) return;
+  bool goes_on = false;
+  train::on_root(world, [&] { goes_on = from && std::filesystem::equivalent(found.file, from->file); });
+  if (world.any(goes_on)) return;
+  if (from && !found.file.empty() && std::filesystem::path(options.out) == folder_of(from->file)) {
+    throw InputError(fmt::format("'{}' holds a newer checkpoint than {}: {}", options.out, from->file.string(),
+                                 found.file.filename().string()),
+                     "to go on from the earlier one name another folder with --out, so that the newer one is not lost");
+  }
   throw InputError(fmt::format("'{}' already holds checkpoints of a run", options.out),
                    fmt::format("continue it with --resume {}, or name another folder with --out", options.out));
 }
@@ -46,6 +60,7 @@ class Run {
   Run(const TrainOptions& options, const Session& session, const train::Dataset& dataset)
       : options_(options), world_(session.world), dataset_(dataset), trainer_(options, dataset, session.world) {
     record_ = run_record(session);
+    for (const std::string& difference : ranks_that_differ(session.world, record_)) say(difference);
   }
 
   void restore(const OpenedCheckpoint& from) {
@@ -98,6 +113,11 @@ class Run {
     say(fmt::format("{} parameters; {} sequences of {} tokens a step, in {} groups", trainer_.model().num_parameters(),
                     options_.sequences, options_.model.context, options_.groups));
     for (const std::string& notice : dataset_.notices()) say(notice);
+    const gating::RouterOptions& router = options_.model.router;
+    if (options_.model.moe_every > 0 && router.top_k == 1 && router.normalise != gating::Normalise::none) {
+      say("with top_k = 1 a normalised gate is always 1, so only the balance and z losses train the router; "
+          "--normalise none lets the gate scale its expert");
+    }
   }
 
   void evaluate(Progress& progress, RunSummary& summary, std::optional<train::RunLog>& log) {
@@ -111,7 +131,7 @@ class Run {
 
   void save(Progress& progress, std::optional<train::RunLog>& log) {
     if (log) log->flush();
-    const std::filesystem::path file = trainer_.save(option_values(options_), record_);
+    const std::filesystem::path file = trainer_.save(option_values(options_), what_bits_depend_on(record_));
     progress.note(fmt::format("step {}: saved {}", trainer_.steps_done(), file.string()));
   }
 
@@ -130,11 +150,11 @@ int run(const TrainOptions& given, const Session& session) {
     for (const std::string& change : adopt_options(from->header, session.given, options)) {
       if (session.world.is_root()) fmt::print(stderr, "{}\n", change);
     }
-    if (!session.given.contains("out")) options.out = from->file.parent_path().string();
+    if (!session.given.contains("out")) options.out = folder_of(from->file).string();
   }
   train::validate(options);
-  if (!from) refuse_used_folder(session.world, options);
-  if (options.threads > 0) use_threads(options.threads);
+  refuse_used_folder(session.world, options, from);
+  apply_threads(options.threads);
   std::unique_ptr<train::Dataset> dataset;
   train::agreed(session.world, [&] { dataset = make_dataset(options.data, options.model.context, options.seed); });
   Run training(options, session, *dataset);

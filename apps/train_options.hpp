@@ -21,8 +21,8 @@ void describe_training(train::TrainOptions& options, OptionSections& sections);
 /// Gives `options` the values that a checkpoint's run had, except for names in `given`, and for those that belong to
 /// one start of the program (out, resume, stop_after, threads). Returns a sentence for each given option that differs
 /// from the checkpoint's. InputError if the checkpoint has an option with a value that this version does not know.
-std::vector<std::string> adopt_options(const train::CheckpointHeader& header, const std::set<std::string>& given,
-                                       train::TrainOptions& options);
+[[nodiscard]] std::vector<std::string> adopt_options(const train::CheckpointHeader& header,
+                                                     const std::set<std::string>& given, train::TrainOptions& options);
 
 /// The checkpoint that `path` (a file or a folder of them) names, with its header. InputError, naming the path, if
 /// there is none; newer ones that were passed over are told on stderr. Collective.

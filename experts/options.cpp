@@ -19,8 +19,9 @@ ExpertKind kind_named(const std::string& word) {
 void describe(ExpertOptions& o, OptionTable& table) {
   table.add("expert_kind", o.expert_kind, "linear, relu, gelu or swiglu; a list is repeated over a layer's experts");
   table.add("expert_hidden", o.expert_hidden, "hidden width of an expert; a list is repeated over a layer's experts");
-  table.add("expert_bias", o.expert_bias, "give the experts' matrices biases");
-  table.add("shared_experts", o.shared_experts, "experts that every token passes, besides those it chooses");
+  table.add("expert_bias", o.expert_bias, "give the matrices of experts and of dense feed-forwards biases");
+  table.add("shared_experts", o.shared_experts,
+            "experts that every token passes, besides those it chooses; of the first kind in expert_kind");
   table.add("shared_hidden", o.shared_hidden, "hidden width of a shared expert");
 }
 

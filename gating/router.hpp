@@ -23,7 +23,7 @@ struct RouterInput {
   TokenId first_token;                      // the group's first token, in the step's global order
   Index layer = 0;
   Index step = 0;
-  bool training = true;  // false: no jitter and noise, and the capacity factor of evaluation
+  bool training = true;  // false: no random draws, and the capacity factor of evaluation
 };
 
 /// What one group's routing leaves for its backward; made by the router it belongs to, reused from step to step.
@@ -55,8 +55,8 @@ class Router {
                         ParameterView<T> gradient) const = 0;
 };
 
-/// A member of the family: its name, one line of help, a check of its own options, and how to make it for float and
-/// double. The maker registers the router's tensors under `prefix`.
+/// A member of the family: its name, one line of help, and how to make it for float and double. The maker registers the
+/// router's tensors under `prefix`.
 struct RouterKind {
   template <class T>
   using Make = std::unique_ptr<Router<T>> (*)(const RouterOptions& options, Index seed, Index width,

@@ -94,9 +94,11 @@ class TopkRouter final : public Router<T> {
     }
   }
 
-  // GShard's random second expert: choice 1 asks for a slot only if 2 g > u, g its share of the two raw gates.
+  // GShard's random second expert: choice 1 asks for a slot only if 2 g > u, g its share of the two raw gates. In
+  // training only.
   void refuse_seconds(const RouterInput<T>& input, TopkTape<T>& tape) const {
-    if (options_.second_policy != SecondPolicy::random || options_.top_k != 2) return;
+    tape.refused.resize(0, 0);
+    if (!input.training || options_.second_policy != SecondPolicy::random || options_.top_k != 2) return;
     const Random random(seed_, RandomStream::second, input.layer, input.step);
     tape.refused.resize(input.x.rows, 2);
     tape.refused.fill(0);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// An exchange as a list of messages: strategy + topology + traffic -> steps. What the runtime does and the
-// simulator prices.
+// An exchange as a list of messages: strategy + topology + traffic -> steps, to be priced by a simulator. The rows that
+// the runtime moves (ExchangeShape) are the traffic.
 #pragma once
 
 #include "comm/plan/topology.hpp"

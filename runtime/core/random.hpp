@@ -25,6 +25,9 @@ enum class RandomStream : std::uint32_t {
   generate = 19,    // (position, sample) of generated text
 };
 
+/// Seeds above this would be cut to 32 bits.
+inline constexpr Index max_seed = (Index{1} << 32) - 1;
+
 /// The draws of one stream at one layer and step.
 class Random {
  public:

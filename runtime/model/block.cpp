@@ -2,7 +2,6 @@
 #include "runtime/model/block.hpp"
 
 #include "runtime/core/parallel.hpp"
-#include "runtime/core/vector_kernels.hpp"
 
 #include <cmath>
 
@@ -111,16 +110,7 @@ void Block<T>::norm_backward(const RmsNorm<T>& norm, ParameterView<const T> valu
   });
 }
 
-template <class T>
-void add_rows(const GroupRows& groups, ConstMatrixView<T> x, MatrixView<T> y) {
-  parallel_for(groups.num_groups, [&](Index g) {
-    for (Index t = groups.of(g).begin; t < groups.of(g).end; ++t) axpy<T>(T{1}, x.row(t), y.row(t));
-  });
-}
-
 template class Block<float>;
 template class Block<double>;
-template void add_rows(const GroupRows&, ConstMatrixView<float>, MatrixView<float>);
-template void add_rows(const GroupRows&, ConstMatrixView<double>, MatrixView<double>);
 
 }  // namespace conclave::model

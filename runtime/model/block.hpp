@@ -49,8 +49,4 @@ class Block {
   AttentionTape<T> attention_tape_;
 };
 
-/// y += x for the rows of all groups, groups in parallel.
-template <class T>
-void add_rows(const GroupRows& groups, ConstMatrixView<T> x, MatrixView<T> y);
-
 }  // namespace conclave::model

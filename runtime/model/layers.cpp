@@ -2,6 +2,7 @@
 #include "runtime/model/layers.hpp"
 
 #include "runtime/core/gemm.hpp"
+#include "runtime/core/parallel.hpp"
 #include "runtime/core/vector_kernels.hpp"
 
 #include <cmath>
@@ -27,6 +28,13 @@ void check_tokens(std::span<const std::int32_t> tokens, MatrixView<T> rows, cons
 }
 
 }  // namespace
+
+template <class T>
+void add_rows(const GroupRows& groups, ConstMatrixView<T> x, MatrixView<T> y) {
+  parallel_for(groups.num_groups, [&](Index g) {
+    for (Index t = groups.of(g).begin; t < groups.of(g).end; ++t) axpy<T>(T{1}, x.row(t), y.row(t));
+  });
+}
 
 template <class T>
 RmsNorm<T>::RmsNorm(ParameterList& list, const std::string& name, Index width)
@@ -123,6 +131,8 @@ void Linear<T>::backward(ParameterView<const T> parameters, ConstMatrixView<T> x
   gemm_nn(dy, parameters.matrix(weight_), beta, dx);
 }
 
+template void add_rows(const GroupRows&, ConstMatrixView<float>, MatrixView<float>);
+template void add_rows(const GroupRows&, ConstMatrixView<double>, MatrixView<double>);
 template class RmsNorm<float>;
 template class RmsNorm<double>;
 template class Embedding<float>;

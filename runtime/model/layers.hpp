@@ -26,6 +26,10 @@ struct GroupRows {
   [[nodiscard]] Range of(Index i) const { return {i * rows, (i + 1) * rows}; }
 };
 
+/// y += x for the rows of all groups, groups in parallel.
+template <class T>
+void add_rows(const GroupRows& groups, ConstMatrixView<T> x, MatrixView<T> y);
+
 /// Root mean square norm (Zhang & Sennrich 2019): y = r x * gain with r = 1 / sqrt(mean(x^2) + epsilon), row by row.
 template <class T>
 class RmsNorm {

@@ -14,13 +14,13 @@ MoeLayer<T>::MoeLayer(ParameterList& replicated, const std::string& prefix, MoeS
       layer_(layer),
       map_(map),
       ranks_(ranks),
-      parameters_{replicated.size(), replicated.size()},
+      router_parameters_{replicated.size(), replicated.size()},
       router_(gating::make_router<T>(shape_.router, seed, shape_.width, replicated, prefix)),
       shard_(shape_.experts, map.experts_of(ranks.communicator->rank()), prefix + "expert/", shape_.output_scale) {
+  router_parameters_.end = replicated.size();
   for (std::size_t i = 0; i < shape_.shared.size(); ++i) {
     shared_.emplace_back(replicated, fmt::format("{}shared/{:04}/", prefix, i), shape_.shared[i], shape_.output_scale);
   }
-  parameters_.end = replicated.size();
   if (shape_.router.selection_bias) selection_bias_.assign(static_cast<std::size_t>(shape_.router.experts), T{0});
 }
 
@@ -37,17 +37,17 @@ void MoeLayer<T>::forward(ParameterView<const T> values, const Step& step, Const
     traffic_.emplace(*ranks_.communicator, map_, plan_.rows_per_expert());
     gather_rows(x);
     expert_x_.resize(traffic_->dispatch().total_received(), shape_.width);
-    to_experts(sent_.view(), expert_x_.view());
+    to_experts(outgoing_.view(), expert_x_.view());
   }
   {
     const PhaseScope scope(*step.times, Phase::experts);
-    expert_y_.resize(expert_x_.rows(), shape_.width);
-    shard_.forward(traffic_->rows_per_local_expert(), expert_x_.view(), expert_y_.view());
+    at_experts_.resize(expert_x_.rows(), shape_.width);
+    shard_.forward(traffic_->rows_per_local_expert(), expert_x_.view(), at_experts_.view());
   }
   {
     const PhaseScope scope(*step.times, Phase::combine);
     returned_.resize(plan_.num_rows(), shape_.width);
-    from_experts(expert_y_.view(), returned_.view());
+    from_experts(at_experts_.view(), returned_.view());
     combine(step.groups, y);
   }
   const PhaseScope scope(*step.times, Phase::dense);
@@ -62,31 +62,44 @@ void MoeLayer<T>::backward(ParameterView<const T> values, const Step& step, Cons
     // y_t = sum_j g_j f_j: df_j = g_j dy_t, dg_j = f_j . dy_t
     const PhaseScope scope(*step.times, Phase::combine);
     combine_backward(step.groups, dy);
-    to_experts(sent_.view(), expert_y_.view());
+    to_experts(outgoing_.view(), at_experts_.view());
   }
   {
     const PhaseScope scope(*step.times, Phase::experts);
-    arrived_.resize(expert_x_.rows(), shape_.width);
-    shard_.backward(expert_x_.view(), expert_y_.view(), arrived_.view());
-    std::swap(arrived_, expert_y_);  // the gradient of the experts' rows, in their order
+    d_expert_x_.resize(expert_x_.rows(), shape_.width);
+    shard_.backward(expert_x_.view(), at_experts_.view(), d_expert_x_.view());
   }
   {
     // every copy of x_t that travelled brings a gradient back: dx_t = their sum, in choice order
     const PhaseScope scope(*step.times, Phase::dispatch);
-    from_experts(expert_y_.view(), returned_.view());
+    from_experts(d_expert_x_.view(), outgoing_.view());
     gather_backward(step.groups, dx);
   }
-  const PhaseScope scope(*step.times, Phase::gate);
+  {
+    const PhaseScope scope(*step.times, Phase::gate);
+    route_backward(values, step, x, token_ids, loss_scale, dx, gradients);
+  }
+  const PhaseScope scope(*step.times, Phase::dense);
+  for (DenseFeedForward<T>& expert : shared_) {
+    gradients.add(expert.parameters(), [&](Index g, ParameterView<T> leaf) {
+      expert.backward(values, step.groups.of(g), x, dy, T{1}, dx, leaf);
+    });
+  }
+}
+
+template <class T>
+void MoeLayer<T>::route_backward(ParameterView<const T> values, const Step& step, ConstMatrixView<T> x,
+                                 std::span<const std::int32_t> token_ids, double loss_scale, MatrixView<T> dx,
+                                 GroupGradients<T>& gradients) const {
   const gating::LossCotangent losses{loss_scale * shape_.router.c_balance, loss_scale * shape_.router.c_z,
                                      loss_scale * shape_.router.c_importance, step.num_groups, step_counts_};
-  gradients.add(parameters_, [&](Index g, ParameterView<T> leaf) {
+  gradients.add(router_parameters_, [&](Index g, ParameterView<T> leaf) {
     const Range group = step.groups.of(g);
     const Index first_choice = plan_.choices_of(group.begin).begin;
     const std::span<const T> d_gates =
         std::span<const T>(d_gates_).subspan(static_cast<std::size_t>(first_choice), routed(g).routing.kept().size());
     router_->backward(values, router_input(step, x, token_ids, g), routed(g), d_gates, losses, dx.row_block(group),
                       leaf);
-    for (DenseFeedForward<T>& expert : shared_) expert.backward(values, group, x, dy, T{1}, dx, leaf);
   });
 }
 
@@ -139,14 +152,14 @@ std::vector<Index> MoeLayer<T>::step_counts(const Step& step) const {
   return counts;
 }
 
-// sent = the rows of x in sending order
+// outgoing = the rows of x in sending order
 template <class T>
 void MoeLayer<T>::gather_rows(ConstMatrixView<T> x) {
-  sent_.resize(plan_.num_rows(), shape_.width);
+  outgoing_.resize(plan_.num_rows(), shape_.width);
   constexpr Index chunk = 256;  // rows a call
   parallel_for((plan_.num_rows() + chunk - 1) / chunk, [&](Index c) {
     for (Index row = c * chunk; row < std::min((c + 1) * chunk, plan_.num_rows()); ++row) {
-      std::copy_n(x.row(plan_.token_of_row(row)).data(), shape_.width, sent_.row(row).data());
+      std::copy_n(x.row(plan_.token_of_row(row)).data(), shape_.width, outgoing_.row(row).data());
     }
   });
 }
@@ -189,17 +202,17 @@ void MoeLayer<T>::combine(const GroupRows& groups, MatrixView<T> y) {
   });
 }
 
-// sent = g_j dy_t for each kept choice, in sending order; d_gates = f_j . dy_t
+// outgoing = g_j dy_t for each kept choice, in sending order; d_gates = f_j . dy_t
 template <class T>
 void MoeLayer<T>::combine_backward(const GroupRows& groups, ConstMatrixView<T> dy) {
   d_gates_.resize(gates_.size());
-  sent_.resize(plan_.num_rows(), shape_.width);
+  outgoing_.resize(plan_.num_rows(), shape_.width);
   parallel_for(groups.num_groups, [&](Index g) {
     for (Index t = groups.of(g).begin; t < groups.of(g).end; ++t) {
       const Range choices = plan_.choices_of(t);
       for (Index c = choices.begin; c < choices.end; ++c) {
         const Index row = plan_.row_of_choice(c);
-        scaled_copy<T>(gates_[static_cast<std::size_t>(c)], dy.row(t), sent_.row(row));
+        scaled_copy<T>(gates_[static_cast<std::size_t>(c)], dy.row(t), outgoing_.row(row));
         d_gates_[static_cast<std::size_t>(c)] = dot<T>(std::as_const(returned_).row(row), dy.row(t));
       }
     }
@@ -214,7 +227,7 @@ void MoeLayer<T>::gather_backward(const GroupRows& groups, MatrixView<T> dx) {
       const Range choices = plan_.choices_of(t);
       std::fill_n(dx.row(t).data(), shape_.width, T{0});
       for (Index c = choices.begin; c < choices.end; ++c) {
-        axpy<T>(T{1}, std::as_const(returned_).row(plan_.row_of_choice(c)), dx.row(t));
+        axpy<T>(T{1}, std::as_const(outgoing_).row(plan_.row_of_choice(c)), dx.row(t));
       }
     }
   });
@@ -227,11 +240,7 @@ void MoeLayer<T>::add_shared(ParameterView<const T> values, const GroupRows& gro
   for (DenseFeedForward<T>& expert : shared_) {
     shared_y_.resize(groups.total_rows(), shape_.width);
     expert.forward(values, groups, x, shared_y_.view());
-    parallel_for(groups.num_groups, [&](Index g) {
-      for (Index t = groups.of(g).begin; t < groups.of(g).end; ++t) {
-        axpy<T>(T{1}, std::as_const(shared_y_).row(t), y.row(t));
-      }
-    });
+    add_rows<T>(groups, shared_y_.view(), y);
   }
 }
 

@@ -49,13 +49,11 @@ class MoeLayer {
 
   /// The adjoint of the last forward, of the same x: dx = gradient of the objective and of loss_scale times the layer's
   /// losses (with their coefficients) with respect to x. Replicated parameters' gradients go to `gradients`, the
-  /// experts' are added up in the shard. Collective.
+  /// experts' are added up in the shard. dx must not overlap dy. Collective.
   void backward(ParameterView<const T> values, const Step& step, ConstMatrixView<T> x,
                 std::span<const std::int32_t> token_ids, ConstMatrixView<T> dy, double loss_scale, MatrixView<T> dx,
                 GroupGradients<T>& gradients);
 
-  /// The replicated tensors' contiguous range.
-  [[nodiscard]] Range parameters() const { return parameters_; }
   [[nodiscard]] const MoeShape& shape() const { return shape_; }
   [[nodiscard]] const std::string& prefix() const { return prefix_; }
   [[nodiscard]] experts::ExpertShard<T>& shard() { return shard_; }
@@ -74,6 +72,9 @@ class MoeLayer {
  private:
   void route(ParameterView<const T> values, const Step& step, ConstMatrixView<T> x,
              std::span<const std::int32_t> token_ids);
+  void route_backward(ParameterView<const T> values, const Step& step, ConstMatrixView<T> x,
+                      std::span<const std::int32_t> token_ids, double loss_scale, MatrixView<T> dx,
+                      GroupGradients<T>& gradients) const;
   void gather_rows(ConstMatrixView<T> x);
   void combine(const GroupRows& groups, MatrixView<T> y);
   void add_shared(ParameterView<const T> values, const GroupRows& groups, ConstMatrixView<T> x, MatrixView<T> y);
@@ -91,7 +92,7 @@ class MoeLayer {
   Index layer_;
   ExpertMap map_;
   Ranks ranks_;
-  Range parameters_;
+  Range router_parameters_;
   std::unique_ptr<gating::Router<T>> router_;
   std::vector<DenseFeedForward<T>> shared_;
   experts::ExpertShard<T> shard_;
@@ -102,11 +103,17 @@ class MoeLayer {
   std::vector<Index> step_counts_;  // counted claims over the step, if the balance loss looks at it
   gating::DispatchPlan plan_;
   std::optional<ExpertTraffic> traffic_;
-  Matrix<T> expert_x_;                              // [rows here, width] copies of x in the experts' order
-  Matrix<T> returned_;                              // [rows sent, width] results in sending order
-  std::vector<T> gates_;                            // [kept choices] by token, then choice
-  std::vector<T> d_gates_;                          // [kept choices]
-  Matrix<T> sent_, arrived_, expert_y_, shared_y_;  // buffers
+  Matrix<T> expert_x_;      // [rows here, width] copies of x in the experts' order
+  Matrix<T> returned_;      // [rows sent, width] results in sending order
+  std::vector<T> gates_;    // [kept choices] by token, then choice
+  std::vector<T> d_gates_;  // [kept choices]
+
+  // Rows on their way, forth and back, in forward and backward alike.
+  Matrix<T> outgoing_;    // [rows sent, width] for, or from, this rank's tokens, in sending order
+  Matrix<T> arrived_;     // [rows here, width] at the experts, by source
+  Matrix<T> at_experts_;  // [rows here, width] at the experts, in their order: results, or their gradients
+  Matrix<T> d_expert_x_;  // [rows here, width] gradients of expert_x_
+  Matrix<T> shared_y_;    // [local tokens, width] one shared expert's results
 };
 
 }  // namespace conclave::model

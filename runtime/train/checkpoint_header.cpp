@@ -127,6 +127,12 @@ void load_tables(const Hdf5File& file, const std::string& prefix, std::map<std::
 
 }  // namespace
 
+std::int64_t integer_of(const CheckpointHeader& header, const std::string& name, const std::filesystem::path& file) {
+  const auto found = header.integers.find(name);
+  if (found != header.integers.end()) return found->second;
+  throw InputError(fmt::format("checkpoint '{}' does not say its '{}'", file.string(), name), "use another checkpoint");
+}
+
 std::string pack(const CheckpointHeader& header) {
   Packer packer;
   visit(packer, header);

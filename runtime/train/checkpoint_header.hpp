@@ -27,6 +27,10 @@ struct CheckpointHeader {
   std::map<std::string, NumberTable> tables;     // /tables
 };
 
+/// An entry of `header.integers`; InputError, naming the file and the entry, if it is not there.
+[[nodiscard]] std::int64_t integer_of(const CheckpointHeader& header, const std::string& name,
+                                      const std::filesystem::path& file);
+
 /// The header as bytes, and back: equal headers give equal bytes, NaNs included.
 [[nodiscard]] std::string pack(const CheckpointHeader& header);
 [[nodiscard]] CheckpointHeader unpack(const std::string& bytes);

@@ -120,7 +120,10 @@ class TextData final : public Dataset {
   }
   void read(Split split, Index n, std::span<std::int32_t> tokens) const override;
   [[nodiscard]] std::string description() const override;
-  [[nodiscard]] std::uint64_t fingerprint() const override { return files_.fingerprint(); }
+  [[nodiscard]] std::uint64_t fingerprint() const override {
+    return files_.fingerprint() ^
+           (static_cast<std::uint64_t>(border_) * 0x9e3779b97f4a7c15U);  // the border is part of it
+  }
   [[nodiscard]] const std::vector<std::string>& notices() const override { return notices_; }
 
  private:

@@ -48,7 +48,9 @@ void validate(const TrainOptions& o) {
   refuse_below(1, o.sequences, "sequences");
   refuse_below(1, o.groups, "groups");
   refuse_below(1, o.passes, "passes");
-  refuse_below(0, o.seed, "seed");
+  if (o.seed < 0 || o.seed > max_seed) {
+    throw InputError(fmt::format("seed = {}", o.seed), fmt::format("give a whole number from 0 to {}", max_seed));
+  }
   refuse_below(0, o.threads, "threads");
   refuse_below(0, o.checkpoint_every, "checkpoint_every");
   refuse_below(1, o.keep, "keep");

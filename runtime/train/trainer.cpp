@@ -136,11 +136,7 @@ std::filesystem::path Trainer::save(const std::map<std::string, std::string>& co
 }
 
 void Trainer::restore(const std::filesystem::path& checkpoint, const CheckpointHeader& header) {
-  const auto integer = [&](const std::string& name) {
-    const auto found = header.integers.find(name);
-    if (found != header.integers.end()) return found->second;
-    throw InputError(fmt::format("{} does not say its '{}'", checkpoint.string(), name), "use another checkpoint");
-  };
+  const auto integer = [&](const std::string& name) { return integer_of(header, name, checkpoint); };
   if (integer("data_fingerprint") != static_cast<std::int64_t>(dataset_.fingerprint())) {
     throw InputError(fmt::format("{} was trained on other data than '{}'", checkpoint.string(), dataset_.description()),
                      "give the same --data, or start a new run");

@@ -18,7 +18,7 @@ class Trainer {
 
   /// Does one step. Collective; the record is the same on every rank.
   StepRecord step();
-  /// Measures the loss on held-out sequences with capacity and randomness as in use. Collective.
+  /// Measures the loss on held-out sequences with the capacity factor of evaluation and no random draws. Collective.
   [[nodiscard]] Evaluation evaluate();
 
   /// Steps done.

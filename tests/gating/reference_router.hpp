@@ -211,7 +211,7 @@ inline void reference_serve(const gating::RouterOptions& options, ReferenceRouti
 /// Section 3, GShard's second expert: choice 1 asks only if 2 g > u, g its share of the two raw gates.
 inline void reference_refuse(const ReferenceInput& in, ReferenceRouting& r) {
   r.refused.assign(r.choices.size(), IndexRow(static_cast<std::size_t>(in.options.top_k), 0));
-  if (in.options.second_policy != gating::SecondPolicy::random || in.options.top_k != 2) return;
+  if (!in.training || in.options.second_policy != gating::SecondPolicy::random || in.options.top_k != 2) return;
   const Random second(in.seed, RandomStream::second, in.layer, in.step);
   for (std::size_t t = 0; t < r.choices.size(); ++t) {
     const double first_gate = r.p[t][static_cast<std::size_t>(r.choices[t][0])];

@@ -26,10 +26,10 @@ void PrintTo(const Refusal& refusal, std::ostream* out) { *out << refusal.name; 
 const std::vector<Refusal>& refusals() {
   constexpr double nan = std::numeric_limits<double>::quiet_NaN();
   static const std::vector<Refusal> all{
-      {"layers", [](auto& o) { o.layers = 0; }, "layers = 0", "--layers"},
-      {"width", [](auto& o) { o.width = -4; }, "width = -4", "--width"},
-      {"heads", [](auto& o) { o.heads = 0; }, "heads = 0", "--heads"},
-      {"context", [](auto& o) { o.context = 0; }, "context = 0", "--context"},
+      {"layers", [](auto& o) { o.layers = 0; }, "layers = 0", "at least 1"},
+      {"width", [](auto& o) { o.width = -4; }, "width = -4", "at least 1"},
+      {"heads", [](auto& o) { o.heads = 0; }, "heads = 0", "at least 1"},
+      {"context", [](auto& o) { o.context = 0; }, "context = 0", "at least 1"},
       {"heads_do_not_divide", [](auto& o) { o.heads = 3; }, "width = 128 with heads = 3", "multiple of 2 x heads"},
       {"odd_heads", [](auto& o) { o.width = 12; }, "width = 12 with heads = 4", "multiple of 2 x heads"},
       {"heads_above_width", [](auto& o) { o.heads = 256; }, "width = 128 with heads = 256", "multiple of 2 x heads"},
@@ -40,13 +40,13 @@ const std::vector<Refusal>& refusals() {
          o.moe_every = 2;
          o.dense_hidden = 0;
        },
-       "dense_hidden = 0", "--dense_hidden"},
+       "dense_hidden = 0", "at least 1"},
       {"dense_hidden_of_all",
        [](auto& o) {
          o.moe_every = 0;
          o.dense_hidden = -1;
        },
-       "dense_hidden = -1", "--dense_hidden"},
+       "dense_hidden = -1", "at least 1"},
       {"experts", [](auto& o) { o.router.experts = 0; }, "experts = 0", "at least 1 expert"},
       {"top_k", [](auto& o) { o.router.top_k = 0; }, "top_k = 0", "between 1 and all"},
       {"top_k_above_experts", [](auto& o) { o.router.top_k = 9; }, "top_k = 9 with experts = 8", "between 1 and all"},
