@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The executable as a user starts it, for tests.
+#pragma once
+
+#include "runtime/core/ids.hpp"
+
+#include <fmt/format.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <cstdio>
+#include <string>
+
+namespace conclave::test {
+
+struct Outcome {
+  int exit_code = -1;
+  std::string output;  // stdout and stderr
+};
+
+// Runs a shell command without what an outer launcher or user may have set.
+inline Outcome run(const std::string& command) {
+  const std::string clean = "env -u OPENBLAS_CORETYPE -u OMPI_MCA_io -u SLURM_STEP_ID -u SLURM_NTASKS ";
+  std::FILE* pipe = popen((clean + command + " 2>&1 </dev/null").c_str(), "r");
+  if (pipe == nullptr) return {};
+  Outcome outcome;
+  std::array<char, 4096> buffer{};
+  for (std::size_t n = 0; (n = fread(buffer.data(), 1, buffer.size(), pipe)) > 0;)
+    outcome.output.append(buffer.data(), n);
+  const int status = pclose(pipe);
+  outcome.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  return outcome;
+}
+
+inline Outcome conclave(const std::string& arguments) {
+  return run(fmt::format("timeout 100 {} {}", CONCLAVE_PROGRAM, arguments));
+}
+
+inline Outcome on_ranks(Index ranks, const std::string& program, const std::string& arguments) {
+  return run(fmt::format("{} {} 100 {} {}", CONCLAVE_MPIRUN, ranks, program, arguments));
+}
+
+inline Index count(const std::string& text, const std::string& part) {
+  Index result = 0;
+  for (auto at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++result;
+  return result;
+}
+
+}  // namespace conclave::test

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A run from the command line: trained, cut, resumed, used, on several ranks.
+#include "runtime/train/hdf5.hpp"
+#include "tests/apps/program.hpp"
+#include "tests/train/temporary_folder.hpp"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <limits>
+
+namespace conclave {
+namespace {
+
+using test::conclave;
+using test::count;
+using test::on_ranks;
+using test::Outcome;
+using train::TemporaryFolder;
+
+const std::string small =
+    "train --steps 6 --layers 2 --width 40 --heads 2 --context 12 --experts 5 --expert-hidden 48 --sequences 10 "
+    "--groups 5 --eval-sequences 7 --checkpoint-every 2 --eval-every 3 ";
+
+// The digest of all tensors of the newest checkpoint.
+std::string digest_of(const std::string& checkpoint) {
+  const Outcome outcome = conclave("inspect --digests --checkpoint " + checkpoint);
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
+  const auto all = outcome.output.rfind("  all ");
+  return all == std::string::npos || all < 16 ? "none: " + outcome.output : outcome.output.substr(all - 16, 16);
+}
+
+void expect_success(const Outcome& outcome) { ASSERT_EQ(outcome.exit_code, 0) << outcome.output; }
+
+TEST(Training, has_the_same_bits_on_other_ranks_and_threads_and_when_cut) {
+  const TemporaryFolder folder;
+  expect_success(conclave(small + "--threads 2 --out " + folder.path("one")));
+  expect_success(on_ranks(3, CONCLAVE_PROGRAM, small + "--threads 1 --stop-after 4 --out " + folder.path("three")));
+  expect_success(on_ranks(2, CONCLAVE_PROGRAM, "train --threads 1 --resume " + folder.path("three")));
+  const std::string digest = digest_of(folder.path("one"));
+  EXPECT_EQ(digest.size(), 16U) << digest;
+  EXPECT_EQ(digest_of(folder.path("three")), digest);
+  EXPECT_NE(digest_of(folder.path("one/step-00000004.h5")), digest);
+
+  // The log has every step once, and the configuration makes the same run again.
+  std::ifstream file(folder.path("three/metrics.jsonl"));
+  const std::string log((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  EXPECT_EQ(count(log, "\"kind\":\"step\""), 6) << log;
+  expect_success(conclave(fmt::format("train --config {} --resume '' --out {} --stop-after 0",
+                                      folder.path("one/config.ini"), folder.path("again"))));
+  EXPECT_EQ(digest_of(folder.path("again")), digest);
+}
+
+TEST(Training, keeps_runs_apart) {
+  const TemporaryFolder folder;
+  const std::string out = folder.path("run");
+  expect_success(conclave(small + "--out " + out));
+  const Outcome again = conclave(small + "--out " + out);
+  EXPECT_NE(again.exit_code, 0);
+  EXPECT_EQ(count(again.output, "already holds checkpoints"), 1) << again.output;
+  const Outcome back = on_ranks(2, CONCLAVE_PROGRAM, "train --resume " + out + "/step-00000004.h5");
+  EXPECT_NE(back.exit_code, 0);
+  EXPECT_EQ(count(back.output, "holds a newer checkpoint"), 1) << back.output;
+  expect_success(conclave("train --resume " + out + "/step-00000004.h5 --out " + folder.path("branch")));
+  EXPECT_EQ(digest_of(folder.path("branch")), digest_of(out));
+  EXPECT_TRUE(std::filesystem::exists(out + "/step-00000006.h5"));
+}
+
+TEST(Training, leaves_a_model_that_can_be_used_on_any_number_of_ranks) {
+  const TemporaryFolder folder;
+  expect_success(conclave(small + "--out " + folder.path()));
+  const std::string generate = "generate --tokens 20 --prompt ab --checkpoint " + folder.path();
+  const Outcome one = conclave(generate);
+  expect_success(one);
+  EXPECT_GE(one.output.size(), 23U);
+  EXPECT_EQ(on_ranks(3, CONCLAVE_PROGRAM, generate).output, one.output);
+  const std::string evaluate = "evaluate --sequences 7 --checkpoint " + folder.path();
+  const Outcome loss = conclave(evaluate);
+  expect_success(loss);
+  EXPECT_EQ(count(loss.output, "nats/token over 84 tokens"), 1) << loss.output;
+  EXPECT_EQ(on_ranks(2, CONCLAVE_PROGRAM, evaluate).output, loss.output);
+}
+
+TEST(Checking, ends_every_rank_where_one_meets_numbers_that_are_not_finite) {
+  const TemporaryFolder folder;
+  const std::string copy = folder.path("huge.h5");
+  std::filesystem::copy_file(CONCLAVE_CASES "/topk2-dropless.h5", copy);
+  {
+    train::Hdf5File file = train::Hdf5File::open_writable(copy);
+    const std::vector<float> huge(16, std::numeric_limits<float>::infinity());
+    file.write_range<float>("/input/x", {0, 16}, huge.data());
+    file.close();
+  }
+  const Outcome outcome = on_ranks(2, CONCLAVE_PROGRAM, fmt::format("check {} {}/tiny.h5", copy, CONCLAVE_CASES));
+  EXPECT_NE(outcome.exit_code, 0);
+  EXPECT_NE(outcome.exit_code, 124) << "it hung";
+  EXPECT_GE(count(outcome.output, "token 0 are not finite"), 1) << outcome.output;
+}
+
+TEST(Checking, refuses_a_damaged_case_and_goes_on) {
+  const TemporaryFolder folder;
+  folder.write("broken.h5", "no HDF5");
+  const Outcome outcome =
+      on_ranks(2, CONCLAVE_PROGRAM, fmt::format("check {} {}/tiny.h5", folder.path("broken.h5"), CONCLAVE_CASES));
+  EXPECT_EQ(outcome.exit_code, 1) << outcome.output;
+  EXPECT_EQ(count(outcome.output, "REFUSED"), 1) << outcome.output;
+  EXPECT_EQ(count(outcome.output, "1 of 2 cases passed"), 1) << outcome.output;
+}
+
+}  // namespace
+}  // namespace conclave
