@@ -89,6 +89,7 @@ class TopkRouter final : public Router<T> {
     tape.chosen_score.resize(tape.choices.rows(), options_.top_k);
     for (Index t = 0; t < tape.choices.rows(); ++t) {
       for (Index j = 0; j < options_.top_k; ++j) {
+        // NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): select_top_k has written all choices
         tape.chosen_score(t, j) = tape.scores.probability(t, tape.choices(t, j));
       }
     }

@@ -11,7 +11,7 @@ ExpertMap::ExpertMap(std::vector<RankId> owners, Index num_ranks)
     const RankId rank = owner(ExpertId{e});
     invariant(0 <= rank.value() && rank.value() < num_ranks, "expert {} is placed on rank {} of {}", e, rank.value(),
               num_ranks);
-    experts_[static_cast<std::size_t>(rank.value())].push_back(ExpertId{e});
+    experts_[static_cast<std::size_t>(rank.value())].emplace_back(e);
   }
   for (const auto& of_rank : experts_) by_owner_.insert(by_owner_.end(), of_rank.begin(), of_rank.end());
 }

@@ -78,6 +78,7 @@ double ShardedOptimizer::update(Index step, double rate) {
     Owned& owned = owned_[chunk.owned];
     const Range at = relative(chunk.elements, owned.range.begin);
     std::vector<std::span<float>> states;
+    states.reserve(owned.states.size());
     for (Matrix<float>& state : owned.states) states.push_back(part(state.flat(), at));
     rule_->apply({rate, chunk.decays ? options_.weight_decay : 0.0, scale, step}, part(owned.values, at),
                  part(std::span<const float>(owned.gradient), at), states);
