@@ -54,6 +54,7 @@ double relative_error(std::span<const T> got, std::span<const double> expected, 
     const double error = std::abs(static_cast<double>(got[i]) - expected[i]);
     worst = std::isnan(error) ? INFINITY : std::max(worst, error);
   }
+  if (std::isnan(magnitude)) return INFINITY;
   return magnitude == 0.0 ? worst : worst / magnitude;
 }
 

@@ -5,14 +5,23 @@
 
 #include <chrono>
 #include <cstdio>
+#include <new>
+#include <stdexcept>
 #include <thread>
 
 namespace conclave::apps {
 
 void print_error(const std::string& who, const std::exception& error) {
   const auto* ours = dynamic_cast<const Error*>(&error);
-  const std::string hint = ours == nullptr || ours->hint().empty() ? "" : fmt::format("  hint: {}\n", ours->hint());
-  fmt::print(stderr, "{}: {}\n{}", who, error.what(), hint);
+  std::string message = error.what();
+  std::string hint = ours == nullptr ? "" : ours->hint();
+  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr ||
+      dynamic_cast<const std::length_error*>(&error) != nullptr) {
+    message = "there is not enough memory for what was asked";
+    hint = "make the model, the step or the context smaller, or use more ranks";
+  }
+  if (!hint.empty()) hint = fmt::format("  hint: {}\n", hint);
+  fmt::print(stderr, "{}: {}\n{}", who, message, hint);
   std::fflush(stderr);
 }
 

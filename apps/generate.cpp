@@ -23,7 +23,7 @@ struct GenerateOptions {
 void describe(GenerateOptions& o, OptionSections& sections) {
   OptionTable& table = sections.section("Generation");
   table.add("checkpoint", o.checkpoint, "a checkpoint, or a folder of them: the newest");
-  table.add("prompt", o.prompt, "what the text begins with");
+  table.add("prompt", o.prompt, "what the text begins with; a line break unless given");
   table.add("tokens", o.tokens, "bytes to add");
   table.add("temperature", o.temperature, "0: always the likeliest byte; 1: as the model believes");
   table.add("seed", o.seed, "of the draws: the same seed gives the same text on any number of ranks");

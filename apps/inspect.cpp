@@ -52,6 +52,11 @@ void print_digests(const std::filesystem::path& path, const std::vector<StoredTe
   std::uint64_t all = 0;
   for (const StoredTensor& tensor : tensors) {
     const std::uint64_t digest = train::tensor_checksum(file.read<float>(tensor.name), 0);
+    if (digest != file.attribute<std::uint64_t>(tensor.name, "checksum")) {
+      throw InputError(
+          fmt::format("'{}' is damaged: the values of {} do not match their checksum", path.string(), tensor.name),
+          "use an earlier checkpoint");
+    }
     fmt::print("{:016x}  {}  [{}]\n", digest, tensor.name, fmt::join(tensor.shape, " x "));
     all += digest * (2 * std::hash<std::string>{}(tensor.name) + 1);
   }

@@ -12,7 +12,9 @@
 #include "runtime/core/gemm.hpp"
 #include "runtime/core/parallel.hpp"
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 
 namespace conclave::apps {
 namespace {
@@ -68,7 +70,13 @@ int run(const std::vector<std::string>& words, const comm::Communicator& world, 
     if (world.is_root()) print_error("conclave", error);
     return wrong_use;
   }
-  return ready->call->run(ready->session);
+  const int exit_code = ready->call->run(ready->session);
+  // What was printed may have got stuck on a full disk.
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    throw InputError(fmt::format("cannot write to the standard output: {}", std::strerror(errno)),
+                     "check the space where it is redirected to");
+  }
+  return exit_code;
 }
 
 int main_under_mpi(int argc, char** argv, const std::vector<std::string>& words, const BlasChoice& blas) {

@@ -113,6 +113,12 @@ void check_size(std::string_view what, std::size_t size, Index expected) {
                    "the case contradicts itself: write it again");
 }
 
+double read_loss(const Hdf5File& file, const std::string& path) {
+  const std::vector<double> values = file.read<double>(path);
+  check_size(path, values.size(), 1);
+  return values.front();
+}
+
 // Every tensor of the layer must stand in the case with its shape, as a parameter and as a gradient.
 void check_tensors(const ReferenceCase& c) {
   ParameterList list;
@@ -170,10 +176,12 @@ ReferenceCase read_case(const std::filesystem::path& path) {
   c.y = file.read<double>("/expected/y");
   c.combine = file.read<double>("/expected/combine");
   c.load = file.read<std::int64_t>("/expected/load");
-  c.dropped = file.read<std::int64_t>("/expected/dropped").front();
-  c.balance = file.read<double>("/expected/balance").front();
-  c.z = file.read<double>("/expected/z").front();
-  c.importance = file.read<double>("/expected/importance").front();
+  const auto dropped = file.read<std::int64_t>("/expected/dropped");
+  check_size("/expected/dropped", dropped.size(), 1);
+  c.dropped = dropped.front();
+  c.balance = read_loss(file, "/expected/balance");
+  c.z = read_loss(file, "/expected/z");
+  c.importance = read_loss(file, "/expected/importance");
   check_size("/input/x", c.x.size(), c.tokens * options.width);
   check_size("/input/dy", c.dy.size(), c.tokens * options.width);
   check_size("/input/token_ids", c.token_ids.size(), c.tokens);

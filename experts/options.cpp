@@ -31,6 +31,9 @@ void validate(const ExpertOptions& o) {
   if (o.expert_hidden.empty()) throw InputError("expert_hidden is an empty list", "give at least one width");
   for (const Index hidden : o.expert_hidden) {
     if (hidden < 1) throw InputError(fmt::format("expert_hidden has {}", hidden), "a hidden width is at least 1");
+    if (hidden > largest_size) {
+      throw InputError(fmt::format("expert_hidden has {}", hidden), fmt::format("give at most {}", largest_size));
+    }
   }
   if (o.shared_experts < 0) throw InputError(fmt::format("shared_experts = {}", o.shared_experts), "give 0 or more");
   if (o.shared_experts > 0 && o.shared_hidden < 1) {

@@ -53,6 +53,8 @@ void refuse_negative(double value, std::string_view name) {
 
 void validate(const RouterOptions& o) {
   refuse_unless(o.experts >= 1, fmt::format("experts = {}", o.experts), "an MoE layer has at least 1 expert");
+  refuse_unless(o.experts <= largest_size, fmt::format("experts = {}", o.experts),
+                fmt::format("give at most {}", largest_size));
   refuse_unless(o.top_k >= 1 && o.top_k <= o.experts, fmt::format("top_k = {} with experts = {}", o.top_k, o.experts),
                 "a token chooses between 1 and all of the experts");
   refuse_unless(o.blocks >= 1 && o.experts % o.blocks == 0,

@@ -35,6 +35,9 @@ using LocalExpertId = Id<struct LocalExpertTag>;  // an expert's place in its ra
 using TokenId = Id<struct TokenTag>;              // a token of the step, numbered over all ranks
 using GroupId = Id<struct GroupTag>;              // a routing group of the step, numbered over all ranks
 
+/// The largest dimension that options may ask for: products of two of them fit every integer that counts elements.
+inline constexpr Index largest_size = Index{1} << 24;
+
 /// Half-open range [begin, end) of positions.
 struct Range {
   Index begin = 0;

@@ -21,6 +21,9 @@ void describe(ModelOptions& o, OptionTable& table) {
 void validate(const ModelOptions& o) {
   const auto at_least_one = [](Index value, std::string_view name) {
     if (value < 1) throw InputError(fmt::format("{} = {}", name, value), "give at least 1");
+    if (value > largest_size) {
+      throw InputError(fmt::format("{} = {}", name, value), fmt::format("give at most {}", largest_size));
+    }
   };
   at_least_one(o.layers, "layers");
   at_least_one(o.width, "width");

@@ -38,10 +38,11 @@ void validate(const OptimizerOptions& o) {
   refuse_unless(o.warmup_steps >= 0, "warmup_steps", static_cast<double>(o.warmup_steps), "give 0 or more");
   refuse_unless(o.final_rate >= 0.0 && o.final_rate <= 1.0, "final_rate", o.final_rate,
                 "it is a part of the peak, 0 to 1");
-  refuse_unless(o.weight_decay >= 0.0, "weight_decay", o.weight_decay, "give 0 or more");
+  refuse_unless(o.weight_decay >= 0.0 && std::isfinite(o.weight_decay), "weight_decay", o.weight_decay,
+                "give 0 or more");
   refuse_unless(o.beta1 >= 0.0 && o.beta1 < 1.0, "beta1", o.beta1, "it lies in [0, 1)");
   refuse_unless(o.beta2 >= 0.0 && o.beta2 < 1.0, "beta2", o.beta2, "it lies in [0, 1)");
-  refuse_unless(o.epsilon > 0.0, "epsilon", o.epsilon, "give a small positive number");
+  refuse_unless(o.epsilon > 0.0 && o.epsilon <= 1.0, "epsilon", o.epsilon, "give a small positive number");
   refuse_unless(o.momentum >= 0.0 && o.momentum < 1.0, "momentum", o.momentum, "it lies in [0, 1)");
   refuse_unless(o.clip_norm >= 0.0, "clip_norm", o.clip_norm, "give 0 (never clip) or a positive norm");
   static_cast<void>(make_optimizer(o));  // throws for an unknown name
