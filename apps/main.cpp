@@ -11,6 +11,7 @@
 #include "runtime/core/cpu.hpp"
 #include "runtime/core/gemm.hpp"
 #include "runtime/core/parallel.hpp"
+#include "runtime/train/agreed.hpp"
 
 #include <cerrno>
 #include <cstdio>
@@ -22,19 +23,7 @@ namespace {
 // The root reads for all, so that all ranks have the same configuration even where only one sees the file.
 std::string read_file_together(const comm::Communicator& world, const std::string& path) {
   std::string text;
-  std::string error;
-  std::string hint;
-  if (world.is_root()) {
-    try {
-      text = read_file(path);
-    } catch (const InputError& failed) {
-      error = failed.what();
-      hint = failed.hint();
-    }
-  }
-  error = world.broadcast(error);
-  hint = world.broadcast(hint);
-  if (!error.empty()) throw InputError(error, hint);
+  train::on_root(world, [&] { text = read_file(path); });
   return world.broadcast(text);
 }
 

@@ -154,7 +154,6 @@ ReferenceCase read_case(const std::filesystem::path& path) {
   }
   ReferenceCase c;
   c.name = path.stem().string();
-  if (file.has_attribute("/", "note")) c.note = file.attribute<std::string>("/", "note");
   CaseOptions options;
   read_config(file, options, c.shape.router);
   c.shape.width = options.width;

@@ -13,7 +13,6 @@ namespace conclave::apps {
 /// Arrays are known by their path below /params or /expected/grad: "router_weight", "expert/0003/w1", "x".
 struct ReferenceCase {
   std::string name;  // the file's, without its ending
-  std::string note;
   model::MoeShape shape;
   Index tokens = 0;
   Index groups = 0;

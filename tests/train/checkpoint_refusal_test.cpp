@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What cannot be written or read is refused on every rank, in words that help, and never waited for.
 #include "tests/train/checkpoint_fixture.hpp"
+#include "tests/train/file_size_limit.hpp"
 
 #include <sys/mount.h>
-#include <sys/resource.h>
 
-#include <csignal>
 #include <functional>
 
 namespace conclave::train {
@@ -190,26 +189,6 @@ Parts large_parts(const comm::Communicator& communicator, Index size) {
   parts.fill();
   return parts;
 }
-
-/// Writes of this process beyond `bytes` of a file fail, until the end of the scope.
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
-    getrlimit(RLIMIT_FSIZE, &old_);
-    const rlimit limit{bytes, old_.rlim_max};
-    setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  ~FileSizeLimit() {
-    setrlimit(RLIMIT_FSIZE, &old_);
-    std::signal(SIGXFSZ, handler_);
-  }
-  FileSizeLimit(const FileSizeLimit&) = delete;
-  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
-
- private:
-  rlimit old_{};
-  void (*handler_)(int);
-};
 
 TEST_F(CheckpointRefusal, AWriteThatFailsOnOneRankFailsOnAll) {
   const fs::path earlier = write(1);

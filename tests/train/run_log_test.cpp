@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/train/run_log.hpp"
 
+#include "tests/train/file_size_limit.hpp"
 #include "tests/train/run_log_fixture.hpp"
 
-#include <csignal>
 #include <limits>
-
-#include <sys/resource.h>
 
 namespace conclave::train {
 namespace {
@@ -238,26 +236,6 @@ TEST_F(RunLogTest, FlippedBitsAreFoundOrHarmless) {
   EXPECT_GT(found, 20);
   EXPECT_GT(harmless, 0);
 }
-
-/// Writes of this process beyond `bytes` of a file fail, until the end of the scope.
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
-    getrlimit(RLIMIT_FSIZE, &old_);
-    const rlimit limit{bytes, old_.rlim_max};
-    setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  ~FileSizeLimit() {
-    setrlimit(RLIMIT_FSIZE, &old_);
-    std::signal(SIGXFSZ, handler_);
-  }
-  FileSizeLimit(const FileSizeLimit&) = delete;
-  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
-
- private:
-  rlimit old_{};
-  void (*handler_)(int);
-};
 
 TEST_F(RunLogTest, AFileThatCannotGrowIsAnErrorAndNothingIsLost) {
   RunLog log(folder(), 0, {}, {});
