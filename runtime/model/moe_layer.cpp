@@ -3,6 +3,7 @@
 
 #include "runtime/core/parallel.hpp"
 #include "runtime/core/vector_kernels.hpp"
+#include "runtime/model/step_capacity.hpp"
 
 namespace conclave::model {
 
@@ -111,9 +112,15 @@ template <class T>
 void MoeLayer<T>::route(ParameterView<const T> values, const Step& step, ConstMatrixView<T> x,
                         std::span<const std::int32_t> token_ids) {
   while (static_cast<Index>(tapes_.size()) < step.groups.num_groups) tapes_.push_back(router_->make_tape());
-  parallel_for(step.groups.num_groups, [&](Index g) {
-    router_->route(values, router_input(step, x, token_ids, g), *tapes_[static_cast<std::size_t>(g)]);
-  });
+  const auto input = [&](Index g) { return router_input(step, x, token_ids, g); };
+  const auto tape = [&](Index g) -> gating::RouterTape<T>& { return *tapes_[static_cast<std::size_t>(g)]; };
+  if (shape_.router.capacity_scope == gating::CapacityScope::group) {
+    parallel_for(step.groups.num_groups, [&](Index g) { router_->route(values, input(g), tape(g)); });
+  } else {
+    parallel_for(step.groups.num_groups, [&](Index g) { router_->choose(values, input(g), tape(g)); });
+    serve_over_step<T>(*ranks_.communicator, step, *router_, tapes_);
+    parallel_for(step.groups.num_groups, [&](Index g) { router_->settle(input(g), tape(g)); });
+  }
   step_counts_ = step_counts(step);
 }
 
@@ -121,8 +128,12 @@ template <class T>
 gating::RouterInput<T> MoeLayer<T>::router_input(const Step& step, ConstMatrixView<T> x,
                                                  std::span<const std::int32_t> token_ids, Index group) const {
   const Range rows = step.groups.of(group);
+  const auto tokens = [&](std::span<const std::int32_t> all) {
+    return all.subspan(static_cast<std::size_t>(rows.begin), static_cast<std::size_t>(rows.size()));
+  };
   return {x.row_block(rows),
-          token_ids.subspan(static_cast<std::size_t>(rows.begin), static_cast<std::size_t>(rows.size())),
+          tokens(token_ids),
+          step.domains.empty() ? step.domains : tokens(step.domains),
           selection_bias_,
           step.first_token(group),
           layer_,

@@ -176,11 +176,16 @@ Plain plain_layer(MoeRun<double>& run) {
     const auto tape = router->make_tape();
     const auto x =
         as_matrix<const double>(run.part({first * width, (first + c.group_rows) * width}), c.group_rows, width);
-    router->route(
-        run.values(),
-        {x, run.token_ids().subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(c.group_rows)),
-         run.layer().selection_bias(), TokenId{first}, MoeRun<double>::layer_number, MoeRun<double>::step_number, true},
-        *tape);
+    router->route(run.values(),
+                  {x,
+                   run.token_ids().subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(c.group_rows)),
+                   {},
+                   run.layer().selection_bias(),
+                   TokenId{first},
+                   MoeRun<double>::layer_number,
+                   MoeRun<double>::step_number,
+                   true},
+                  *tape);
     for (Index t = 0; t < c.group_rows; ++t) {
       std::vector<double> gates;
       std::vector<std::vector<double>> of_experts;
