@@ -219,6 +219,7 @@ TEST(DropLedger, IsThatOfOneRank) {
 TEST(DropLedger, OfExpertChoiceNamesTheTokensThatNobodyTook) {
   MoeCase c = over_group();
   c.shape.router.router = "expert_choice";
+  c.shape.router.capacity_factor = 0.3;
   c.shape.router.priority = gating::Priority::position;
   c.shape.router.overflow = gating::Overflow::drop;
   MoeRun<double> run(c, world());

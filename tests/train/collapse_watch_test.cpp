@@ -24,6 +24,7 @@ std::vector<model::LayerStatistics> layers(const std::vector<Load>& loads) {
 
 const Load even{10, 10, 10, 10};
 const Load collapsed{40, 0, 0, 0};
+const Load halved{20, 20, 0, 0};
 
 bool contains(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
 
@@ -47,7 +48,7 @@ TEST(CollapseWatch, SoundsOnceUntilTheLayerHasRecovered) {
   CollapseWatch watch({0.2, 1}, router(4, 1));
   EXPECT_EQ(watch.add(1, layers({collapsed})).size(), 1U);
   EXPECT_TRUE(watch.add(2, layers({collapsed})).empty());
-  EXPECT_TRUE(watch.add(3, layers({{20, 20, 0, 0}})).empty()) << "a third of the way to even";
+  EXPECT_TRUE(watch.add(3, layers({halved})).empty()) << "a third of the way to even";
   EXPECT_TRUE(watch.add(4, layers({collapsed})).empty()) << "it had not recovered";
   EXPECT_TRUE(watch.add(5, layers({even})).empty());
   EXPECT_EQ(watch.add(6, layers({collapsed})).size(), 1U);
@@ -56,9 +57,9 @@ TEST(CollapseWatch, SoundsOnceUntilTheLayerHasRecovered) {
 // With two choices a token, two experts are the least: half of all claims each.
 TEST(CollapseWatch, CountsFromTheLeastThatIsPossible) {
   CollapseWatch two({0.2, 1}, router(4, 2));
-  EXPECT_EQ(two.add(1, layers({{20, 20, 0, 0}})).size(), 1U);
+  EXPECT_EQ(two.add(1, layers({halved})).size(), 1U);
   CollapseWatch one({0.2, 1}, router(4, 1));
-  EXPECT_TRUE(one.add(1, layers({{20, 20, 0, 0}})).empty());
+  EXPECT_TRUE(one.add(1, layers({halved})).empty());
   CollapseWatch all({0.2, 1}, router(4, 4));
   EXPECT_TRUE(all.add(1, layers({even})).empty()) << "every token uses every expert: nothing can collapse";
 }
