@@ -32,6 +32,12 @@ void fill_normal(const Random& random, Index which, std::span<float> values) {
   }
 }
 
+std::string drop_text(double capacity_factor, Index claims, Index dropped) {
+  const double rate = claims == 0 ? 0.0 : 100.0 * static_cast<double>(dropped) / static_cast<double>(claims);
+  return fmt::format("capacity factor {}{}: {:.2f} % of the claims dropped", capacity_factor,
+                     capacity_factor == 0.0 ? " (no limit)" : "", rate);
+}
+
 namespace {
 
 const std::vector<Measurement>& measurements() {

@@ -43,6 +43,9 @@ struct Timings {
 /// Element i of `values` = the normal draw (i, which).
 void fill_normal(const Random& random, Index which, std::span<float> values);
 
+/// "capacity factor 1.25: 12.30 % of the claims dropped": a factor is never shown without what it did.
+[[nodiscard]] std::string drop_text(double capacity_factor, Index claims, Index dropped);
+
 /// A measurement: prints its figures on the root; options must be valid. Collective.
 struct Measurement {
   std::string_view name;

@@ -4,7 +4,7 @@
 #include "apps/bench.hpp"
 #include "comm/mpi/reproducible_reduce.hpp"
 #include "runtime/core/parallel.hpp"
-#include "runtime/model/moe_layer.hpp"
+#include "runtime/model/moe_statistics.hpp"
 
 namespace conclave::apps {
 namespace {
@@ -59,6 +59,10 @@ class LayerBench {
     return flops;
   }
 
+  /// What the last forward_backward() did, over all ranks. Collective.
+  [[nodiscard]] model::LayerStatistics statistics(const comm::Communicator& world) const {
+    return model::collect_statistics<float>(world, step_, {&layer_}).front();
+  }
   [[nodiscard]] const PhaseTimes& times() const { return times_; }
   void clear_times() { times_.clear(); }
 
@@ -92,9 +96,12 @@ void bench_moe_layer(const BenchOptions& o, const comm::Communicator& world) {
     ratio.seconds.push_back(layer.seconds.back() / bare.seconds.back());
   }
   flops = static_cast<double>(world.sum(static_cast<std::int64_t>(flops))) / static_cast<double>(world.size());
+  const model::LayerStatistics statistics = bench.statistics(world);
   if (!world.is_root()) return;
   fmt::print("MoE layer, forward and backward: {} tokens of width {}, top-{} of {} experts, {} ranks, {} threads\n",
              o.tokens, o.width, o.router.top_k, o.router.experts, world.size(), num_threads());
+  fmt::print("  {}\n", drop_text(o.router.capacity_factor, statistics.claims(),
+                                 statistics.over_capacity + statistics.refused_second));
   fmt::print("  layer             {:9.2f} ms median, {:9.2f} least of {}\n", 1e3 * layer.median(), 1e3 * layer.least(),
              o.repeats);
   fmt::print("  bare expert GEMMs {:9.2f} ms median, {:9.2f} least, one thread, slowest rank; {:.1f} GFLOP/s a rank\n",

@@ -73,6 +73,16 @@ class RouterBench {
     gradients_.clear();
   }
 
+  /// Claims of this rank's tokens, and those of them that were dropped.
+  [[nodiscard]] std::array<std::int64_t, 2> claims_and_dropped() const {
+    std::array<std::int64_t, 2> counts{};
+    for (const auto& t : tapes_) {
+      counts[0] += std::ssize(t->routing.kept()) + t->routing.counts().dropped();
+      counts[1] += t->routing.counts().dropped();
+    }
+    return counts;
+  }
+
   /// The products of an even share of all claims on each of this rank's experts; returns their operations.
   double bare_gemms() {
     const auto shapes = experts::expert_shapes(options_.experts, options_.width, options_.router.experts);
@@ -148,9 +158,12 @@ void bench_router(const BenchOptions& o, const comm::Communicator& world) {
     bare.seconds.push_back(timed(world, [&] { flops = bench.bare_gemms(); }));
     ratio.seconds.push_back(sum / bare.seconds.back());
   }
+  std::array<std::int64_t, 2> claims = bench.claims_and_dropped();
+  world.sum(claims);
   if (!world.is_root()) return;
   fmt::print("Routing by {}, forward and backward: {} tokens of width {}, top-{} of {} experts, {} ranks, {} threads\n",
              o.router.router, o.tokens, o.width, o.router.top_k, o.router.experts, world.size(), num_threads());
+  fmt::print("  {}\n", drop_text(o.router.capacity_factor, claims[0], claims[1]));
   for (std::size_t p = 0; p < parts.size(); ++p) {
     fmt::print("  {:<22}{:9.2f} ms median\n", parts[p].name, 1e3 * of_part[p].median());
   }
