@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The command `evaluate`: loss and metrics of a checkpoint on held-out data.
+#include "apps/class_report.hpp"
 #include "apps/command.hpp"
 #include "apps/launch.hpp"
 #include "apps/loaded_model.hpp"
@@ -16,6 +17,7 @@ namespace {
 struct EvaluateOptions {
   std::string checkpoint;
   std::string data;
+  train::Split split = train::Split::validation;
   Index sequences = 0;
   double capacity_factor = -1.0;
   Index threads = 0;
@@ -25,9 +27,40 @@ void describe(EvaluateOptions& o, OptionSections& sections) {
   OptionTable& table = sections.section("Evaluation");
   table.add("checkpoint", o.checkpoint, "a checkpoint, or a folder of them: the newest");
   table.add("data", o.data, "a text file or folder whose held-out part is used; empty: the run's own data");
-  table.add("sequences", o.sequences, "held-out sequences, from the first; 0: all");
+  table.add("split", o.split,
+            "the part of a classifier's data: all for a file that the run has not seen; a language model has held-out "
+            "text (validation) only");
+  table.add("sequences", o.sequences, "sequences or samples, from the first; 0: all");
   table.add("capacity_factor", o.capacity_factor, "0: no limit; negative: the run's eval_capacity_factor");
   table.add("threads", o.threads, "threads a rank; 0: this rank's share of the CPUs");
+}
+
+// Other data than the run's own must be of the same kind.
+void use_data(const EvaluateOptions& o, LoadedModel& loaded) {
+  if (!loaded.encoding && o.split != train::Split::validation) {
+    throw InputError(fmt::format("split = {} with a language model", name_of(o.split)),
+                     "text is held out for validation only: leave split out");
+  }
+  if (o.data.empty()) return;
+  const model::ModelKind trained = loaded.options.kind();
+  loaded.options.data.data = o.data;
+  if (loaded.options.kind() == trained) return;
+  const bool features = trained == model::ModelKind::feature_classifier;
+  throw InputError(fmt::format("'{}' for a classifier of {}", o.data, features ? "feature vectors" : "texts"),
+                   features ? "give an HDF5 file, its name ending in .h5 or .hdf5" : "give a file of label<TAB>text");
+}
+
+InputError nothing_to_evaluate(const EvaluateOptions& o, const LoadedModel& loaded, const train::Samples& dataset) {
+  const train::DataOptions& data = loaded.options.data;
+  if (loaded.encoding) {
+    return InputError(
+        fmt::format("the {} part of the {} is empty (validation_fraction = {}, test_fraction = {})", name_of(o.split),
+                    dataset.description(), data.validation_fraction, data.test_fraction),
+        "choose another --split, e.g. all");
+  }
+  return InputError(fmt::format("nothing is held out of {} with validation_fraction = {}", dataset.description(),
+                                data.validation_fraction),
+                    "evaluate on other text with --data, or train with a validation_fraction above 0");
 }
 
 int run(const EvaluateOptions& o, const Session& session) {
@@ -36,24 +69,24 @@ int run(const EvaluateOptions& o, const Session& session) {
   if (o.sequences < 0) throw InputError(fmt::format("sequences = {}", o.sequences), "give 0 (all) or more");
   apply_threads(o.threads);
   LoadedModel loaded = load_model(session.world, o.checkpoint, o.capacity_factor);
-  if (!o.data.empty()) loaded.options.data.data = o.data;
-  std::unique_ptr<train::Dataset> dataset;
-  train::agreed(session.world, [&] {
-    dataset = make_dataset(loaded.options.data, loaded.options.model.context, loaded.options.seed);
-  });
+  use_data(o, loaded);
+  std::unique_ptr<train::Samples> dataset;
+  train::agreed(session.world,
+                [&] { dataset = make_samples(loaded.options, loaded.encoding ? &*loaded.encoding : nullptr); });
   const train::Evaluation e = train::evaluate(
-      *loaded.model, *dataset, {o.sequences, loaded.options.sequences_in_group(), loaded.options.groups_in_pass()},
-      session.world);
-  if (e.tokens == 0) {
-    throw InputError(fmt::format("nothing is held out of {} with validation_fraction = {}", dataset->description(),
-                                 loaded.options.data.validation_fraction),
-                     "evaluate on other text with --data, or train with a validation_fraction above 0");
-  }
+      *loaded.model, *dataset,
+      {o.split, o.sequences, loaded.options.sequences_in_group(), loaded.options.groups_in_pass()}, session.world);
+  if (e.tokens == 0) throw nothing_to_evaluate(o, loaded, *dataset);
   if (!session.world.is_root()) return 0;
   fmt::print("{}, step {}, on {}\n", loaded.file.string(), loaded.step, dataset->description());
-  fmt::print("  loss         {:.6f} nats/token over {} tokens\n", e.loss, e.tokens);
-  fmt::print("  perplexity   {:.4f}, {:.4f} bits/byte\n", std::exp(e.loss), e.loss / std::numbers::ln2);
-  fmt::print("  accuracy     {:.2f} %\n", 100.0 * e.accuracy);
+  for (const std::string& notice : dataset->notices()) fmt::print("  {}\n", notice);
+  fmt::print("  loss         {:.6f} {} over {}\n", e.loss, e.loss_unit, e.size_text());
+  if (loaded.encoding) {
+    fmt::print("  {}\n{}", class_summary(e.confusion, e.accuracy), class_report(e.confusion, dataset->class_names()));
+  } else {
+    fmt::print("  perplexity   {:.4f}, {:.4f} bits/byte\n", std::exp(e.loss), e.loss / std::numbers::ln2);
+    fmt::print("  accuracy     {:.2f} %\n", 100.0 * e.accuracy);
+  }
   if (dataset->entropy()) {
     fmt::print("  floor        {:.6f} nats/token, {:.6f} below\n", *dataset->entropy(), e.loss - *dataset->entropy());
   }

@@ -35,7 +35,9 @@ void describe(GenerateOptions& o, OptionSections& sections) {
 class NextToken {
  public:
   NextToken(LoadedModel& loaded, const comm::Communicator& world)
-      : model_(*loaded.model), world_(world), context_(static_cast<std::size_t>(loaded.options.model.context)) {}
+      : model_(loaded.language_model()),
+        world_(world),
+        context_(static_cast<std::size_t>(loaded.options.model.context)) {}
 
   /// On the root; empty elsewhere. Collective.
   std::vector<float> logits(std::span<const std::int32_t> text) {
@@ -96,8 +98,8 @@ int run(const GenerateOptions& o, const Session& session) {
   LoadedModel loaded = load_model(session.world, o.checkpoint, 0.0);
   std::vector<std::int32_t> text;
   for (const char c : o.prompt) text.push_back(static_cast<unsigned char>(c));
-  if (session.world.is_root()) fmt::print("{}", o.prompt);
   NextToken next(loaded, session.world);
+  if (session.world.is_root()) fmt::print("{}", o.prompt);
   const Random random(o.seed, RandomStream::generate);
   for (Index i = 0; i < o.tokens; ++i) {
     const std::vector<float> logits = next.logits(text);

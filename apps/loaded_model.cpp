@@ -17,11 +17,24 @@ LoadedModel load_model(const comm::Communicator& world, const std::string& path,
   train::validate(loaded.options);
   loaded.step = train::integer_of(opened.header, "step", opened.file);
   loaded.exchange = comm::make_exchange(loaded.options.exchange, world);
-  loaded.model = std::make_unique<model::LanguageModel<float>>(
-      loaded.options.model, train::integer_of(opened.header, "vocabulary", opened.file), loaded.options.seed,
-      model::Ranks{&world, loaded.exchange.get()});
+  model::DataShape shape{.vocabulary = train::integer_of(opened.header, "vocabulary", opened.file)};
+  if (loaded.options.task == train::Task::classify) {
+    shape.features = train::integer_of(opened.header, "features", opened.file);
+    shape.classes = train::integer_of(opened.header, "classes", opened.file);
+    loaded.encoding = train::load_encoding(opened.header, opened.file);
+  }
+  loaded.model = model::make_model<float>(loaded.options.model, shape, loaded.options.seed,
+                                          model::Ranks{&world, loaded.exchange.get()});
   train::load_values(opened.file, world, *loaded.model);
   return loaded;
+}
+
+model::LanguageModel<float>& LoadedModel::language_model() const {
+  auto* language = dynamic_cast<model::LanguageModel<float>*>(model.get());
+  if (language != nullptr) return *language;
+  throw InputError(fmt::format("{} is a classifier of {} classes, not a language model", file.string(),
+                               encoding ? encoding->classes.size() : 0),
+                   "use conclave evaluate, or a checkpoint of a run with task = lm");
 }
 
 }  // namespace conclave::apps

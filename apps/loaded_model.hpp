@@ -3,6 +3,8 @@
 #pragma once
 
 #include "apps/train_options.hpp"
+#include "runtime/model/language_model.hpp"
+#include "runtime/train/labelled.hpp"
 #include "runtime/train/model_file.hpp"
 
 namespace conclave::apps {
@@ -13,7 +15,11 @@ struct LoadedModel {
   std::filesystem::path file;
   Index step = 0;
   std::unique_ptr<comm::Exchange> exchange;
-  std::unique_ptr<model::LanguageModel<float>> model;
+  std::unique_ptr<model::Model<float>> model;
+  std::optional<train::Encoding> encoding;  // of a classifier
+
+  /// InputError if it is no language model.
+  [[nodiscard]] model::LanguageModel<float>& language_model() const;
 };
 
 /// Loads the newest checkpoint that `path` names. `eval_capacity_factor`, if it is not negative, takes the place of the

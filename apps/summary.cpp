@@ -68,12 +68,12 @@ std::string RunSummary::text(const train::TrainOptions& options, std::optional<d
 
 std::string RunSummary::losses(std::optional<double> entropy) const {
   std::string out =
-      fmt::format("\nTraining loss, steps {} to {}: {:.3f} to {:.3f} nats/token\n  {}\n", last_.step - num_steps_ + 1,
-                  last_.step, losses_.front(), losses_.back(), curve(losses_));
-  out += fmt::format("\nLoss after step {} [nats/token]\n", last_.step);
+      fmt::format("\nTraining loss, steps {} to {}: {:.3f} to {:.3f} {}\n  {}\n", last_.step - num_steps_ + 1,
+                  last_.step, losses_.front(), losses_.back(), last_.loss_unit, curve(losses_));
+  out += fmt::format("\nLoss after step {} [{}]\n", last_.step, last_.loss_unit);
   out += fmt::format("  {:<34}{:8.4f}\n", "training, last step", last_.loss);
   if (evaluation_) {
-    out += fmt::format("  {:<34}{:8.4f}   over {} tokens\n", "held out", evaluation_->loss, evaluation_->tokens);
+    out += fmt::format("  {:<34}{:8.4f}   over {}\n", "held out", evaluation_->loss, evaluation_->size_text());
   }
   if (entropy) {
     const double loss = evaluation_ ? evaluation_->loss : last_.loss;

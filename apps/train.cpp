@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The command `train`: trains a mixture-of-experts language model, from the start or from a checkpoint.
+// The command `train`: trains a mixture-of-experts model, from the start or from a checkpoint.
+#include "apps/class_report.hpp"
 #include "apps/command.hpp"
 #include "apps/launch.hpp"
 #include "apps/progress.hpp"
@@ -57,7 +58,7 @@ void write_configuration(const comm::Communicator& world, const TrainOptions& op
 /// One call of the command: what the root shows and writes, and when the run is evaluated and saved.
 class Run {
  public:
-  Run(const TrainOptions& options, const Session& session, const train::Dataset& dataset)
+  Run(const TrainOptions& options, const Session& session, const train::Samples& dataset)
       : options_(options), world_(session.world), dataset_(dataset), trainer_(options, dataset, session.world) {
     record_ = run_record(session);
     for (const std::string& difference : ranks_that_differ(session.world, record_)) say(difference);
@@ -99,6 +100,7 @@ class Run {
     }
     progress.finish();
     if (world_.is_root()) fmt::print("{}", summary.text(options_, dataset_.entropy()));
+    if (last == options_.steps) test(log);
     return 0;
   }
 
@@ -112,7 +114,7 @@ class Run {
   void introduce() {
     say(fmt::format("{}: {} ranks, {} threads a rank", dataset_.description(), world_.size(), num_threads()));
     say(fmt::format("{} parameters; {} sequences of {} tokens a step, in {} groups", trainer_.model().num_parameters(),
-                    options_.sequences, options_.model.context, options_.groups));
+                    options_.sequences, options_.tokens_in_sample(), options_.groups));
     for (const std::string& notice : dataset_.notices()) say(notice);
     const gating::RouterOptions& router = options_.model.router;
     if (options_.model.moe_every > 0 && router.top_k == 1 && router.normalise != gating::Normalise::none) {
@@ -126,8 +128,29 @@ class Run {
     if (evaluation.tokens == 0) return;
     summary.add(evaluation);
     if (log) log->append(evaluation);
-    progress.note(fmt::format("step {}: held-out loss {:.4f} nats/token over {} tokens", evaluation.step,
-                              evaluation.loss, evaluation.tokens));
+    std::string note = fmt::format("step {}: held-out loss {:.4f} {} over {}", evaluation.step, evaluation.loss,
+                                   evaluation.loss_unit, evaluation.size_text());
+    if (evaluation.confusion.classes() > 0) {
+      note += ", " + class_summary(evaluation.confusion, evaluation.accuracy);
+    }
+    progress.note(note);
+  }
+
+  // Of classifiers, once the run is done: samples that no decision of the run has looked at, or, where there are none,
+  // the last look at the held-out ones.
+  void test(std::optional<train::RunLog>& log) {
+    if (dataset_.class_names().empty()) return;
+    const bool has_test = dataset_.num_sequences(train::Split::test) > 0;
+    const train::Evaluation evaluation = has_test ? trainer_.evaluate(train::Split::test, 0) : trainer_.evaluate();
+    if (evaluation.tokens == 0) return;
+    if (log && has_test) {
+      log->append(evaluation);
+      log->flush();
+    }
+    if (!world_.is_root()) return;
+    fmt::print("\n{}: loss {:.4f} {} over {}, {}\n{}", has_test ? "Test" : "Held out", evaluation.loss,
+               evaluation.loss_unit, evaluation.size_text(), class_summary(evaluation.confusion, evaluation.accuracy),
+               class_report(evaluation.confusion, dataset_.class_names()));
   }
 
   void save(Progress& progress, std::optional<train::RunLog>& log) {
@@ -138,7 +161,7 @@ class Run {
 
   const TrainOptions& options_;
   const comm::Communicator& world_;
-  const train::Dataset& dataset_;
+  const train::Samples& dataset_;
   train::Trainer trainer_;
   std::map<std::string, std::string> record_;
 };
@@ -156,8 +179,8 @@ int run(const TrainOptions& given, const Session& session) {
   train::validate(options);
   refuse_used_folder(session.world, options, from);
   apply_threads(options.threads);
-  std::unique_ptr<train::Dataset> dataset;
-  train::agreed(session.world, [&] { dataset = make_dataset(options.data, options.model.context, options.seed); });
+  std::unique_ptr<train::Samples> dataset;
+  train::agreed(session.world, [&] { dataset = make_samples(options); });
   Run training(options, session, *dataset);
   if (from) training.restore(*from);
   return training.run();
@@ -166,7 +189,7 @@ int run(const TrainOptions& given, const Session& session) {
 }  // namespace
 
 Command train_command() {
-  return make_command<TrainOptions>("train", "train a mixture-of-experts language model; --resume continues", "",
+  return make_command<TrainOptions>("train", "train a mixture-of-experts model; --resume continues", "",
                                     describe_training, run);
 }
 

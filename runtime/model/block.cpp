@@ -22,15 +22,19 @@ std::span<T> part(std::vector<T>& values, Range range) {
 }  // namespace
 
 template <class T>
-Block<T>::Block(ParameterList& replicated, Index number, const ModelOptions& options, Index seed, const ExpertMap& map,
-                const Ranks& ranks)
-    : attention_norm_(replicated, in_block(number, "attention_norm"), options.width),
-      attention_(replicated, in_block(number, "attention"), {options.width, options.heads, options.context},
-                 normal_by_fan_in(options.width, 1.0), normal_by_fan_in(options.width, residual_scale(options))),
-      feed_forward_norm_(replicated, in_block(number, "feed_forward_norm"), options.width) {
+Block<T>::Block(ParameterList& replicated, BlockPlace place, const ModelOptions& options, Index seed,
+                const ExpertMap& map, const Ranks& ranks) {
+  const Index number = place.number;
+  if (place.attention) {
+    attention_norm_.emplace(replicated, in_block(number, "attention_norm"), options.width);
+    attention_.emplace(replicated, in_block(number, "attention"),
+                       AttentionShape{options.width, options.heads, options.context},
+                       normal_by_fan_in(options.width, 1.0), normal_by_fan_in(options.width, residual_scale(options)));
+  }
+  if (options.residual) feed_forward_norm_.emplace(replicated, in_block(number, "feed_forward_norm"), options.width);
   if (options.is_moe(number)) {
-    moe_ = std::make_unique<MoeLayer<T>>(replicated, in_block(number, "moe/"), moe_shape(options), seed, number, map,
-                                         ranks);
+    moe_ = std::make_unique<MoeLayer<T>>(replicated, in_block(number, "moe/"), moe_shape(options, number), seed, number,
+                                         map, ranks);
   } else {
     const experts::ExpertShape shape{options.dense_kind, options.width, options.dense_hidden,
                                      options.experts.expert_bias};
@@ -42,24 +46,26 @@ Block<T>::Block(ParameterList& replicated, Index number, const ModelOptions& opt
 template <class T>
 ConstMatrixView<T> Block<T>::forward(ParameterView<const T> values, const Step& step, ConstMatrixView<T> x,
                                      std::span<const std::int32_t> token_ids) {
-  for (Matrix<T>* buffer : {&attention_in_, &middle_, &feed_forward_in_, &out_, &d_branch_}) {
-    buffer->resize(x.rows, x.cols);
-  }
-  norm_forward(attention_norm_, values, step, x, attention_rms_, attention_in_);
-  {
+  for (Matrix<T>* buffer : {&out_, &d_branch_}) buffer->resize(x.rows, x.cols);
+  if (attention_) {
+    for (Matrix<T>* buffer : {&attention_in_, &middle_}) buffer->resize(x.rows, x.cols);
+    norm_forward(*attention_norm_, values, step, x, attention_rms_, attention_in_);
     const PhaseScope scope(*step.times, Phase::attention);
-    attention_.forward(values, step.groups, attention_in_.view(), attention_tape_, middle_.view());
+    attention_->forward(values, step.groups, attention_in_.view(), attention_tape_, middle_.view());
     add_rows<T>(step.groups, x, middle_.view());
   }
-  norm_forward(feed_forward_norm_, values, step, middle_.view(), feed_forward_rms_, feed_forward_in_);
+  if (feed_forward_norm_) {
+    feed_forward_in_.resize(x.rows, x.cols);
+    norm_forward(*feed_forward_norm_, values, step, middle(x), feed_forward_rms_, feed_forward_in_);
+  }
   if (moe_) {
-    moe_->forward(values, step, feed_forward_in_.view(), token_ids, out_.view());
+    moe_->forward(values, step, feed_forward_in(x), token_ids, out_.view());
   } else {
     const PhaseScope scope(*step.times, Phase::dense);
-    dense_->forward(values, step.groups, feed_forward_in_.view(), out_.view());
+    dense_->forward(values, step.groups, feed_forward_in(x), out_.view());
   }
   const PhaseScope scope(*step.times, Phase::dense);
-  add_rows<T>(step.groups, middle_.view(), out_.view());
+  if (feed_forward_norm_) add_rows<T>(step.groups, middle(x), out_.view());
   return out_.view();
 }
 
@@ -67,23 +73,32 @@ template <class T>
 void Block<T>::backward(ParameterView<const T> values, const Step& step, ConstMatrixView<T> x,
                         std::span<const std::int32_t> token_ids, double loss_scale, MatrixView<T> d,
                         GroupGradients<T>& gradients) {
-  // y = m + feed_forward(norm(m))
+  // y = m + feed_forward(norm(m)), or feed_forward(x)
   if (moe_) {
-    moe_->backward(values, step, feed_forward_in_.view(), token_ids, d, loss_scale, d_branch_.view(), gradients);
+    moe_->backward(values, step, feed_forward_in(x), token_ids, d, loss_scale, d_branch_.view(), gradients);
   } else {
     const PhaseScope scope(*step.times, Phase::dense);
     gradients.add(dense_->parameters(), [&](Index g, ParameterView<T> leaf) {
-      dense_->backward(values, step.groups.of(g), feed_forward_in_.view(), d, T{0}, d_branch_.view(), leaf);
+      dense_->backward(values, step.groups.of(g), feed_forward_in(x), d, T{0}, d_branch_.view(), leaf);
     });
   }
-  norm_backward(feed_forward_norm_, values, step, middle_.view(), feed_forward_rms_, d, gradients);
+  if (feed_forward_norm_) {
+    norm_backward(*feed_forward_norm_, values, step, middle(x), feed_forward_rms_, d, gradients);
+  } else {
+    const PhaseScope scope(*step.times, Phase::dense);
+    parallel_for(step.groups.num_groups, [&](Index g) {
+      std::ranges::copy(d_branch_.view().row_block(step.groups.of(g)).flat(),
+                        d.row_block(step.groups.of(g)).flat().begin());
+    });
+  }
 
   // m = x + attention(norm(x))
+  if (!attention_) return;
   {
     const PhaseScope scope(*step.times, Phase::attention);
-    attention_.backward(values, step.groups, attention_in_.view(), attention_tape_, d, d_branch_.view(), gradients);
+    attention_->backward(values, step.groups, attention_in_.view(), attention_tape_, d, d_branch_.view(), gradients);
   }
-  norm_backward(attention_norm_, values, step, x, attention_rms_, d, gradients);
+  norm_backward(*attention_norm_, values, step, x, attention_rms_, d, gradients);
 }
 
 template <class T>

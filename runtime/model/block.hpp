@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// One Transformer block, pre-norm:
+// One block, pre-norm:
 //   m = x + attention(norm(x));  y = m + feed_forward(norm(m)),  the feed-forward dense or an MoE layer.
+// A block whose rows do not look at each other has no attention: m = x. Without residual path y = feed_forward(x).
 #pragma once
 
 #include "runtime/model/attention.hpp"
@@ -10,11 +11,17 @@
 
 namespace conclave::model {
 
+/// Which of a model's blocks it is, and whether its tokens see each other.
+struct BlockPlace {
+  Index number = 0;
+  bool attention = true;
+};
+
 template <class T>
 class Block {
  public:
   /// Registers the replicated tensors under "block/<number>/".
-  Block(ParameterList& replicated, Index number, const ModelOptions& options, Index seed, const ExpertMap& map,
+  Block(ParameterList& replicated, BlockPlace place, const ModelOptions& options, Index seed, const ExpertMap& map,
         const Ranks& ranks);
 
   /// The block's output [local tokens, width]; valid until the next forward. x must stay as it is until backward.
@@ -36,10 +43,16 @@ class Block {
   void norm_backward(const RmsNorm<T>& norm, ParameterView<const T> values, const Step& step, ConstMatrixView<T> x,
                      const std::vector<T>& inverse_rms, MatrixView<T> dx, GroupGradients<T>& gradients);
 
-  RmsNorm<T> attention_norm_;
-  CausalSelfAttention<T> attention_;
-  RmsNorm<T> feed_forward_norm_;
-  std::unique_ptr<DenseFeedForward<T>> dense_;  // one of these two
+  // m, given the block's input, and what the feed-forward is applied to.
+  [[nodiscard]] ConstMatrixView<T> middle(ConstMatrixView<T> x) const { return attention_ ? middle_.view() : x; }
+  [[nodiscard]] ConstMatrixView<T> feed_forward_in(ConstMatrixView<T> x) const {
+    return feed_forward_norm_ ? feed_forward_in_.view() : x;
+  }
+
+  std::optional<RmsNorm<T>> attention_norm_;  // with attention_
+  std::optional<CausalSelfAttention<T>> attention_;
+  std::optional<RmsNorm<T>> feed_forward_norm_;  // with the residual path
+  std::unique_ptr<DenseFeedForward<T>> dense_;   // one of these two
   std::unique_ptr<MoeLayer<T>> moe_;
 
   // All [local tokens, width].

@@ -61,7 +61,7 @@ template <class T>
 void fuse(Fusion fusion, const KeptResults<T>& results, Range tokens, MatrixView<T> y) {
   for (Index t = tokens.begin; t < tokens.end; ++t) {
     const Range choices = results.plan.choices_of(t);
-    if (choices.empty()) {
+    if (choices.empty() || fusion == Fusion::vote) {
       std::fill_n(y.row(t).data(), y.cols, T{0});
     } else if (fusion == Fusion::max) {
       fuse_by_maximum(results, choices, y.row(t));
@@ -75,6 +75,7 @@ void fuse(Fusion fusion, const KeptResults<T>& results, Range tokens, MatrixView
 template <class T>
 void fuse_backward(Fusion fusion, const KeptResults<T>& results, Range tokens, ConstMatrixView<T> dy,
                    MatrixView<T> d_results, std::span<T> d_gates) {
+  invariant(fusion != Fusion::vote, "the gradient of a sum that was not taken");
   for (Index t = tokens.begin; t < tokens.end; ++t) {
     const Range choices = results.plan.choices_of(t);
     if (fusion == Fusion::max) maximum_backward(results, choices, dy.row(t), d_results);

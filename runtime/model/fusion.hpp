@@ -14,11 +14,12 @@ namespace conclave::model {
 ///   weighted   y = sum_j g_j f_j
 ///   mean       y = (1 / number kept) sum_j f_j
 ///   max        y = the element-wise maximum of the f_j
+///   vote       y = 0: the results are taken one by one, each to speak for a class (voting.hpp)
 /// A token that nobody serves gets 0.
-enum class Fusion { weighted, mean, max };
+enum class Fusion { weighted, mean, max, vote };
 
-inline constexpr std::array<EnumName<Fusion>, 3> enum_names(Fusion) {
-  return {{{Fusion::weighted, "weighted"}, {Fusion::mean, "mean"}, {Fusion::max, "max"}}};
+inline constexpr std::array<EnumName<Fusion>, 4> enum_names(Fusion) {
+  return {{{Fusion::weighted, "weighted"}, {Fusion::mean, "mean"}, {Fusion::max, "max"}, {Fusion::vote, "vote"}}};
 }
 
 /// What came back for the tokens of a rank: choice c's result stands in row plan.row_of_choice(c).
@@ -29,13 +30,20 @@ struct KeptResults {
   ConstMatrixView<T> rows;   // [kept choices, width] in sending order
 };
 
+/// The gradients of such results and their gates, laid out as they are.
+template <class T>
+struct VoteGradients {
+  MatrixView<T> rows;  // [kept choices, width] in sending order
+  std::span<T> gates;  // [kept choices] by token, then choice
+};
+
 /// y[t] for the tokens t in `tokens`; choices are taken in order. y: [all tokens, width].
 template <class T>
 void fuse(Fusion fusion, const KeptResults<T>& results, Range tokens, MatrixView<T> y);
 
 /// The adjoint for these tokens, from dy [all tokens, width]: the gradient of choice c's result in the row of
 /// d_results that the result has, and of its gate in d_gates[c]. mean and max do not look at gates: their gradient is
-/// 0; of max an element's gradient goes to the first choice that attains it.
+/// 0; of max an element's gradient goes to the first choice that attains it. Not for vote, where no y depends on them.
 template <class T>
 void fuse_backward(Fusion fusion, const KeptResults<T>& results, Range tokens, ConstMatrixView<T> dy,
                    MatrixView<T> d_results, std::span<T> d_gates);

@@ -7,58 +7,24 @@
 namespace conclave::model {
 namespace {
 
-std::span<const std::int32_t> part(std::span<const std::int32_t> tokens, Range rows) {
-  return tokens.subspan(static_cast<std::size_t>(rows.begin), static_cast<std::size_t>(rows.size()));
-}
-
 constexpr Initial token_initial{.deviation = 0.02};
 
 }  // namespace
 
 template <class T>
 LanguageModel<T>::LanguageModel(const ModelOptions& options, Index vocabulary, Index seed, const Ranks& ranks)
-    : options_(options),
+    : Model<T>(options, ranks),
       vocabulary_(vocabulary),
-      map_(ExpertMap::contiguous(options.moe_every == 0 ? 0 : options.router.experts, ranks.communicator->size())),
       embedding_(replicated_, "embedding", vocabulary, options.width, token_initial),
       final_norm_(replicated_, "final_norm", options.width) {
-  for (Index b = 0; b < options.layers; ++b) blocks_.emplace_back(replicated_, b, options, seed, map_, ranks);
+  this->add_blocks(true, seed, ranks);
   if (!options.tied_head) head_.emplace(replicated_, "head", options.width, vocabulary, token_initial);
-  values_.resize(1, replicated_.size());
-  initialise<T>(replicated_, {0, replicated_.size()}, seed, values_.flat());
-  for (MoeLayer<T>* layer : moe_layers()) {
-    for (Index i = 0; i < layer->shard().num_experts(); ++i) {
-      const ParameterList& list = layer->shard().parameters(LocalExpertId{i});
-      initialise<T>(list, {0, list.size()}, seed, layer->shard().values(LocalExpertId{i}));
-    }
-  }
+  this->initialise_values(seed);
 }
 
 template <class T>
-std::vector<MoeLayer<T>*> LanguageModel<T>::moe_layers() {
-  std::vector<MoeLayer<T>*> layers;
-  for (Block<T>& block : blocks_) {
-    if (block.moe() != nullptr) layers.push_back(block.moe());
-  }
-  return layers;
-}
-
-template <class T>
-Index LanguageModel<T>::num_parameters() const {
-  Index total = replicated_.size();
-  for (const Block<T>& block : blocks_) {
-    if (block.moe() == nullptr) continue;
-    for (Index e = 0; e < block.moe()->map().num_experts(); ++e) {
-      total += block.moe()->expert_parameters(ExpertId{e}).size();
-    }
-  }
-  return total;
-}
-
-template <class T>
-void LanguageModel<T>::forward_backward(const Step& step, std::span<const std::int32_t> tokens,
-                                        std::span<const std::int32_t> targets, GroupGradients<T>& gradients) {
-  head_forward(step, forward(step, tokens));
+void LanguageModel<T>::forward_backward(const Step& step, const BatchView<T>& batch, GroupGradients<T>& gradients) {
+  head_forward(step, forward(step, batch.tokens));
   const double scale = 1.0 / static_cast<double>(step.num_groups * step.groups.rows);
   d_.resize(step.groups.total_rows(), options_.width);
   {
@@ -66,24 +32,21 @@ void LanguageModel<T>::forward_backward(const Step& step, std::span<const std::i
     parallel_for(step.groups.num_groups, [&](Index g) {
       const Range rows = step.groups.of(g);
       group_losses_[static_cast<std::size_t>(g)] =
-          cross_entropy_and_gradient<T>(logits_.view().row_block(rows), part(targets, rows), scale);
+          cross_entropy_and_gradient<T>(logits_.view().row_block(rows), part(batch.targets, rows), scale);
     });
     head_backward(step, d_.view(), gradients);
   }
-  for (std::size_t b = blocks_.size(); b-- > 0;) {
-    blocks_[b].backward(view(), step, block_inputs_[b], tokens, 1.0, d_.view(), gradients);
-  }
-  embedding_backward(step, tokens, d_.view(), gradients);
+  this->blocks_backward(step, batch.tokens, d_.view(), gradients);
+  embedding_backward(step, batch.tokens, d_.view(), gradients);
 }
 
 template <class T>
-void LanguageModel<T>::evaluate(const Step& step, std::span<const std::int32_t> tokens,
-                                std::span<const std::int32_t> targets) {
-  head_forward(step, forward(step, tokens));
+void LanguageModel<T>::evaluate(const Step& step, const BatchView<T>& batch) {
+  head_forward(step, forward(step, batch.tokens));
   parallel_for(step.groups.num_groups, [&](Index g) {
     const Range rows = step.groups.of(g);
     group_losses_[static_cast<std::size_t>(g)] =
-        cross_entropy<T>(std::as_const(logits_).view().row_block(rows), part(targets, rows));
+        cross_entropy<T>(std::as_const(logits_).view().row_block(rows), part(batch.targets, rows));
   });
 }
 
@@ -98,19 +61,8 @@ template <class T>
 ConstMatrixView<T> LanguageModel<T>::forward(const Step& step, std::span<const std::int32_t> tokens) {
   invariant(static_cast<Index>(tokens.size()) == step.groups.total_rows(), "{} tokens for {} rows", tokens.size(),
             step.groups.total_rows());
-  embedded_.resize(step.groups.total_rows(), options_.width);
-  {
-    const PhaseScope scope(*step.times, Phase::embedding);
-    parallel_for(step.groups.num_groups, [&](Index g) {
-      const Range rows = step.groups.of(g);
-      embedding_.forward(view(), part(tokens, rows), embedded_.view().row_block(rows));
-    });
-  }
-  block_inputs_.assign(1, embedded_.view());
-  for (Block<T>& block : blocks_) {
-    block_inputs_.push_back(block.forward(view(), step, block_inputs_.back(), tokens));
-  }
-  return block_inputs_.back();
+  this->embed(step, embedding_, tokens);
+  return this->blocks_forward(step, embedded_.view(), tokens);
 }
 
 // x -> final norm -> logits

@@ -80,6 +80,7 @@ class Linear {
   Linear(ParameterList& list, const std::string& name, Index inputs, Index outputs, Initial weight_initial,
          std::optional<Initial> bias_initial = std::nullopt);
   [[nodiscard]] Range parameters() const;
+  [[nodiscard]] Index outputs() const { return weight_.rows; }
 
   /// y[n,outputs] of x[n,inputs]; overwrites y.
   void forward(ParameterView<const T> parameters, ConstMatrixView<T> x, MatrixView<T> y) const;

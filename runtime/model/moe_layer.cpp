@@ -201,11 +201,20 @@ void MoeLayer<T>::combine(const GroupRows& groups, MatrixView<T> y) {
 // outgoing = gradients of the kept choices' results, in sending order; d_gates = those of their gates
 template <class T>
 void MoeLayer<T>::combine_backward(const GroupRows& groups, ConstMatrixView<T> dy) {
+  if (shape_.fusion == Fusion::vote) return;  // they stand there: vote_gradients()
   d_gates_.resize(gates_.size());
   outgoing_.resize(plan_.num_rows(), shape_.width);
   parallel_for(groups.num_groups, [&](Index g) {
     fuse_backward<T>(shape_.fusion, results(), groups.of(g), dy, outgoing_.view(), d_gates_);
   });
+}
+
+template <class T>
+VoteGradients<T> MoeLayer<T>::vote_gradients() {
+  invariant(shape_.fusion == Fusion::vote, "the votes of a layer whose results are fused ({})", name_of(shape_.fusion));
+  d_gates_.resize(gates_.size());
+  outgoing_.resize(plan_.num_rows(), shape_.width);
+  return {outgoing_.view(), d_gates_};
 }
 
 // dx_t = the sum of what its copies brought back, in choice order

@@ -3,7 +3,7 @@
 //
 //   y_t = sum over the kept choices j of token t:  g_{t,j} f_{e_j}(x_t)   + shared experts' f(x_t)
 //
-// or the mean or the maximum of the f_{e_j}(x_t) (fusion.hpp).
+// or the mean or the maximum of the f_{e_j}(x_t), or nothing where these vote (fusion.hpp).
 //
 // gate      each group routes its tokens: experts e_j and gates g_{t,j}
 // dispatch  a copy of x_t travels to each e_j's rank
@@ -58,6 +58,12 @@ class MoeLayer {
                 std::span<const std::int32_t> token_ids, ConstMatrixView<T> dy, double loss_scale, MatrixView<T> dx,
                 GroupGradients<T>& gradients);
 
+  /// What came back for this rank's tokens in the last forward.
+  [[nodiscard]] KeptResults<T> results() const { return {plan_, gates_, returned_.view()}; }
+  /// With Fusion::vote: where the gradients of the results and of the gates must stand before backward, all of them. To
+  /// be called on every rank after forward.
+  [[nodiscard]] VoteGradients<T> vote_gradients();
+
   [[nodiscard]] const MoeShape& shape() const { return shape_; }
   [[nodiscard]] const std::string& prefix() const { return prefix_; }
   [[nodiscard]] experts::ExpertShard<T>& shard() { return shard_; }
@@ -90,7 +96,6 @@ class MoeLayer {
                                                     std::span<const std::int32_t> token_ids, Index group) const;
   [[nodiscard]] std::vector<const gating::Routing<T>*> routings(Index num_groups) const;
   [[nodiscard]] std::vector<Index> step_counts(const Step& step) const;
-  [[nodiscard]] KeptResults<T> results() const { return {plan_, gates_, returned_.view()}; }
 
   MoeShape shape_;
   std::string prefix_;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What a language model can be asked to be.
+// What a model can be asked to be.
 #pragma once
 
 #include "experts/options.hpp"
@@ -7,6 +7,9 @@
 #include "runtime/model/moe_layer.hpp"
 
 namespace conclave::model {
+
+/// What a model is for, and what it is given: text to go on with, or texts or vectors of features to tell the class of.
+enum class ModelKind { language, text_classifier, feature_classifier };
 
 struct ModelOptions {
   Index layers = 4;
@@ -17,6 +20,8 @@ struct ModelOptions {
   experts::ExpertKind dense_kind = experts::ExpertKind::gelu;
   Index dense_hidden = 512;
   bool tied_head = false;
+  bool input_map = true;
+  bool residual = true;
   Fusion fusion = Fusion::weighted;
   gating::RouterOptions router;
   experts::ExpertOptions experts;
@@ -28,11 +33,11 @@ struct ModelOptions {
 void describe(ModelOptions& options, OptionTable& table);
 
 /// InputError, with the values and the remedy, for every combination that no model can be built from.
-void validate(const ModelOptions& options);
+void validate(const ModelOptions& options, ModelKind kind = ModelKind::language);
 
-/// The MoE layers' shape. Residual branches are 2 layers deep each, so output matrices begin smaller by
-/// 1/sqrt(2 layers) (Radford et al. 2019).
-[[nodiscard]] MoeShape moe_shape(const ModelOptions& options);
+/// The shape of block `block`'s MoE layer: experts vote in the last one only. Residual branches are 2 layers deep each,
+/// so output matrices begin smaller by 1/sqrt(2 layers) (Radford et al. 2019).
+[[nodiscard]] MoeShape moe_shape(const ModelOptions& options, Index block);
 [[nodiscard]] double residual_scale(const ModelOptions& options);
 
 }  // namespace conclave::model

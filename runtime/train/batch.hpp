@@ -1,17 +1,30 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "runtime/train/dataset.hpp"
+#include "runtime/model/model.hpp"
+
+#include <vector>
 
 namespace conclave::train {
 
-/// Sequences side by side as a model takes them: inputs, and the tokens that follow them.
+/// Samples side by side as a model takes them (model::BatchView).
 struct Batch {
-  std::vector<std::int32_t> tokens;   // [sequences * context]
-  std::vector<std::int32_t> targets;  // [sequences * context]
-};
+  std::vector<std::int32_t> tokens;   // [samples * tokens in a sample]; of feature vectors all 0
+  std::vector<std::int32_t> targets;  // [samples * context] the tokens that follow, or [samples] classes
+  std::vector<std::int32_t> lengths;  // [samples] tokens that count, of texts with a class; else empty
+  std::vector<float> features;        // [samples, num_features], or empty
+  Index num_features = 0;
 
-/// Fills `batch` with `count` sequences of `split`, from number `first` on.
-void read_batch(const Dataset& dataset, Split split, Index first, Index count, Batch& batch);
+  void clear() {
+    tokens.clear();
+    targets.clear();
+    lengths.clear();
+    features.clear();
+  }
+  [[nodiscard]] model::BatchView<float> view() const {
+    const Index rows = num_features == 0 ? 0 : static_cast<Index>(features.size()) / num_features;
+    return {tokens, targets, lengths, {features.data(), rows, num_features, num_features}};
+  }
+};
 
 }  // namespace conclave::train

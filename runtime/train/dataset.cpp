@@ -41,7 +41,7 @@ class SyntheticData final : public Dataset {
   [[nodiscard]] Index vocabulary() const override { return num_bytes; }
   [[nodiscard]] Index context() const override { return context_; }
   [[nodiscard]] Index num_sequences(Split split) const override {
-    return split == Split::train ? num_train_ : num_held_out_;
+    return split == Split::train ? num_train_ : split == Split::validation ? num_held_out_ : 0;
   }
   void read(Split split, Index n, std::span<std::int32_t> tokens) const override {
     check_read(*this, split, n, tokens.size());
@@ -116,7 +116,7 @@ class TextData final : public Dataset {
   [[nodiscard]] Index vocabulary() const override { return num_bytes; }
   [[nodiscard]] Index context() const override { return context_; }
   [[nodiscard]] Index num_sequences(Split split) const override {
-    return split == Split::train ? train_.count() : held_out_.count();
+    return split == Split::train ? train_.count() : split == Split::validation ? held_out_.count() : 0;
   }
   void read(Split split, Index n, std::span<std::int32_t> tokens) const override;
   [[nodiscard]] std::string description() const override;
@@ -191,10 +191,26 @@ std::string TextData::description() const {
 
 }  // namespace
 
+void Dataset::read_batch(Split split, Index first, Index count, Batch& batch) const {
+  std::vector<std::int32_t> sequence(static_cast<std::size_t>(context()) + 1);
+  batch.clear();
+  for (Index i = 0; i < count; ++i) {
+    read(split, first + i, sequence);
+    batch.tokens.insert(batch.tokens.end(), sequence.begin(), sequence.end() - 1);
+    batch.targets.insert(batch.targets.end(), sequence.begin() + 1, sequence.end());
+  }
+}
+
 void describe(DataOptions& options, OptionTable& table) {
-  table.add("data", options.data, "text to train on: a file or a folder of files; empty: a synthetic corpus");
+  table.add("data", options.data,
+            "text to train on: a file or a folder of files; empty: a synthetic corpus. To classify: a file of texts, "
+            "one label<TAB>text a line, or FILE.h5 with feature vectors x [N, D], label [N] and maybe class_names");
   table.add("validation_fraction", options.validation_fraction,
-            "part of the data that is held out for validation, in [0, 1); of text, its last bytes");
+            "part of the data that is held out for validation, in [0, 1); of text to go on with, its last bytes");
+  table.add("test_fraction", options.test_fraction,
+            "classification: part of the samples that is kept for a test at the end, in [0, 1)");
+  table.add("standardise", options.standardise,
+            "feature vectors: bring every feature to mean 0 and deviation 1 over the training part");
   table.add("corpus_domains", options.corpus.domains, "synthetic corpus: hidden domains, each a source of its own");
   table.add("corpus_alphabet", options.corpus.alphabet, "synthetic corpus: distinct bytes");
   table.add("corpus_spread", options.corpus.spread,

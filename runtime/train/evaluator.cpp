@@ -12,8 +12,13 @@ using Layers = std::vector<const model::MoeLayer<float>*>;
 /// Adds up what passes find.
 class Totals {
  public:
-  Totals(const Dataset& dataset, const comm::Communicator& communicator, Layers layers, Index num_experts)
-      : dataset_(dataset), communicator_(communicator), layers_(std::move(layers)), num_experts_(num_experts) {
+  Totals(const Samples& dataset, Split split, const comm::Communicator& communicator, Layers layers, Index num_experts)
+      : dataset_(dataset),
+        split_(split),
+        communicator_(communicator),
+        layers_(std::move(layers)),
+        num_experts_(num_experts),
+        confusion_(dataset.shape().classes) {
     if (layers_.size() > 1) {
       pair_counts_.assign(layers_.size() - 1,
                           std::vector<Index>(static_cast<std::size_t>(num_experts * num_experts), 0));
@@ -23,16 +28,19 @@ class Totals {
                           std::vector<Index>(static_cast<std::size_t>(*dataset.num_domains() * num_experts), 0));
   }
 
-  /// first_sequence: the held-out number of this rank's first sequence.
-  void add(const model::Step& step, const std::vector<model::LossSums>& losses, Index first_sequence) {
+  /// first_sequence: the number in the split of this rank's first sample.
+  void add(const model::Step& step, const model::Model<float>& model, const Batch& batch, Index first_sequence) {
     std::vector<double> mine;
-    for (const model::LossSums& sums : losses) {
+    for (const model::LossSums& sums : model.group_losses()) {
       mine.push_back(sums.nats);
       correct_ += sums.correct;
     }
     const std::vector<double> all = comm::gather_groups(communicator_, mine);
     nats_.insert(nats_.end(), all.begin(), all.end());
     tokens_ += step.num_groups * step.groups.rows;
+    for (std::size_t i = 0; i < model.predictions().size(); ++i) {
+      confusion_.add(batch.targets[i], model.predictions()[i]);
+    }
     statistics_.push_back(model::collect_statistics<float>(communicator_, step, layers_));
     for (std::size_t l = 0; l < domain_counts_.size(); ++l) count_domains(step, first_sequence, l);
     for (std::size_t l = 0; l < pair_counts_.size(); ++l) count_pairs(step, l);
@@ -41,8 +49,13 @@ class Totals {
   void finish(Evaluation& evaluation) {
     evaluation.tokens = tokens_;
     if (tokens_ == 0) return;
-    evaluation.loss = plan::tree_sum(nats_) / static_cast<double>(tokens_);
-    evaluation.accuracy = static_cast<double>(communicator_.sum(correct_)) / static_cast<double>(tokens_);
+    const bool has_classes = confusion_.classes() > 0;
+    const Index targets = has_classes ? tokens_ / dataset_.tokens_in_sample() : tokens_;
+    evaluation.loss = plan::tree_sum(nats_) / static_cast<double>(targets);
+    evaluation.loss_unit = loss_unit(has_classes);
+    evaluation.accuracy = static_cast<double>(communicator_.sum(correct_)) / static_cast<double>(targets);
+    communicator_.sum(confusion_.counts());
+    evaluation.confusion = confusion_;
     evaluation.layers = model::merge_passes(statistics_);
     for (std::vector<Index>& counts : domain_counts_) {
       communicator_.sum(counts);
@@ -59,8 +72,8 @@ class Totals {
   void count_domains(const model::Step& step, Index first_sequence, std::size_t layer) {
     for (Index g = 0; g < step.groups.num_groups; ++g) {
       for (const auto& kept : layers_[layer]->routed(g).routing.kept()) {
-        const Index sequence = first_sequence + (step.groups.of(g).begin + kept.token) / dataset_.context();
-        const Index domain = *dataset_.domain(Split::validation, sequence);
+        const Index sequence = first_sequence + (step.groups.of(g).begin + kept.token) / dataset_.tokens_in_sample();
+        const Index domain = *dataset_.domain(split_, sequence);
         ++domain_counts_[layer][static_cast<std::size_t>(domain * num_experts_ + kept.expert.value())];
       }
     }
@@ -79,12 +92,14 @@ class Totals {
     }
   }
 
-  const Dataset& dataset_;
+  const Samples& dataset_;
+  Split split_;
   const comm::Communicator& communicator_;
   Layers layers_;
   Index num_experts_;
   std::vector<double> nats_;  // one a group
   Index tokens_ = 0;
+  Confusion confusion_;                                          // on this rank
   std::int64_t correct_ = 0;                                     // on this rank
   std::vector<std::vector<model::LayerStatistics>> statistics_;  // one a pass
   std::vector<std::vector<Index>> domain_counts_;                // an MoE layer each, [domains, experts] on this rank
@@ -93,11 +108,12 @@ class Totals {
 
 }  // namespace
 
-Evaluation evaluate(model::LanguageModel<float>& model, const Dataset& dataset, const EvaluationShape& shape,
+Evaluation evaluate(model::Model<float>& model, const Samples& dataset, const EvaluationShape& shape,
                     const comm::Communicator& communicator) {
   const auto moe_layers = model.moe_layers();
-  Totals totals(dataset, communicator, Layers(moe_layers.begin(), moe_layers.end()), model.options().router.experts);
-  Index remaining = dataset.num_sequences(Split::validation);
+  Totals totals(dataset, shape.split, communicator, Layers(moe_layers.begin(), moe_layers.end()),
+                model.options().router.experts);
+  Index remaining = dataset.num_sequences(shape.split);
   if (shape.sequences > 0) remaining = std::min(remaining, shape.sequences);
   PhaseTimes times;
   Batch batch;
@@ -111,15 +127,16 @@ Evaluation evaluate(model::LanguageModel<float>& model, const Dataset& dataset, 
                            .num_groups = num_groups,
                            .num_groups_in_pass = num_groups,
                            .first_group = mine.begin,
-                           .groups = {mine.size(), in_group * dataset.context()},
+                           .groups = {mine.size(), in_group * dataset.tokens_in_sample()},
                            .times = &times};
-    read_batch(dataset, Split::validation, first + mine.begin * in_group, mine.size() * in_group, batch);
-    model.evaluate(step, batch.tokens, batch.targets);
-    totals.add(step, model.group_losses(), first + mine.begin * in_group);
+    dataset.read_batch(shape.split, first + mine.begin * in_group, mine.size() * in_group, batch);
+    model.evaluate(step, batch.view());
+    totals.add(step, model, batch, first + mine.begin * in_group);
     first += num_groups * in_group;
     remaining -= num_groups * in_group;
   }
   Evaluation evaluation;
+  evaluation.split = shape.split;
   totals.finish(evaluation);
   return evaluation;
 }

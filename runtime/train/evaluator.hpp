@@ -2,22 +2,22 @@
 // Measuring a model on held-out data.
 #pragma once
 
-#include "runtime/model/language_model.hpp"
-#include "runtime/train/batch.hpp"
 #include "runtime/train/metrics.hpp"
+#include "runtime/train/samples.hpp"
 
 namespace conclave::train {
 
 /// What is evaluated at once. Capacity is by group, so a group here should have the size that it has in training.
 struct EvaluationShape {
-  Index sequences = 0;  // held-out sequences to look at, from the first; 0: all
+  Split split = Split::validation;
+  Index sequences = 0;  // samples of it to look at, from the first; 0: all
   Index sequences_in_group = 1;
   Index groups_in_pass = 1;  // over all ranks
 };
 
-/// The loss of `model` on held-out sequences, with the capacity factor of evaluation and without random draws; the same
-/// bits on any number of ranks. The last group may be smaller. Collective.
-[[nodiscard]] Evaluation evaluate(model::LanguageModel<float>& model, const Dataset& dataset,
-                                  const EvaluationShape& shape, const comm::Communicator& communicator);
+/// The loss of `model` on samples that it may not have been trained on, with the capacity factor of evaluation and
+/// without random draws; the same bits on any number of ranks. The last group may be smaller. Collective.
+[[nodiscard]] Evaluation evaluate(model::Model<float>& model, const Samples& dataset, const EvaluationShape& shape,
+                                  const comm::Communicator& communicator);
 
 }  // namespace conclave::train

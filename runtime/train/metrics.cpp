@@ -43,6 +43,10 @@ double StepRecord::drop_rate() const {
   return claims == 0 ? 0.0 : static_cast<double>(dropped) / static_cast<double>(claims);
 }
 
+std::string Evaluation::size_text() const {
+  return confusion.classes() > 0 ? fmt::format("{} samples", confusion.samples()) : fmt::format("{} tokens", tokens);
+}
+
 std::string to_json(const StepRecord& r) {
   Json phases;
   for (const auto& entry : enum_names(Phase{})) {
@@ -66,14 +70,25 @@ std::string to_json(const StepRecord& r) {
 }
 
 std::string to_json(const Evaluation& e) {
-  const Json line = {{"kind", "evaluation"},
-                     {"step", e.step},
-                     {"tokens", e.tokens},
-                     {"loss", e.loss},
-                     {"accuracy", e.accuracy},
-                     {"domain_information", e.domain_information},
-                     {"layer_agreement", e.layer_agreement},
-                     {"layers", layers_json(e.layers)}};
+  Json line = {{"kind", e.split == Split::test ? "test" : "evaluation"},
+               {"step", e.step},
+               {"tokens", e.tokens},
+               {"loss", e.loss},
+               {"accuracy", e.accuracy},
+               {"domain_information", e.domain_information},
+               {"layer_agreement", e.layer_agreement},
+               {"layers", layers_json(e.layers)}};
+  if (e.confusion.classes() > 0) {
+    line["samples"] = e.confusion.samples();
+    line["macro_f1"] = e.confusion.macro_f1();
+    Json rows = Json::array();
+    for (Index c = 0; c < e.confusion.classes(); ++c) {
+      Json row = Json::array();
+      for (Index p = 0; p < e.confusion.classes(); ++p) row.push_back(e.confusion.count(c, p));
+      rows.push_back(std::move(row));
+    }
+    line["confusion"] = std::move(rows);
+  }
   return line.dump();
 }
 

@@ -5,11 +5,18 @@
 #include "runtime/core/trace.hpp"
 #include "runtime/model/drop_ledger.hpp"
 #include "runtime/model/moe_statistics.hpp"
+#include "runtime/train/confusion.hpp"
+#include "runtime/train/samples.hpp"
 
 #include <optional>
 #include <string>
 
 namespace conclave::train {
+
+/// What a loss is taken over.
+[[nodiscard]] constexpr std::string_view loss_unit(bool has_classes) {
+  return has_classes ? "nats/sample" : "nats/token";
+}
 
 /// Seconds of a phase: over ranks.
 struct PhaseSpread {
@@ -20,9 +27,10 @@ struct PhaseSpread {
 
 /// One training step. All but the times is the same for any number of ranks and threads.
 struct StepRecord {
-  Index step = 0;              // steps done, this one included
-  Index tokens = 0;            // of the step
-  double loss = 0.0;           // cross entropy, nats a token
+  Index step = 0;     // steps done, this one included
+  Index tokens = 0;   // of the step, those that only fill up a text included
+  double loss = 0.0;  // cross entropy, nats a token, or a sample that has a class
+  std::string_view loss_unit = "nats/token";
   double router_loss = 0.0;    // the routers' losses with their coefficients, over all layers
   double gradient_norm = 0.0;  // before clipping
   double learning_rate = 0.0;
@@ -40,10 +48,13 @@ struct StepRecord {
 
 /// One evaluation on held-out data.
 struct Evaluation {
-  Index step = 0;         // steps trained
-  Index tokens = 0;       // 0: nothing was held out
-  double loss = 0.0;      // nats a token
-  double accuracy = 0.0;  // of the largest logit
+  Split split = Split::validation;
+  Index step = 0;     // steps trained
+  Index tokens = 0;   // 0: nothing was held out
+  double loss = 0.0;  // nats a token, or a sample that has a class
+  std::string_view loss_unit = "nats/token";
+  double accuracy = 0.0;  // of the largest logit, or of the vote
+  Confusion confusion;    // of samples that have a class, else of no classes
   std::vector<model::LayerStatistics> layers;
   /// How much an expert says about a token's domain, one number an MoE layer: mutual information over the domains'
   /// entropy, 0 (none) to 1 (all). Empty where the data has no known domains.
@@ -51,6 +62,9 @@ struct Evaluation {
   /// How much the expert of a token in one MoE layer says about its expert in the next one, one number a pair of
   /// layers: mutual information of the first kept choices over the entropy of the former, 0 (none) to 1 (all).
   std::vector<double> layer_agreement;
+
+  /// What the loss is over: "120 tokens", "30 samples".
+  [[nodiscard]] std::string size_text() const;
 };
 
 /// One line of JSON, for metrics.jsonl.

@@ -18,8 +18,7 @@ void add_parts(const std::string& group, const ParameterList& list, Range range,
   }
 }
 
-std::vector<TensorPart> value_parts(model::LanguageModel<float>& model, const comm::Communicator& communicator,
-                                    Range slice) {
+std::vector<TensorPart> value_parts(model::Model<float>& model, const comm::Communicator& communicator, Range slice) {
   std::vector<TensorPart> parts;
   const std::span<float> held =
       model.values().subspan(static_cast<std::size_t>(slice.begin), static_cast<std::size_t>(slice.size()));
@@ -45,7 +44,7 @@ std::vector<TensorPart> value_parts(model::LanguageModel<float>& model, const co
 }
 
 void load_values(const std::filesystem::path& checkpoint, const comm::Communicator& communicator,
-                 model::LanguageModel<float>& model) {
+                 model::Model<float>& model) {
   const Index whole = model.replicated().size();
   read_tensors(communicator, checkpoint, value_parts(model, communicator, {0, communicator.is_root() ? whole : 0}));
   communicator.broadcast(model.values());

@@ -2,15 +2,21 @@
 #include "runtime/train/options.hpp"
 
 #include "comm/mpi/exchange.hpp"
+#include "runtime/train/labelled.hpp"
+
+#include <tuple>
 
 namespace conclave::train {
 
 void describe_run(TrainOptions& o, OptionTable& table) {
   std::vector<std::string> exchanges;
   for (const auto& s : comm::exchange_strategies()) exchanges.push_back(fmt::format("{} ({})", s.name, s.help));
+  table.add("task", o.task,
+            "what the model learns: lm (which token follows) or classify (which class a text or a vector of features "
+            "has)");
   table.add("steps", o.steps, "training steps of the whole run");
   table.add("stop_after", o.stop_after, "save and stop after this step, to be resumed later; 0: run to the end");
-  table.add("sequences", o.sequences, "sequences of a step, over all ranks");
+  table.add("sequences", o.sequences, "sequences of a step, over all ranks; of a classifier, samples");
   table.add("groups", o.groups, "routing groups of a step; they divide the sequences, and ranks share them out");
   table.add("passes", o.passes,
             "forward and backward passes of a step (gradient accumulation); they divide the groups");
@@ -40,10 +46,36 @@ void refuse_remainder(Index whole, Index part, const std::string& message) {
   if (whole % part != 0) throw InputError(message, "choose numbers that divide without remainder");
 }
 
+// Options that say something about data with classes only, or about text and the synthetic corpus only.
+void validate_task(const TrainOptions& o) {
+  const DataOptions defaults;
+  const CorpusOptions& corpus = o.data.corpus;
+  if (o.task == Task::lm && o.data.test_fraction != defaults.test_fraction) {
+    throw InputError(fmt::format("test_fraction = {} with task = lm", o.data.test_fraction),
+                     "a test part is for classification: leave it out");
+  }
+  if (!o.data.standardise && o.kind() != model::ModelKind::feature_classifier) {
+    throw InputError(fmt::format("standardise = no with task = {} on text", name_of(o.task)),
+                     "it is for vectors of features: leave it out");
+  }
+  if (o.task == Task::lm) return;
+  for (const auto& [name, value, unset] :
+       {std::tuple{"domains", static_cast<double>(corpus.domains), static_cast<double>(defaults.corpus.domains)},
+        std::tuple{"alphabet", static_cast<double>(corpus.alphabet), static_cast<double>(defaults.corpus.alphabet)},
+        std::tuple{"spread", corpus.spread, defaults.corpus.spread},
+        std::tuple{"sequences", static_cast<double>(corpus.sequences),
+                   static_cast<double>(defaults.corpus.sequences)}}) {
+    if (value == unset) continue;
+    throw InputError(fmt::format("corpus_{} = {} with task = classify", name, value),
+                     "the synthetic corpus has no classes: leave its options out, and give --data");
+  }
+}
+
 }  // namespace
 
 void validate(const TrainOptions& o) {
-  model::validate(o.model);
+  model::validate(o.model, o.kind());
+  validate_task(o);
   validate(o.optimizer);
   validate(o.collapse);
   refuse_below(1, o.steps, "steps");
@@ -71,6 +103,16 @@ void validate(const TrainOptions& o) {
         "the balance over a step needs all its groups in one pass: use passes = 1, or balance_scope = group");
   }
   if (o.out.empty()) throw InputError("out is empty", "name a folder for checkpoints and metrics");
+}
+
+model::ModelKind TrainOptions::kind() const {
+  if (task == Task::lm) return model::ModelKind::language;
+  return holds_features(data.data) ? model::ModelKind::feature_classifier : model::ModelKind::text_classifier;
+}
+
+std::unique_ptr<Samples> make_samples(const TrainOptions& o, const Encoding* known) {
+  if (o.task == Task::lm) return make_dataset(o.data, o.model.context, o.seed);
+  return make_labelled(o.data, o.model.context, o.seed, known);
 }
 
 }  // namespace conclave::train

@@ -9,7 +9,15 @@
 
 namespace conclave::train {
 
+/// What a model learns: which token follows, or which class a sample has.
+enum class Task { lm, classify };
+
+inline constexpr std::array<EnumName<Task>, 2> enum_names(Task) {
+  return {{{Task::lm, "lm"}, {Task::classify, "classify"}}};
+}
+
 struct TrainOptions {
+  Task task = Task::lm;
   model::ModelOptions model;
   DataOptions data;
   OptimizerOptions optimizer;
@@ -34,7 +42,15 @@ struct TrainOptions {
 
   [[nodiscard]] Index groups_in_pass() const { return groups / passes; }
   [[nodiscard]] Index sequences_in_group() const { return sequences / groups; }
-  [[nodiscard]] Index tokens_in_step() const { return sequences * model.context; }
+  /// A classifier is given texts, or vectors of features, as the name of its data says.
+  [[nodiscard]] model::ModelKind kind() const;
+  /// A vector of features takes the place of one token.
+  [[nodiscard]] Index tokens_in_sample() const {
+    return kind() == model::ModelKind::feature_classifier ? 1 : model.context;
+  }
+  [[nodiscard]] Index tokens_in_step() const { return sequences * tokens_in_sample(); }
+  /// What has a loss: tokens, or samples.
+  [[nodiscard]] Index targets_in_step() const { return task == Task::lm ? tokens_in_step() : sequences; }
 };
 
 /// The parts of the description, for a command's sections.
@@ -43,5 +59,10 @@ void describe_files(TrainOptions& options, OptionTable& table);
 
 /// InputError for what cannot be run, with the values and the remedy.
 void validate(const TrainOptions& options);
+
+struct Encoding;
+/// The data that the options ask for. With `known`, classes and scales are those of a checkpoint (labelled.hpp).
+/// InputError as make_dataset and make_labelled.
+[[nodiscard]] std::unique_ptr<Samples> make_samples(const TrainOptions& options, const Encoding* known = nullptr);
 
 }  // namespace conclave::train

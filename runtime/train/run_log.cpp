@@ -26,7 +26,8 @@ RunLog::RunLog(const fs::path& folder, Index first_step, const Texts& config, co
       lines_(folder_ / "metrics.jsonl"),
       tables_(folder_ / "run.h5", first_step, notices_),
       last_step_(first_step),
-      last_evaluation_(first_step) {
+      last_evaluation_(first_step),
+      last_test_(first_step) {
   if (first_step > 0) kept_bytes_ = length_up_to(folder_ / "metrics.jsonl", first_step, notices_);
 }
 
@@ -63,7 +64,9 @@ void RunLog::append(const StepRecord& record) {
   add(record, last_step_);
 }
 
-void RunLog::append(const Evaluation& evaluation) { add(evaluation, last_evaluation_); }
+void RunLog::append(const Evaluation& evaluation) {
+  add(evaluation, evaluation.split == Split::test ? last_test_ : last_evaluation_);
+}
 
 void RunLog::flush() {
   begin();

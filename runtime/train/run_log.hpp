@@ -7,7 +7,7 @@
 //   /config, /record        attributes: the options, and what computed the run (the latest process if it was resumed)
 //   /steps/step             [n] int64    steps done, this one included; ascending
 //   /steps/tokens           [n] int64
-//   /steps/loss             [n] float64  nats/token
+//   /steps/loss             [n] float64  nats/token; of a classifier nats/sample
 //   /steps/router_loss, gradient_norm, learning_rate      [n] float64
 //   /steps/seconds          [n] float64  of the slowest rank
 //   /steps/tokens_per_s     [n] float64
@@ -21,14 +21,17 @@
 //   /steps/balance, z, importance                         [n, layers] float64  losses without their coefficients
 //   /steps/entropy          [n, layers] float64, nats
 //   /evaluations/step, tokens                             [m] int64
-//   /evaluations/loss, accuracy                           [m] float64  nats/token; 0 to 1
+//   /evaluations/loss, accuracy                           [m] float64  nats/token or nats/sample; 0 to 1
+//   /evaluations/macro_f1                                 [m] float64, 0 to 1
+//   /evaluations/confusion  [m, classes, classes] int64, samples  a row a true class, a column a predicted one
 //   /evaluations/domain_information                       [m, layers] float64, 0 to 1
 //   /evaluations/layer_agreement                          [m, layers - 1] float64, 0 to 1
+//   /tests/...              as /evaluations, of the test part
 //   /drops/step, layer, token, choice, expert, reason     [d] int64  the drop ledger, by step, layer, token and choice,
 //                           if the run keeps it; the attribute "reasons" of reason names them
 // Every dataset has the attributes "unit" ("1": a plain number) and "meaning". A group comes with its first record. A
 // run without MoE layers has no tables with a dimension of layers (one with a single one no layer_agreement), data
-// without known domains no domain_information.
+// without known domains no domain_information, data without classes no macro_f1 and confusion.
 #pragma once
 
 #include "runtime/train/line_file.hpp"
@@ -81,7 +84,7 @@ class RunLog {
   RunFile tables_;
   std::string pending_lines_;
   bool has_begun_ = false;
-  Index last_step_, last_evaluation_;
+  Index last_step_, last_evaluation_, last_test_;
   Clock::time_point flushed_at_ = Clock::now();
 };
 

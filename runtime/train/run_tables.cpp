@@ -60,7 +60,7 @@ constexpr std::array<EvaluationColumn, 4> evaluation_columns{{
     {"step", "steps", "steps trained", [](const Evaluation& e) { return e.step; }},
     {"tokens", "tokens", "held-out tokens", [](const Evaluation& e) { return e.tokens; }},
     {"loss", "nats/token", "cross entropy", [](const Evaluation& e) { return e.loss; }},
-    {"accuracy", "1", "share of tokens whose largest logit is the right one",
+    {"accuracy", "1", "share of tokens (samples, where they have classes) that are predicted rightly",
      [](const Evaluation& e) { return e.accuracy; }},
 }};
 
@@ -111,7 +111,8 @@ Table load_row(const std::vector<LayerStatistics>& layers) {
 
 std::vector<Table> rows_of(const StepRecord& record) {
   std::vector<Table> tables;
-  for (const StepColumn& column : step_columns) {
+  for (StepColumn column : step_columns) {
+    if (column.name == "loss") column.unit = record.loss_unit;
     tables.push_back(row<StepRecord>("/steps", column, {}, std::span(&record, 1)));
   }
   tables.push_back(phases_row(record));
@@ -148,16 +149,29 @@ std::vector<Table> drop_rows_of(const StepRecord& record) {
 }
 
 std::vector<Table> rows_of(const Evaluation& evaluation) {
+  const std::string_view group = evaluation.split == Split::test ? "/tests" : "/evaluations";
   std::vector<Table> tables;
-  for (const EvaluationColumn& column : evaluation_columns) {
-    tables.push_back(row<Evaluation>("/evaluations", column, {}, std::span(&evaluation, 1)));
+  for (EvaluationColumn column : evaluation_columns) {
+    if (column.name == "loss") column.unit = evaluation.loss_unit;
+    tables.push_back(row<Evaluation>(group, column, {}, std::span(&evaluation, 1)));
   }
-  const auto add = [&](const std::string& name, std::string_view meaning, const std::vector<double>& values) {
-    if (!values.empty()) tables.push_back({name, {std::ssize(values)}, described("1", meaning), values});
+  const Confusion& confusion = evaluation.confusion;
+  if (confusion.classes() > 0) {
+    tables.push_back({fmt::format("{}/macro_f1", group),
+                      {},
+                      described("1", "mean F1 over the classes with samples or predictions"),
+                      std::vector<double>{confusion.macro_f1()}});
+    tables.push_back({fmt::format("{}/confusion", group),
+                      {confusion.classes(), confusion.classes()},
+                      described("samples", "a row for each true class, a column for each predicted one"),
+                      confusion.counts()});
+  }
+  const auto add = [&](std::string_view name, std::string_view meaning, const std::vector<double>& values) {
+    if (!values.empty()) tables.push_back({fmt::format("{}/{}", group, name), {std::ssize(values)}, described("1", meaning), values});
   };
-  add("/evaluations/domain_information", "what an expert says about a token's domain, 0 (nothing) to 1 (all)",
+  add("domain_information", "what an expert says about a token's domain, 0 (nothing) to 1 (all)",
       evaluation.domain_information);
-  add("/evaluations/layer_agreement",
+  add("layer_agreement",
       "what a token's expert in an MoE layer says about its expert in the next one, 0 (nothing) to 1 (all)",
       evaluation.layer_agreement);
   return tables;

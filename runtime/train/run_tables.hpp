@@ -11,7 +11,7 @@ namespace conclave::train {
 [[nodiscard]] std::vector<Table> rows_of(const StepRecord& record);
 /// A row for each of the record's drops in every table of /drops; none where it has none.
 [[nodiscard]] std::vector<Table> drop_rows_of(const StepRecord& record);
-/// One row of every table of /evaluations.
+/// One row of every table of /evaluations, or, of the test part, of /tests.
 [[nodiscard]] std::vector<Table> rows_of(const Evaluation& evaluation);
 
 }  // namespace conclave::train

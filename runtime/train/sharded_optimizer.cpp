@@ -20,7 +20,7 @@ Range relative(Range range, Index origin) { return {range.begin - origin, range.
 
 }  // namespace
 
-ShardedOptimizer::ShardedOptimizer(const OptimizerOptions& options, model::LanguageModel<float>& model,
+ShardedOptimizer::ShardedOptimizer(const OptimizerOptions& options, model::Model<float>& model,
                                    const model::Ranks& ranks, Index groups_in_pass)
     : options_(options),
       rule_(make_optimizer(options)),

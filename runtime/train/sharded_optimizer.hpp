@@ -4,7 +4,7 @@
 #pragma once
 
 #include "comm/mpi/reproducible_reduce.hpp"
-#include "runtime/model/language_model.hpp"
+#include "runtime/model/model.hpp"
 #include "runtime/train/model_file.hpp"
 #include "runtime/train/optimizer.hpp"
 
@@ -15,7 +15,7 @@ namespace conclave::train {
 class ShardedOptimizer {
  public:
   /// `model` and what `ranks` refers to must outlive the optimizer. groups_in_pass: groups of a pass over all ranks.
-  ShardedOptimizer(const OptimizerOptions& options, model::LanguageModel<float>& model, const model::Ranks& ranks,
+  ShardedOptimizer(const OptimizerOptions& options, model::Model<float>& model, const model::Ranks& ranks,
                    Index groups_in_pass);
 
   /// Where a pass's backward puts the replicated parameters' gradients.
@@ -52,7 +52,7 @@ class ShardedOptimizer {
 
   OptimizerOptions options_;
   std::unique_ptr<Optimizer> rule_;
-  model::LanguageModel<float>& model_;
+  model::Model<float>& model_;
   model::Ranks ranks_;
   plan::ReducePlan plan_;
   model::GroupGradients<float> pass_gradients_;

@@ -15,14 +15,14 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 
 }  // namespace
 
-Trainer::Trainer(const TrainOptions& options, const Dataset& dataset, const comm::Communicator& communicator)
+Trainer::Trainer(const TrainOptions& options, const Samples& dataset, const comm::Communicator& communicator)
     : options_(options),
       dataset_(dataset),
       communicator_(communicator),
       exchange_(comm::make_exchange(options.exchange, communicator)),
       ranks_{&communicator, exchange_.get()},
-      model_(options.model, dataset.vocabulary(), options.seed, ranks_),
-      optimizer_(options.optimizer, model_, ranks_, options.groups_in_pass()),
+      model_(model::make_model<float>(options.model, dataset.shape(), options.seed, ranks_)),
+      optimizer_(options.optimizer, *model_, ranks_, options.groups_in_pass()),
       watch_(options.collapse, options.model.router) {}
 
 StepRecord Trainer::step() {
@@ -45,7 +45,8 @@ StepRecord Trainer::step() {
   std::stable_sort(record.drops.begin(), record.drops.end(),
                    [](const model::DropRecord& a, const model::DropRecord& b) { return a.layer < b.layer; });
   record.alarms = watch_.add(record.step, record.layers);
-  record.loss = plan::tree_sum(passes.group_nats) / static_cast<double>(record.tokens);
+  record.loss = plan::tree_sum(passes.group_nats) / static_cast<double>(options_.targets_in_step());
+  record.loss_unit = loss_unit(options_.task == Task::classify);
   for (const model::LayerStatistics& s : record.layers) record.router_loss += s.weighted_loss(options_.model.router);
   const std::array<double, 4> row{static_cast<double>(step_), record.loss, record.gradient_norm, record.learning_rate};
   history_.values.insert(history_.values.end(), row.begin(), row.end());
@@ -56,7 +57,7 @@ StepRecord Trainer::step() {
 
 void Trainer::train_pass(Index pass, Passes& passes) {
   const Range mine = even_share(options_.groups_in_pass(), communicator_.size(), communicator_.rank().value());
-  const Index rows = options_.sequences_in_group() * options_.model.context;
+  const Index rows = options_.sequences_in_group() * dataset_.tokens_in_sample();
   const Index first_group = pass * options_.groups_in_pass() + mine.begin;
   const model::Step step{.number = step_,
                          .training = true,
@@ -68,17 +69,17 @@ void Trainer::train_pass(Index pass, Passes& passes) {
   {
     const PhaseScope scope(times_, Phase::data);
     const Index in_group = options_.sequences_in_group();
-    read_batch(dataset_, Split::train, step_ * options_.sequences + first_group * in_group, mine.size() * in_group,
-               batch_);
+    dataset_.read_batch(Split::train, step_ * options_.sequences + first_group * in_group, mine.size() * in_group,
+                        batch_);
   }
-  model_.forward_backward(step, batch_.tokens, batch_.targets, optimizer_.pass_gradients());
+  model_->forward_backward(step, batch_.view(), optimizer_.pass_gradients());
   {
     const PhaseScope scope(times_, Phase::reduce);
     optimizer_.end_pass();
   }
   const PhaseScope scope(times_, Phase::other);
   std::vector<double> nats;
-  for (const model::LossSums& sums : model_.group_losses()) nats.push_back(sums.nats);
+  for (const model::LossSums& sums : model_->group_losses()) nats.push_back(sums.nats);
   const std::vector<double> all = comm::gather_groups(communicator_, nats);
   passes.group_nats.insert(passes.group_nats.end(), all.begin(), all.end());
   passes.statistics.push_back(model::collect_statistics<float>(communicator_, step, layers()));
@@ -88,7 +89,7 @@ void Trainer::train_pass(Index pass, Passes& passes) {
 }
 
 void Trainer::update_selection_biases(const std::vector<model::LayerStatistics>& statistics) {
-  const auto moe_layers = model_.moe_layers();
+  const auto moe_layers = model_->moe_layers();
   for (std::size_t l = 0; l < moe_layers.size(); ++l) {
     if (moe_layers[l]->selection_bias().empty()) continue;
     gating::update_selection_bias<float>(statistics[l].load, options_.model.router.bias_rate,
@@ -114,14 +115,13 @@ void Trainer::time_record(double seconds, StepRecord& record) {
 }
 
 std::vector<const model::MoeLayer<float>*> Trainer::layers() {
-  const auto moe_layers = model_.moe_layers();
+  const auto moe_layers = model_->moe_layers();
   return {moe_layers.begin(), moe_layers.end()};
 }
 
-Evaluation Trainer::evaluate() {
+Evaluation Trainer::evaluate(Split split, Index sequences) {
   Evaluation evaluation = train::evaluate(
-      model_, dataset_, {options_.eval_sequences, options_.sequences_in_group(), options_.groups_in_pass()},
-      communicator_);
+      *model_, dataset_, {split, sequences, options_.sequences_in_group(), options_.groups_in_pass()}, communicator_);
   evaluation.step = step_;
   return evaluation;
 }
@@ -135,7 +135,13 @@ std::filesystem::path Trainer::save(const std::map<std::string, std::string>& co
   header.integers["sequences_seen"] = step_ * options_.sequences;
   header.integers["tokens_seen"] = step_ * options_.tokens_in_step();
   header.integers["seed"] = options_.seed;
-  header.integers["vocabulary"] = dataset_.vocabulary();
+  const model::DataShape shape = dataset_.shape();
+  header.integers["vocabulary"] = shape.vocabulary;
+  if (shape.classes > 0) {
+    header.integers["features"] = shape.features;
+    header.integers["classes"] = shape.classes;
+  }
+  dataset_.store(header);
   header.integers["data_fingerprint"] = static_cast<std::int64_t>(dataset_.fingerprint());
   header.tables["history"] = history_;
   return write_checkpoint(communicator_, options_.out, step_, options_.keep, header, optimizer_.parts());

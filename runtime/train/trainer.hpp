@@ -14,16 +14,18 @@ namespace conclave::train {
 class Trainer {
  public:
   /// Sets up step 0 of a run. options must be valid; `communicator` and `dataset` must outlive the trainer. Collective.
-  Trainer(const TrainOptions& options, const Dataset& dataset, const comm::Communicator& communicator);
+  Trainer(const TrainOptions& options, const Samples& dataset, const comm::Communicator& communicator);
 
   /// Does one step. Collective; the record is the same on every rank.
   StepRecord step();
   /// Measures the loss on held-out sequences with the capacity factor of evaluation and no random draws. Collective.
-  [[nodiscard]] Evaluation evaluate();
+  [[nodiscard]] Evaluation evaluate() { return evaluate(Split::validation, options_.eval_sequences); }
+  /// The same on the first `sequences` samples of a part, 0: all. Collective.
+  [[nodiscard]] Evaluation evaluate(Split split, Index sequences);
 
   /// Steps done.
   [[nodiscard]] Index steps_done() const { return step_; }
-  [[nodiscard]] model::LanguageModel<float>& model() { return model_; }
+  [[nodiscard]] model::Model<float>& model() { return *model_; }
   [[nodiscard]] const TrainOptions& options() const { return options_; }
 
   /// Writes everything that the next step depends on into options.out; `config` and `record` are kept in the file.
@@ -50,11 +52,11 @@ class Trainer {
   [[nodiscard]] std::vector<const model::MoeLayer<float>*> layers();
 
   TrainOptions options_;
-  const Dataset& dataset_;
+  const Samples& dataset_;
   const comm::Communicator& communicator_;
   std::unique_ptr<comm::Exchange> exchange_;
   model::Ranks ranks_;
-  model::LanguageModel<float> model_;
+  std::unique_ptr<model::Model<float>> model_;
   ShardedOptimizer optimizer_;
   CollapseWatch watch_;
   PhaseTimes times_;

@@ -147,7 +147,7 @@ class ModelRun {
     for (Index pass = 0; pass < num_passes(); ++pass) {
       gradients_.clear();
       const Step step = step_of(pass);
-      model_.forward_backward(step, local(tokens_, step), local(targets_, step), gradients_);
+      model_.forward_backward(step, {local(tokens_, step), local(targets_, step)}, gradients_);
       comm::reduce_scatter<T>(
           plan_, communicator_, *exchange_, gradients_.partial_sums(),
           std::span(whole).subspan(static_cast<std::size_t>(slice.begin), static_cast<std::size_t>(slice.size())));
@@ -164,7 +164,7 @@ class ModelRun {
     clear_losses();
     for (Index pass = 0; pass < num_passes(); ++pass) {
       const Step step = step_of(pass);
-      model_.evaluate(step, local(tokens_, step), local(targets_, step));
+      model_.evaluate(step, {local(tokens_, step), local(targets_, step)});
       take_losses(step);
     }
     double sum = mean_cross_entropy();
@@ -398,7 +398,7 @@ TEST(LanguageModel, RefusesOtherTokensThanTheStepHas) {
   PhaseTimes times;
   const Step step{0, true, 1, 1, 0, {1, 8}, &times};
   const std::vector<std::int32_t> seven(7, 0);
-  EXPECT_THROW(run.model().evaluate(step, seven, seven), InvariantError);
+  EXPECT_THROW(run.model().evaluate(step, {seven, seven}), InvariantError);
 }
 
 }  // namespace

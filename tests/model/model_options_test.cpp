@@ -165,7 +165,7 @@ TEST(ModelOptions, ListsOfKindsAndWidthsAreRepeatedOverTheExperts) {
   options.width = 16;
   options.router.experts = 5;
   options.experts = {{"swiglu", "relu"}, {8, 16, 24}, true, 2, 40};
-  const MoeShape shape = moe_shape(options);
+  const MoeShape shape = moe_shape(options, 0);
   EXPECT_EQ(shape.width, 16);
   EXPECT_EQ(shape.router.experts, 5);
   EXPECT_DOUBLE_EQ(shape.output_scale, 0.25);  // 1/sqrt(2 layers)
