@@ -11,13 +11,14 @@ namespace {
 constexpr Index widest_matrix = 12;  // classes
 
 std::string matrix(const train::Confusion& confusion, const std::vector<std::string>& names) {
-  std::string out = "Confusion: a row for each true class, a column for each predicted one (by number)\n  ";
-  for (Index p = 0; p < confusion.classes(); ++p) out += fmt::format("{:>7}", p);
+  std::string out = "Confusion: a row for each true class, a column for each predicted one\n";
+  out += fmt::format("  {:22}", "");
+  for (Index p = 0; p < confusion.classes(); ++p) out += fmt::format("{:>8.7}", names[static_cast<std::size_t>(p)]);
   out += "\n";
   for (Index c = 0; c < confusion.classes(); ++c) {
-    out += "  ";
-    for (Index p = 0; p < confusion.classes(); ++p) out += fmt::format("{:7}", confusion.count(c, p));
-    out += fmt::format("   {} {}\n", c, names[static_cast<std::size_t>(c)]);
+    out += fmt::format("  {:<22.22}", names[static_cast<std::size_t>(c)]);
+    for (Index p = 0; p < confusion.classes(); ++p) out += fmt::format("{:8}", confusion.count(c, p));
+    out += "\n";
   }
   return out;
 }
@@ -48,16 +49,15 @@ std::string worst_confusions(const train::Confusion& confusion, const std::vecto
 
 std::string class_report(const train::Confusion& confusion, const std::vector<std::string>& names) {
   std::string out = confusion.classes() > widest_matrix ? worst_confusions(confusion, names) : matrix(confusion, names);
-  out += "  precision   recall       F1   samples   class\n";
+  out += fmt::format("  {:<22}{:>10}{:>10}{:>10}{:>10}\n", "class", "precision", "recall", "F1", "samples");
   for (Index c = 0; c < confusion.classes(); ++c) {
     const std::string& name = names[static_cast<std::size_t>(c)];
     if (!confusion.is_seen(c)) {
-      out += fmt::format("{:>11}{:>9}{:>9}{:>10}   {} {} (neither sampled nor predicted: left out)\n", "-", "-", "-", 0,
-                         c, name);
+      out += fmt::format("  {:<22.22}   neither sampled nor predicted: left out\n", name);
       continue;
     }
-    out += fmt::format("{:11.4f}{:9.4f}{:9.4f}{:10}   {} {}\n", confusion.precision(c), confusion.recall(c),
-                       confusion.f1(c), confusion.samples_of(c), c, name);
+    out += fmt::format("  {:<22.22}{:10.4f}{:10.4f}{:10.4f}{:10}\n", name, confusion.precision(c), confusion.recall(c),
+                       confusion.f1(c), confusion.samples_of(c));
   }
   return out;
 }

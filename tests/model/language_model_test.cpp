@@ -2,7 +2,7 @@
 // The whole model on several ranks: its gradient against central differences, and the bits of one rank.
 #include "runtime/model/language_model.hpp"
 
-#include "tests/model/moe_run.hpp"
+#include "tests/model/model_run.hpp"
 #include "tests/support/mpi_world.hpp"
 
 #include <gtest/gtest.h>
@@ -10,8 +10,6 @@
 namespace conclave::model {
 namespace {
 
-using test::append;
-using test::random_values;
 using test::world;
 
 constexpr Index vocabulary = 11;
@@ -75,188 +73,36 @@ std::vector<std::int32_t> random_tokens(Index count, Index what) {
   return tokens;
 }
 
-/// A model on the ranks of a communicator, and one step's tokens, everything seen whole from every rank. All members
-/// but the plainly local ones are collective.
+/// A language model and one step's tokens.
 template <class T>
-class ModelRun {
+class LanguageRun : public test::ModelRun<T> {
  public:
   static constexpr Index sequences = 2;  // of a group
 
-  /// A step of num_passes passes of num_groups / num_passes groups each.
-  ModelRun(const ModelOptions& options, Index num_groups, const comm::Communicator& communicator, Index num_passes = 1)
-      : communicator_(communicator),
-        exchange_(comm::make_exchange(comm::exchange_strategies().front().name, communicator)),
-        ranks_{&communicator, exchange_.get()},
-        model_(options, vocabulary, 3, ranks_),
-        num_groups_(num_groups),
-        plan_(model_.replicated().size(), num_groups / num_passes, communicator.size()),
-        gradients_(plan_, communicator.rank()),
-        tokens_(random_tokens(num_groups * group_rows(), 1)),
-        targets_(random_tokens(num_groups * group_rows(), 2)) {}
-
-  /// Replaces the initial values, whose differences are small, by ones of size 1.
-  void spread_values() {
-    std::vector<T> point = drawn(model_.replicated(), 100);
-    Index what = 1000;
-    for (const MoeLayer<T>* layer : model_.moe_layers()) {
-      for (Index e = 0; e < layer->map().num_experts(); ++e) {
-        append(drawn(layer->expert_parameters(ExpertId{e}), what += 10), point);
-      }
-    }
-    move_to(point);
-  }
-
-  /// All parameters: the replicated ones, then each layer's experts.
-  [[nodiscard]] std::vector<T> point() {
-    std::vector<T> all(model_.values().begin(), model_.values().end());
-    append(of_experts([](auto& shard, LocalExpertId i) { return shard.values(i); }), all);
-    return all;
-  }
-  void move_to(std::span<const T> point) {
-    const std::span<T> values = model_.values();
-    std::copy_n(point.begin(), values.size(), values.begin());
-    auto next = point.begin() + std::ssize(values);
-    for (MoeLayer<T>* layer : model_.moe_layers()) {
-      for (Index e = 0; e < layer->map().num_experts(); ++e) {
-        const Index size = layer->expert_parameters(ExpertId{e}).size();
-        const std::vector<ExpertId>& mine = layer->map().experts_of(communicator_.rank());
-        const auto at = std::ranges::find(mine, ExpertId{e});
-        if (at != mine.end()) std::copy_n(next, size, layer->shard().values(LocalExpertId{at - mine.begin()}).begin());
-        next += size;
-      }
-    }
-    ASSERT_TRUE(next == point.end());
-  }
-  [[nodiscard]] std::vector<Range> tensors() {
-    std::vector<Range> result;
-    Index offset = append_tensors(model_.replicated(), 0, result);
-    for (const MoeLayer<T>* layer : model_.moe_layers()) {
-      for (Index e = 0; e < layer->map().num_experts(); ++e) {
-        offset = append_tensors(layer->expert_parameters(ExpertId{e}), offset, result);
-      }
-    }
-    return result;
-  }
-
-  /// Forward and backward of all passes: the gradient in the layout of point(). Leaves losses() behind.
-  std::vector<T> gradient() {
-    std::vector<T> whole(static_cast<std::size_t>(plan_.num_elements()), T{0});
-    const Range slice = plan_.slice_of(communicator_.rank());
-    for (MoeLayer<T>* layer : model_.moe_layers()) layer->shard().clear_gradients();
-    clear_losses();
-    for (Index pass = 0; pass < num_passes(); ++pass) {
-      gradients_.clear();
-      const Step step = step_of(pass);
-      model_.forward_backward(step, {local(tokens_, step), local(targets_, step)}, gradients_);
-      comm::reduce_scatter<T>(
-          plan_, communicator_, *exchange_, gradients_.partial_sums(),
-          std::span(whole).subspan(static_cast<std::size_t>(slice.begin), static_cast<std::size_t>(slice.size())));
-      take_losses(step);
-    }
-    comm::all_gather_slices<T>(plan_, communicator_, whole);
-    append(of_experts([](auto& shard, LocalExpertId i) { return shard.gradient(i); }), whole);
-    return whole;
-  }
-
-  /// Mean cross entropy plus the weighted losses of all layers, forward only, at a point.
-  double objective(std::span<const T> point) {
-    move_to(point);
-    clear_losses();
-    for (Index pass = 0; pass < num_passes(); ++pass) {
-      const Step step = step_of(pass);
-      model_.evaluate(step, {local(tokens_, step), local(targets_, step)});
-      take_losses(step);
-    }
-    double sum = mean_cross_entropy();
-    for (const LayerStatistics& s : statistics()) sum += s.weighted_loss(model_.options().router);
-    return sum;
-  }
-
-  [[nodiscard]] double mean_cross_entropy() const {
-    double sum = 0.0;
-    for (const double nats : group_nats_) sum += nats;
-    return sum / static_cast<double>(num_groups_ * group_rows());
-  }
-  /// Of the last gradient() or objective(): each group's cross entropy, in order.
-  [[nodiscard]] const std::vector<double>& group_nats() const { return group_nats_; }
-  [[nodiscard]] std::vector<LayerStatistics> statistics() const { return merge_passes(statistics_); }
+  LanguageRun(const ModelOptions& options, Index num_groups, const comm::Communicator& communicator,
+              Index num_passes = 1)
+      : test::ModelRun<T>(options, step_samples(options, num_groups), communicator, num_passes),
+        communicator_(communicator) {}
 
   /// [tokens, vocabulary] for other tokens than the step's own.
   std::vector<T> logits(const std::vector<std::int32_t>& tokens) {
-    const Step step = step_of(0);
-    const ConstMatrixView<T> here = model_.logits(step, local(tokens, step));
+    const Step step = this->step_of(0);
+    test::StepSamples<T> others = this->samples();
+    others.tokens = tokens;
+    const ConstMatrixView<T> here =
+        dynamic_cast<LanguageModel<T>&>(this->model()).logits(step, others.local(step).tokens);
     return communicator_.gather_all(here.flat());
   }
-
-  [[nodiscard]] LanguageModel<T>& model() { return model_; }
-  [[nodiscard]] const std::vector<std::int32_t>& tokens() const { return tokens_; }
-  [[nodiscard]] Index group_rows() const { return sequences * model_.options().context; }
+  [[nodiscard]] const std::vector<std::int32_t>& tokens() const { return this->samples().tokens; }
 
  private:
-  [[nodiscard]] Index num_passes() const { return plan_.num_groups() == 0 ? 1 : num_groups_ / plan_.num_groups(); }
-  [[nodiscard]] Step step_of(Index pass) {
-    const Range groups = plan_.groups_of(communicator_.rank());
-    return {6,
-            true,
-            num_groups_,
-            plan_.num_groups(),
-            pass * plan_.num_groups() + groups.begin,
-            {groups.size(), group_rows()},
-            &times_};
+  static test::StepSamples<T> step_samples(const ModelOptions& options, Index num_groups) {
+    test::StepSamples<T> samples{{.vocabulary = vocabulary}, options.context, sequences, {}, {}, {}, {}};
+    samples.tokens = random_tokens(num_groups * samples.group_rows(), 1);
+    samples.targets = random_tokens(num_groups * samples.group_rows(), 2);
+    return samples;
   }
-  [[nodiscard]] static std::span<const std::int32_t> local(const std::vector<std::int32_t>& all, const Step& step) {
-    return std::span(all).subspan(static_cast<std::size_t>(step.first_group * step.groups.rows),
-                                  static_cast<std::size_t>(step.groups.total_rows()));
-  }
-  static std::vector<T> drawn(const ParameterList& list, Index what) {
-    std::vector<T> values;
-    for (const ParameterEntry& entry : list.entries()) {
-      const bool lookup = entry.name == "embedding";
-      const double deviation = entry.decays && !lookup ? 1.0 / std::sqrt(static_cast<double>(entry.tensor.cols)) : 1.0;
-      const double mean = entry.initial.constant;
-      append(random_values<T>(entry.tensor.size(), what++, entry.decays ? deviation : 0.3, mean), values);
-    }
-    return values;
-  }
-  static Index append_tensors(const ParameterList& list, Index offset, std::vector<Range>& to) {
-    for (const ParameterEntry& entry : list.entries()) {
-      to.push_back({offset + entry.tensor.offset, offset + entry.tensor.range().end});
-    }
-    return offset + list.size();
-  }
-  std::vector<T> of_experts(const auto& part) {
-    std::vector<T> all;
-    for (MoeLayer<T>* layer : model_.moe_layers()) {
-      std::vector<T> here;
-      for (Index i = 0; i < layer->shard().num_experts(); ++i) append(part(layer->shard(), LocalExpertId{i}), here);
-      append(communicator_.gather_all(std::span<const T>(here)), all);
-    }
-    return all;
-  }
-  void clear_losses() {
-    group_nats_.clear();
-    statistics_.clear();
-  }
-  void take_losses(const Step& step) {
-    std::vector<double> nats;
-    for (const LossSums& loss : model_.group_losses()) nats.push_back(loss.nats);
-    append(comm::gather_groups(communicator_, nats), group_nats_);
-    const std::vector<MoeLayer<T>*> layers = model_.moe_layers();
-    statistics_.push_back(collect_statistics<T>(communicator_, step, {layers.begin(), layers.end()}));
-  }
-
   const comm::Communicator& communicator_;
-  std::unique_ptr<comm::Exchange> exchange_;
-  Ranks ranks_;
-  LanguageModel<T> model_;
-  Index num_groups_;
-  plan::ReducePlan plan_;
-  GroupGradients<T> gradients_;
-  PhaseTimes times_;
-  std::vector<std::int32_t> tokens_;                      // [tokens]
-  std::vector<std::int32_t> targets_;                     // [tokens]
-  std::vector<double> group_nats_;                        // [groups]
-  std::vector<std::vector<LayerStatistics>> statistics_;  // [passes][layers]
 };
 
 class LanguageModelTest : public testing::TestWithParam<ModelCase> {};
@@ -264,7 +110,7 @@ INSTANTIATE_TEST_SUITE_P(Each, LanguageModelTest, testing::ValuesIn(cases()),
                          [](const auto& instance) { return instance.param.name; });
 
 TEST_P(LanguageModelTest, BackwardIsTheGradientByCentralDifferences) {
-  ModelRun<double> run(GetParam().options, 3, world());
+  LanguageRun<double> run(GetParam().options, 3, world());
   run.spread_values();
   const std::vector<double> gradient = run.gradient();
   const std::vector<double> point = run.point();
@@ -279,7 +125,7 @@ TEST_P(LanguageModelTest, AnyNumberOfRanksAndThreadsGivesTheBitsOfOne) {
   const comm::Communicator alone = world().split(world().rank().value());
   for (const Index num_groups : {1, 4, 5}) {
     SCOPED_TRACE(fmt::format("{} groups", num_groups));
-    ModelRun<float> reference(GetParam().options, num_groups, alone);
+    LanguageRun<float> reference(GetParam().options, num_groups, alone);
     const std::vector<float> initial = reference.point();
     const std::vector<float> expected = reference.gradient();
     const auto zeros = std::count(expected.begin(), expected.end(), 0.0F);
@@ -287,7 +133,7 @@ TEST_P(LanguageModelTest, AnyNumberOfRanksAndThreadsGivesTheBitsOfOne) {
     ASSERT_EQ(static_cast<Index>(reference.group_nats().size()), num_groups);
     for (Index threads = 1; threads <= (num_groups > 4 ? 2 : 1); ++threads) {
       const test::Threads use(threads);
-      ModelRun<float> run(GetParam().options, num_groups, world());
+      LanguageRun<float> run(GetParam().options, num_groups, world());
       EXPECT_TRUE(test::same_bits<float>(run.point(), initial));
       EXPECT_TRUE(test::same_bits<float>(run.gradient(), expected)) << threads << " threads";
       EXPECT_EQ(run.group_nats(), reference.group_nats());
@@ -306,8 +152,8 @@ TEST_P(LanguageModelTest, AnyNumberOfRanksAndThreadsGivesTheBitsOfOne) {
 TEST_P(LanguageModelTest, PassesAddUpToTheStep) {
   ModelOptions options = GetParam().options;
   options.router.balance_scope = gating::BalanceScope::group;
-  ModelRun<double> whole(options, 4, world());
-  ModelRun<double> passes(options, 4, world(), 2);
+  LanguageRun<double> whole(options, 4, world());
+  LanguageRun<double> passes(options, 4, world(), 2);
   whole.spread_values();
   passes.spread_values();
   const std::vector<double> expected = whole.gradient();
@@ -318,7 +164,7 @@ TEST_P(LanguageModelTest, PassesAddUpToTheStep) {
   ASSERT_GT(largest, 1e-3);
   for (std::size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], expected[i], 1e-12 * largest) << "parameter " << i;
   ASSERT_EQ(passes.group_nats().size(), 4U);
-  EXPECT_NEAR(passes.mean_cross_entropy(), whole.mean_cross_entropy(), 1e-12);
+  EXPECT_NEAR(passes.mean_loss(), whole.mean_loss(), 1e-12);
   const std::vector<LayerStatistics> merged = passes.statistics();
   const std::vector<LayerStatistics> at_once = whole.statistics();
   ASSERT_EQ(merged.size(), at_once.size());
@@ -337,7 +183,7 @@ TEST_P(LanguageModelTest, ATokenChangesItsOwnAndLaterPositionsOfItsSequenceOnly)
   ModelOptions options = GetParam().options;
   options.router.capacity_factor = 0.0;
   const Index num_groups = 3;
-  ModelRun<double> run(options, num_groups, world());
+  LanguageRun<double> run(options, num_groups, world());
   run.spread_values();
   const std::vector<double> before = run.logits(run.tokens());
   const Index changed = run.group_rows() + options.context + 1;  // second sequence of the second group, position 1
@@ -361,13 +207,13 @@ TEST_P(LanguageModelTest, ATokenChangesItsOwnAndLaterPositionsOfItsSequenceOnly)
 }
 
 TEST_P(LanguageModelTest, EvaluateGivesTheLossesOfForwardBackwardAndOfTheLogits) {
-  ModelRun<double> run(GetParam().options, 4, world());
+  LanguageRun<double> run(GetParam().options, 4, world());
   run.spread_values();
   static_cast<void>(run.gradient());
   const std::vector<double> trained = run.group_nats();
   static_cast<void>(run.objective(run.point()));
   EXPECT_EQ(run.group_nats(), trained);
-  EXPECT_GT(run.mean_cross_entropy(), 0.5);
+  EXPECT_GT(run.mean_loss(), 0.5);
   // A step's logits belong to its tokens' rows: rank by rank, group by group.
   const std::vector<double> logits = run.logits(run.tokens());
   const std::vector<std::int32_t> targets = random_tokens(4 * run.group_rows(), 2);
@@ -377,13 +223,13 @@ TEST_P(LanguageModelTest, EvaluateGivesTheLossesOfForwardBackwardAndOfTheLogits)
     for (std::size_t v = 0; v < vocabulary; ++v) sum += std::exp(logits[t * vocabulary + v]);
     nats += std::log(sum) - logits[t * vocabulary + static_cast<std::size_t>(targets[t])];
   }
-  EXPECT_NEAR(nats / static_cast<double>(targets.size()), run.mean_cross_entropy(), 1e-12);
+  EXPECT_NEAR(nats / static_cast<double>(targets.size()), run.mean_loss(), 1e-12);
 }
 
 TEST(LanguageModel, CountsItsParametersOverAllRanks) {
   ModelOptions o = tiny();  // width 8, 3 gelu experts of 6, 9, 6
   o.moe_every = 2;
-  ModelRun<float> run(o, 1, world());
+  LanguageRun<float> run(o, 1, world());
   const Index attention = 4 * 8 * 8;
   const Index norms = 2 * 8;
   const Index dense = 2 * 8 * 10;
@@ -394,7 +240,7 @@ TEST(LanguageModel, CountsItsParametersOverAllRanks) {
 }
 
 TEST(LanguageModel, RefusesOtherTokensThanTheStepHas) {
-  ModelRun<float> run(tiny(), 1, world());
+  LanguageRun<float> run(tiny(), 1, world());
   PhaseTimes times;
   const Step step{0, true, 1, 1, 0, {1, 8}, &times};
   const std::vector<std::int32_t> seven(7, 0);
