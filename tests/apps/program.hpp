@@ -46,4 +46,11 @@ inline Index count(const std::string& text, const std::string& part) {
   return result;
 }
 
+// The digest of all tensors of the newest checkpoint.
+inline std::string digest_of(const std::string& checkpoint) {
+  const Outcome outcome = conclave("inspect --digests --checkpoint " + checkpoint);
+  const auto all = outcome.output.rfind("  all ");
+  return all == std::string::npos || all < 16 ? "none: " + outcome.output : outcome.output.substr(all - 16, 16);
+}
+
 }  // namespace conclave::test

@@ -15,6 +15,7 @@ namespace {
 
 using test::conclave;
 using test::count;
+using test::digest_of;
 using test::on_ranks;
 using test::Outcome;
 using train::TemporaryFolder;
@@ -22,14 +23,6 @@ using train::TemporaryFolder;
 const std::string small =
     "train --steps 6 --layers 2 --width 40 --heads 2 --context 12 --experts 5 --expert-hidden 48 --sequences 10 "
     "--groups 5 --eval-sequences 7 --checkpoint-every 2 --eval-every 3 ";
-
-// The digest of all tensors of the newest checkpoint.
-std::string digest_of(const std::string& checkpoint) {
-  const Outcome outcome = conclave("inspect --digests --checkpoint " + checkpoint);
-  EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
-  const auto all = outcome.output.rfind("  all ");
-  return all == std::string::npos || all < 16 ? "none: " + outcome.output : outcome.output.substr(all - 16, 16);
-}
 
 void expect_success(const Outcome& outcome) { ASSERT_EQ(outcome.exit_code, 0) << outcome.output; }
 

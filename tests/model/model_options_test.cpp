@@ -19,6 +19,7 @@ struct Refusal {
   std::function<void(ModelOptions&)> change;
   std::string message;
   std::string hint;
+  ModelKind kind = ModelKind::language;
 };
 
 void PrintTo(const Refusal& refusal, std::ostream* out) { *out << refusal.name; }
@@ -91,6 +92,37 @@ const std::vector<Refusal>& refusals() {
          o.experts.shared_hidden = 0;
        },
        "shared_hidden = 0", "at least 1"},
+      {"vote_of_words", [](auto& o) { o.fusion = Fusion::vote; }, "fusion = vote with task = lm", "task = classify"},
+      {"map_of_words", [](auto& o) { o.input_map = false; }, "input_map = no with text", "feature vectors"},
+      {"words_without_residual", [](auto& o) { o.residual = false; }, "residual = no with text", "feature vectors"},
+      {"texts_without_residual", [](auto& o) { o.residual = false; }, "residual = no with text", "feature vectors",
+       ModelKind::text_classifier},
+      {"tied_classes", [](auto& o) { o.tied_head = true; }, "tied_head = yes with task = classify", "leave it out",
+       ModelKind::text_classifier},
+      {"vote_of_a_dense_block",
+       [](auto& o) {
+         o.fusion = Fusion::vote;
+         o.moe_every = 3;
+       },
+       "fusion = vote with layers = 4 and moe_every = 3", "moe_every divides layers", ModelKind::text_classifier},
+      {"vote_of_nobody",
+       [](auto& o) {
+         o.fusion = Fusion::vote;
+         o.moe_every = 0;
+       },
+       "moe_every = 0", "must be an MoE layer", ModelKind::feature_classifier},
+      {"votes_against",
+       [](auto& o) {
+         o.fusion = Fusion::vote;
+         o.router.gate_scale = -1.0;
+       },
+       "fusion = vote with gate_scale = -1", "above 0", ModelKind::feature_classifier},
+      {"context_of_features", [](auto& o) { o.context = 32; }, "context = 32 with feature vectors", "leave context out",
+       ModelKind::feature_classifier},
+      {"heads_of_features", [](auto& o) { o.heads = 2; }, "heads = 2 with feature vectors", "leave heads out",
+       ModelKind::feature_classifier},
+      {"tied_features", [](auto& o) { o.tied_head = true; }, "tied_head = yes", "leave it out",
+       ModelKind::feature_classifier},
   };
   return all;
 }
@@ -99,10 +131,10 @@ class ImpossibleModel : public testing::TestWithParam<Refusal> {};
 
 TEST_P(ImpossibleModel, IsRefusedWithTheValuesAndTheRemedy) {
   ModelOptions options;
-  ASSERT_NO_THROW(validate(options));
+  ASSERT_NO_THROW(validate(options, GetParam().kind));
   GetParam().change(options);
   try {
-    validate(options);
+    validate(options, GetParam().kind);
     FAIL() << "accepted";
   } catch (const InputError& error) {
     EXPECT_THAT(error.what(), HasSubstr(GetParam().message));
@@ -140,6 +172,29 @@ TEST(ModelOptions, TheLargestAndTheSmallestChoicesAreValid) {
   options.width = 2;
   options.router.experts = options.router.top_k = 1;
   EXPECT_NO_THROW(validate(options));
+}
+
+// Feature vectors have no attention, so any width will do.
+TEST(ModelOptions, AClassifiersChoicesAreValid) {
+  ModelOptions options;
+  options.fusion = Fusion::vote;
+  EXPECT_NO_THROW(validate(options, ModelKind::text_classifier));
+  options.width = 13;
+  options.input_map = false;
+  options.residual = false;
+  EXPECT_NO_THROW(validate(options, ModelKind::feature_classifier));
+  EXPECT_THROW(validate(options, ModelKind::text_classifier), InputError);
+  EXPECT_DOUBLE_EQ(residual_scale(options), 1.0);
+}
+
+TEST(ModelOptions, ExpertsVoteInTheLastBlockOnly) {
+  ModelOptions options;
+  options.fusion = Fusion::vote;
+  EXPECT_EQ(moe_shape(options, 0).fusion, Fusion::weighted);
+  EXPECT_EQ(moe_shape(options, 2).fusion, Fusion::weighted);
+  EXPECT_EQ(moe_shape(options, 3).fusion, Fusion::vote);
+  options.fusion = Fusion::max;
+  EXPECT_EQ(moe_shape(options, 0).fusion, Fusion::max);
 }
 
 TEST(ModelOptions, EveryNthBlockIsMoe) {

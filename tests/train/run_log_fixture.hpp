@@ -20,6 +20,7 @@ struct LogShape {
   Index layers = 3;
   Index experts = 5;
   Index domains = 3;  // numbers in domain_information
+  Index classes = 0;  // of samples; 0: it is a run without
 };
 
 inline model::LayerStatistics some_layer(const Random& random, Index layer, Index experts) {
@@ -67,6 +68,9 @@ inline Evaluation some_evaluation(Index step, const LogShape& shape = {}) {
   e.tokens = random.bits(0, 0) % 4096 + 1;
   e.loss = random.normal(1, 0);
   e.accuracy = random.uniform(2, 0);
+  e.loss_unit = loss_unit(shape.classes > 0);
+  e.confusion = Confusion(shape.classes);
+  for (Index& count : e.confusion.counts()) count = random.bits(4, &count - e.confusion.counts().data()) % 100;
   for (Index d = 0; d < shape.domains; ++d) e.domain_information.push_back(random.uniform(3, d));
   for (Index l = 0; l < shape.layers; ++l) e.layers.push_back(some_layer(random, 10 + l, shape.experts));
   for (Index l = 1; l < shape.layers; ++l) e.layer_agreement.push_back(random.uniform(4, l));
@@ -205,6 +209,16 @@ inline void expect_evaluations(const Hdf5File& file, const std::vector<Evaluatio
         [](const auto& e, auto& out) { out.insert(out.end(), e.layer_agreement.begin(), e.layer_agreement.end()); });
   } else {
     EXPECT_FALSE(file.exists("/evaluations/layer_agreement"));
+  }
+  EXPECT_EQ(file.attribute<std::string>("/evaluations/loss", "unit"), loss_unit(shape.classes > 0));
+  EXPECT_EQ(file.exists("/evaluations/confusion"), shape.classes > 0);
+  if (shape.classes > 0) {
+    expect_numbers(file, "/evaluations/macro_f1", evaluations,
+                   [](const Evaluation& e) { return e.confusion.macro_f1(); });
+    expect_table<Index>(file, "/evaluations/confusion", evaluations, {shape.classes, shape.classes},
+                        [](const Evaluation& e, auto& out) {
+                          out.insert(out.end(), e.confusion.counts().begin(), e.confusion.counts().end());
+                        });
   }
   if (shape.domains == 0) {
     EXPECT_FALSE(file.exists("/evaluations/domain_information"));

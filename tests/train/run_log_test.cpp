@@ -29,6 +29,31 @@ TEST_F(RunLogTest, HoldsWhatWasAppended) {
   EXPECT_EQ(file.members("/evaluations").size(), 6U);
 }
 
+TEST_F(RunLogTest, HoldsTheConfusionOfClassesAndTheTestPartByItself) {
+  const LogShape shape{.domains = 0, .classes = 3};
+  Evaluation test = some_evaluation(8, shape);
+  test.split = Split::test;
+  {
+    RunLog log(folder(), 0, {}, {});
+    for (Index step = 1; step <= 8; ++step) append(log, step, shape);
+    log.append(test);
+  }
+  expect_run_file(h5(), 1, 8, shape);
+  EXPECT_EQ(bytes_of(jsonl()), expected_lines(8, shape) + to_json(test) + '\n');
+  EXPECT_NE(to_json(test).find("\"kind\":\"test\""), std::string::npos);
+  EXPECT_NE(to_json(test).find(fmt::format("\"confusion\":[[{},{},{}],[", test.confusion.count(0, 0),
+                                           test.confusion.count(0, 1), test.confusion.count(0, 2))),
+            std::string::npos);
+  {
+    const Hdf5File file = Hdf5File::open(h5());
+    EXPECT_EQ(file.read<Index>("/tests/step"), std::vector<Index>{8});
+    EXPECT_EQ(file.read<Index>("/tests/confusion"), std::as_const(test).confusion.counts());
+  }
+  log_steps(4, 12, shape);
+  expect_run_file(h5(), 1, 12, shape);
+  EXPECT_TRUE(Hdf5File::open(h5()).read<Index>("/tests/step").empty()) << "it was of the steps that are done again";
+}
+
 TEST_F(RunLogTest, GrowsOverManyFlushesOfAnySize) {
   RunLog log(folder(), 0, {}, {});
   const Random random(3, RandomStream::initial);

@@ -5,6 +5,7 @@
 
 #include "runtime/core/parallel.hpp"
 #include "tests/support/mpi_world.hpp"
+#include "tests/train/feature_file.hpp"
 #include "tests/train/temporary_folder.hpp"
 
 #include <gtest/gtest.h>
@@ -78,6 +79,7 @@ void add(const StepRecord& step, Outcome& outcome) {
 void finish(Trainer& trainer, const comm::Communicator& communicator, Outcome& outcome) {
   const Evaluation evaluation = trainer.evaluate();
   outcome.numbers.insert(outcome.numbers.end(), {evaluation.loss, evaluation.accuracy});
+  for (const Index count : evaluation.confusion.counts()) outcome.numbers.push_back(static_cast<double>(count));
   const auto file = trainer.save({}, {});
   communicator.barrier();
   outcome.checkpoint = bytes_of(file);
@@ -91,7 +93,7 @@ std::filesystem::path shared_folder(const comm::Communicator& communicator, cons
 Outcome train_whole(TrainOptions options, const comm::Communicator& communicator) {
   const TemporaryFolder folder;
   options.out = shared_folder(communicator, folder.path()).string();
-  const auto dataset = make_dataset(options.data, options.model.context, options.seed);
+  const auto dataset = make_samples(options);
   Trainer trainer(options, *dataset, communicator);
   Outcome outcome;
   for (Index i = 0; i < options.steps; ++i) add(trainer.step(), outcome);
@@ -104,7 +106,7 @@ Outcome train_whole(TrainOptions options, const comm::Communicator& communicator
 Outcome train_cut(TrainOptions options, const comm::Communicator& first, const comm::Communicator& second) {
   const TemporaryFolder mine;
   const std::filesystem::path folder = shared_folder(world(), mine.path());
-  const auto dataset = make_dataset(options.data, options.model.context, options.seed);
+  const auto dataset = make_samples(options);
   Outcome outcome;
   const Index half = options.steps / 2;
   // Where every rank is alone it writes for itself.
@@ -177,6 +179,50 @@ TEST_F(TrainerBits, OfAStepBalancedLossAndADenseModel) {
   expect_same(train_whole(options, world()), train_whole(options, alone_));
 }
 
+TEST_F(TrainerBits, OfAClassifierOfTexts) {
+  const TemporaryFolder folder("_data");
+  std::string lines;
+  for (Index i = 0; i < 60; ++i) lines += fmt::format("{}\t{}\n", i % 3 == 0 ? "x" : "y", random_text(5 + i % 20, i));
+  folder.write("texts.tsv", lines);
+  TrainOptions options = small_run("");
+  options.task = Task::classify;
+  options.data.data = folder.path("texts.tsv");
+  options.steps = 6;
+  for (const model::Fusion fusion : {model::Fusion::weighted, model::Fusion::vote}) {
+    options.model.fusion = fusion;
+    const Outcome reference = train_whole(options, alone_);
+    ASSERT_GT(reference.numbers.front(), 0.1);
+    ASSERT_EQ(reference.numbers[reference.numbers.size() - 4] + reference.numbers[reference.numbers.size() - 3] +
+                  reference.numbers[reference.numbers.size() - 2] + reference.numbers.back(),
+              6.0)
+        << "a tenth of the texts is held out";
+    expect_same(train_whole(options, world()), reference);
+    expect_same(train_cut(options, world(), alone_), reference);
+  }
+}
+
+TEST_F(TrainerBits, OfAClassifierOfFeatureVectors) {
+  const TemporaryFolder folder("_data");
+  write(three_classes(120, 1), folder.path("data.h5"));
+  TrainOptions options = small_run("");
+  options.task = Task::classify;
+  options.model.context = model::ModelOptions{}.context;
+  options.model.heads = model::ModelOptions{}.heads;
+  options.data.data = folder.path("data.h5");
+  options.groups = 10;
+  options.passes = 2;
+  options.steps = 6;
+  for (const model::Fusion fusion : {model::Fusion::weighted, model::Fusion::vote}) {
+    options.model.fusion = fusion;
+    const Outcome reference = train_whole(options, alone_);
+    use_threads(2);
+    expect_same(train_whole(options, world()), reference);
+    use_threads(1);
+    expect_same(train_cut(options, alone_, world()), reference);
+    options.model.residual = false;
+  }
+}
+
 TEST_F(TrainerBits, PassesEqualOneBigPassToRounding) {
   TrainOptions options = small_run("");
   options.groups = 10;
@@ -201,7 +247,7 @@ TEST_F(TrainerBits, DependOnTheSeed) {
 TEST(Trainer, RefusesACheckpointOfAnotherRun) {
   const TemporaryFolder mine;
   TrainOptions options = small_run(shared_folder(world(), mine.path()));
-  const auto dataset = make_dataset(options.data, options.model.context, options.seed);
+  const auto dataset = make_samples(options);
   Trainer trainer(options, *dataset, world());
   trainer.step();
   const auto file = trainer.save({}, {});
