@@ -26,7 +26,8 @@ struct EvaluateOptions {
 void describe(EvaluateOptions& o, OptionSections& sections) {
   OptionTable& table = sections.section("Evaluation");
   table.add("checkpoint", o.checkpoint, "a checkpoint, or a folder of them: the newest");
-  table.add("data", o.data, "a text file or folder whose held-out part is used; empty: the run's own data");
+  table.add("data", o.data,
+            "other data of the kind that the run had (of text, the held-out part is used); empty: the run's own");
   table.add("split", o.split,
             "the part of a classifier's data: all for a file that the run has not seen; a language model has held-out "
             "text (validation) only");

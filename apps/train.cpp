@@ -113,8 +113,12 @@ class Run {
 
   void introduce() {
     say(fmt::format("{}: {} ranks, {} threads a rank", dataset_.description(), world_.size(), num_threads()));
-    say(fmt::format("{} parameters; {} sequences of {} tokens a step, in {} groups", trainer_.model().num_parameters(),
-                    options_.sequences, options_.tokens_in_sample(), options_.groups));
+    const std::string samples =
+        options_.kind() == model::ModelKind::feature_classifier
+            ? fmt::format("{} vectors", options_.sequences)
+            : fmt::format("{} sequences of {} tokens", options_.sequences, options_.model.context);
+    say(fmt::format("{} parameters; {} a step, in {} groups", trainer_.model().num_parameters(), samples,
+                    options_.groups));
     for (const std::string& notice : dataset_.notices()) say(notice);
     const gating::RouterOptions& router = options_.model.router;
     if (options_.model.moe_every > 0 && router.top_k == 1 && router.normalise != gating::Normalise::none) {

@@ -179,6 +179,8 @@ void FeatureVectors::read_rows(const Hdf5File& file) {
                                    split_->count(Split::test)};
   digest.add("sizes", 0, std::span<const Index>(sizes));
   digest.add("labels", 0, std::span<const std::int32_t>(labels_));
+  digest.add("mean", 0, std::span<const double>(encoding_.mean));
+  digest.add("deviation", 0, std::span<const double>(encoding_.deviation));
   x_.reserve(static_cast<std::size_t>(num_rows_ * num_features_));
   for_each_block(file, [&](Index first, ConstMatrixView<double> rows) {
     digest.add("x", first, rows.flat());

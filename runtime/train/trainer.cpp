@@ -151,7 +151,9 @@ void Trainer::restore(const std::filesystem::path& checkpoint, const CheckpointH
   const auto integer = [&](const std::string& name) { return integer_of(header, name, checkpoint); };
   if (integer("data_fingerprint") != static_cast<std::int64_t>(dataset_.fingerprint())) {
     throw InputError(fmt::format("{} was trained on other data than '{}'", checkpoint.string(), dataset_.description()),
-                     "give the same --data, or start a new run");
+                     dataset_.shape().classes == 0
+                         ? "give the same --data, or start a new run"
+                         : "give the same --data, the same fractions of it and the same scales, or start a new run");
   }
   for (const auto& [name, value] : {std::pair<std::string, Index>{"seed", options_.seed},
                                     {"sequences_seen", integer("step") * options_.sequences},

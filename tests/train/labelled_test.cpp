@@ -216,7 +216,8 @@ TEST_F(FeatureVectors, AreLeftAsTheyAreOnDemandAndConstantOnesNamed) {
   for (const float value : batch_of(*scaled, Split::all, 0, 50).features) ASSERT_TRUE(std::isfinite(value));
   ASSERT_EQ(scaled->notices().size(), 1U);
   EXPECT_TRUE(contains(scaled->notices()[0], "1 of 4 features are the same in every row"));
-  EXPECT_NE(raw->fingerprint(), read(three_classes(50, 3))->fingerprint());
+  EXPECT_NE(raw->fingerprint(), scaled->fingerprint()) << "a run goes on with the scales that it began with";
+  EXPECT_NE(scaled->fingerprint(), read(three_classes(50, 3))->fingerprint());
 }
 
 TEST_F(FeatureVectors, NameDatasetAndRowOfWhatTheyCannotRead) {
