@@ -167,7 +167,8 @@ std::vector<Table> rows_of(const Evaluation& evaluation) {
                       confusion.counts()});
   }
   const auto add = [&](std::string_view name, std::string_view meaning, const std::vector<double>& values) {
-    if (!values.empty()) tables.push_back({fmt::format("{}/{}", group, name), {std::ssize(values)}, described("1", meaning), values});
+    if (!values.empty())
+      tables.push_back({fmt::format("{}/{}", group, name), {std::ssize(values)}, described("1", meaning), values});
   };
   add("domain_information", "what an expert says about a token's domain, 0 (nothing) to 1 (all)",
       evaluation.domain_information);

@@ -47,6 +47,7 @@ TEST_F(RunLogTest, HoldsTheConfusionOfClassesAndTheTestPartByItself) {
   {
     const Hdf5File file = Hdf5File::open(h5());
     EXPECT_EQ(file.read<Index>("/tests/step"), std::vector<Index>{8});
+    EXPECT_EQ(file.read<double>("/tests/layer_agreement"), test.layer_agreement);
     EXPECT_EQ(file.read<Index>("/tests/confusion"), std::as_const(test).confusion.counts());
   }
   log_steps(4, 12, shape);
