@@ -215,9 +215,7 @@ TEST_F(TrainerBits, OfAClassifierOfFeatureVectors) {
   for (const model::Fusion fusion : {model::Fusion::weighted, model::Fusion::vote}) {
     options.model.fusion = fusion;
     const Outcome reference = train_whole(options, alone_);
-    use_threads(2);
     expect_same(train_whole(options, world()), reference);
-    use_threads(1);
     expect_same(train_cut(options, alone_, world()), reference);
     options.model.residual = false;
   }
