@@ -99,6 +99,7 @@ class LayerBench {
     layer_.shard().clear_gradients();
     layer_.backward(values, step_, x_.view(), token_ids_, dy_.view(), 1.0, dx_.view(), gradients_);
     gradients_.clear();
+    if (layer_.base().size() > 0) layer_.base_gradients().clear();
   }
 
   /// The products of the experts' forward and backward for the rows that the last forward_backward() brought here: what
@@ -133,6 +134,7 @@ class LayerBench {
       blocks(rows,
              [&](Range b) { gemm_nn<float>(dhidden_.view().row_block(b), w_.view(), 0.0F, din_.view().row_block(b)); });
       gemm_tn<float>(dhidden_.view(), in_.view(), 0.0F, dw_.view());
+      bare_delta(rows, shape.delta_rank, in_, hidden_, din_, dhidden_);
     }
     if (is_linear) return;
     blocks(rows,
@@ -140,6 +142,23 @@ class LayerBench {
     blocks(rows,
            [&](Range b) { gemm_nt<float>(din_.view().row_block(b), w_.view(), 0.0F, dhidden_.view().row_block(b)); });
     gemm_tn<float>(hidden_.view(), din_.view(), 0.0F, dw_.view());
+    bare_delta(rows, shape.delta_rank, hidden_, in_, dhidden_, din_);
+  }
+
+  // What a delta A B adds to the products of y = x W^T.
+  void bare_delta(Index rows, Index rank, Matrix<float>& x, Matrix<float>& y, Matrix<float>& dx, Matrix<float>& dy) {
+    if (rank == 0) return;
+    for (Matrix<float>* m : {&low_, &dlow_}) resize_zero(*m, rows, rank);
+    for (Matrix<float>* m : {&a_, &da_}) resize_zero(*m, y.cols(), rank);
+    for (Matrix<float>* m : {&b_, &db_}) resize_zero(*m, rank, x.cols());
+    blocks(rows, [&](Range r) {
+      gemm_nt<float>(x.view().row_block(r), b_.view(), 0.0F, low_.view().row_block(r));
+      gemm_nt<float>(low_.view().row_block(r), a_.view(), 1.0F, y.view().row_block(r));
+      gemm_nn<float>(dy.view().row_block(r), a_.view(), 0.0F, dlow_.view().row_block(r));
+      gemm_nn<float>(dlow_.view().row_block(r), b_.view(), 1.0F, dx.view().row_block(r));
+    });
+    gemm_tn<float>(dy.view(), low_.view(), 0.0F, da_.view());
+    gemm_tn<float>(dlow_.view(), x.view(), 0.0F, db_.view());
   }
 
   static void resize_zero(Matrix<float>& m, Index rows, Index cols) {
@@ -162,15 +181,16 @@ class LayerBench {
   Matrix<float> values_, x_, y_, dx_, dy_;
   std::vector<std::int32_t> token_ids_;
   Matrix<float> in_, din_, hidden_, dhidden_, w_, dw_;
+  Matrix<float> low_, dlow_, a_, da_, b_, db_;
 };
 
 void validate(const BenchOptions& o) {
   gating::validate(o.router);
-  experts::validate(o.experts);
   if (o.tokens < 1 || o.groups < 1 || o.tokens % o.groups != 0) {
     throw InputError(fmt::format("{} tokens in {} groups", o.tokens, o.groups), "groups must divide tokens");
   }
   if (o.width < 1) throw InputError(fmt::format("width = {}", o.width), "give at least 1");
+  experts::validate(o.experts, o.width);
   if (o.repeats < 1) throw InputError(fmt::format("repeats = {}", o.repeats), "give at least 1");
   apply_threads(o.threads);
 }

@@ -81,7 +81,9 @@ void Trainer::train_pass(Index pass, std::vector<double>& group_nats,
   pass_statistics.push_back(model::collect_statistics<float>(communicator_, step, layers()));
 }
 
+// The biases are part of the gate: they move when it does.
 void Trainer::update_selection_biases(const std::vector<model::LayerStatistics>& statistics) {
+  if (!moves(options_.optimizer, ModelPart::gate, step_)) return;
   const auto moe_layers = model_.moe_layers();
   for (std::size_t l = 0; l < moe_layers.size(); ++l) {
     if (moe_layers[l]->selection_bias().empty()) continue;

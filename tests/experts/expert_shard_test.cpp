@@ -118,18 +118,18 @@ struct WholeBackward {
     ParameterList list;
     const FeedForward<double> function(list, "", shape, 1.0);
     const std::vector<double> values = in_double(std::span<const T>(b.shard.values(b.local(i))));
-    const ParameterView<const double> parameters(values);
+    const ExpertValues<double> parameters{ParameterView<const double>(values)};
     gradient.resize(values.size());
     const auto rows = static_cast<Index>(x.size()) / shape.width;
     Matrix<double> tapes[5];
     for (Matrix<double>& tape : tapes) tape.resize(rows, function.tape_columns());
     const FeedForwardTape<double> tape{tapes[0].view(), tapes[1].view(), tapes[2].view()};
+    const FeedForwardTape<double> d_tape{tapes[3].view(), tapes[4].view(), {}};
     std::vector<double> y(x.size());
     const auto matrix = [&](std::vector<double>& v) { return as_matrix(std::span(v), rows, shape.width); };
     function.forward(parameters, matrix(x), tape, matrix(y));
-    function.backward_input(parameters, tape, matrix(dy), tapes[3].view(), tapes[4].view(), 0.0, matrix(dx));
-    function.backward_weights(matrix(x), tape, matrix(dy), tapes[3].view(), tapes[4].view(), false,
-                              ParameterView<double>(gradient));
+    function.backward_input(parameters, tape, matrix(dy), d_tape, 0.0, matrix(dx));
+    function.backward_weights(matrix(x), tape, matrix(dy), d_tape, false, ParameterView<double>(gradient));
   }
   std::vector<double> x, dy, dx, gradient;
 };
