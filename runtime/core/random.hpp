@@ -23,6 +23,7 @@ enum class RandomStream : std::uint32_t {
   data_order = 17,  // (position, round) of a permutation; layer = epoch
   corpus = 18,      // tables and bytes of the synthetic corpus
   generate = 19,    // (position, sample) of generated text
+  upcycle = 22,     // (element, expert); layer = block, step = tensor of the expert
 };
 
 /// Seeds above this would be cut to 32 bits.

@@ -5,6 +5,7 @@
 #include "runtime/model/options.hpp"
 #include "runtime/train/dataset.hpp"
 #include "runtime/train/optimizer.hpp"
+#include "runtime/train/start.hpp"
 
 namespace conclave::train {
 
@@ -12,6 +13,7 @@ struct TrainOptions {
   model::ModelOptions model;
   DataOptions data;
   OptimizerOptions optimizer;
+  StartOptions start;
 
   Index steps = 1000;
   Index stop_after = 0;

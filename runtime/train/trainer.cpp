@@ -159,4 +159,17 @@ void Trainer::restore(const std::filesystem::path& checkpoint, const CheckpointH
   if (history != header.tables.end()) history_ = history->second;
 }
 
+void Trainer::start_from(const std::filesystem::path& checkpoint, const CheckpointHeader& header) {
+  const model::ModelOptions source = model_options(header);
+  if (!options_.start.upcycle) {
+    refuse_other_model(source, options_.model);
+    load_values(checkpoint, communicator_, model_);
+    return;
+  }
+  refuse_to_upcycle(options_.start, source, options_.model);
+  model::LanguageModel<float> dense(source, dataset_.vocabulary(), options_.seed, ranks_);
+  load_values(checkpoint, communicator_, dense);
+  upcycle(options_.start, options_.seed, dense, model_);
+}
+
 }  // namespace conclave::train
