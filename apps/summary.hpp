@@ -2,8 +2,8 @@
 // The table that closes a training run.
 #pragma once
 
-#include "runtime/train/metrics.hpp"
 #include "runtime/model/language_model.hpp"
+#include "runtime/train/metrics.hpp"
 #include "runtime/train/options.hpp"
 
 namespace conclave::apps {

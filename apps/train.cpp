@@ -73,7 +73,8 @@ class Run {
 
   void start_from(const OpenedCheckpoint& from) {
     trainer_.start_from(from.file, from.header);
-    const std::string made = fmt::format("{}, step {}", from.file.string(), train::integer_of(from.header, "step", from.file));
+    const std::string made =
+        fmt::format("{}, step {}", from.file.string(), train::integer_of(from.header, "step", from.file));
     record_["init_from"] = options_.start.upcycle ? made + ", upcycled" : made;
     say(fmt::format("begins at the parameters of {}", record_["init_from"]));
   }

@@ -84,7 +84,9 @@ template <class T>
 FeedForwardTape<T> ExpertShard<T>::d_tape(const Expert& expert, Range rows) {
   const Range own{rows.begin - expert.rows.begin, rows.end - expert.rows.begin};
   const Index columns = expert.function.tape_columns();
-  return {part(d_pre_, expert.tape_offset, own, columns), part(d_gate_, expert.tape_offset, own, columns), {},
+  return {part(d_pre_, expert.tape_offset, own, columns),
+          part(d_gate_, expert.tape_offset, own, columns),
+          {},
           part(d_low_, expert.low_offset, own, expert.function.low_columns())};
 }
 

@@ -46,8 +46,7 @@ class ExpertShard {
   /// those since clear_gradients().
   void backward(ConstMatrixView<T> x, ConstMatrixView<T> dy, MatrixView<T> dx);
   /// After backward(), of the same x and dy: base_gradient += the term of one expert.
-  void backward_base(LocalExpertId expert, ConstMatrixView<T> x, ConstMatrixView<T> dy,
-                     ParameterView<T> base_gradient);
+  void backward_base(LocalExpertId expert, ConstMatrixView<T> x, ConstMatrixView<T> dy, ParameterView<T> base_gradient);
 
   /// The next backward() sets the gradients instead of adding to them.
   void clear_gradients() { accumulate_ = false; }

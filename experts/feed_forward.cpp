@@ -47,8 +47,7 @@ void bias_gradient(ConstMatrixView<T> dy, bool accumulate, std::span<T> gradient
 
 ParameterList base_parameters(const ExpertShape& shape, const std::string& prefix, double output_scale) {
   ParameterList list;
-  static_cast<void>(
-      FeedForward<float>(list, prefix, {shape.kind, shape.width, shape.hidden, false, 0}, output_scale));
+  static_cast<void>(FeedForward<float>(list, prefix, {shape.kind, shape.width, shape.hidden, false, 0}, output_scale));
   return list;
 }
 

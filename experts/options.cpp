@@ -19,7 +19,8 @@ ExpertKind kind_named(const std::string& word) {
 // One base fits experts of one kind and size; a delta of the matrices' full rank could be any matrix.
 void validate_sharing(const ExpertOptions& o, Index width) {
   const bool same_kind = std::ranges::all_of(o.expert_kind, [&](const auto& kind) { return kind == o.expert_kind[0]; });
-  const bool same_width = std::ranges::all_of(o.expert_hidden, [&](Index hidden) { return hidden == o.expert_hidden[0]; });
+  const bool same_width =
+      std::ranges::all_of(o.expert_hidden, [&](Index hidden) { return hidden == o.expert_hidden[0]; });
   if (!same_kind || !same_width) {
     throw InputError(fmt::format("expert_sharing = base+delta with expert_kind = {} and expert_hidden = {}",
                                  fmt::join(o.expert_kind, ","), fmt::join(o.expert_hidden, ",")),

@@ -10,7 +10,8 @@ namespace conclave::experts {
 
 /// What the experts of a layer have in common:
 ///   none        nothing
-///   base+delta  one base matrix for each weight; an expert adds a delta of low rank to each (Hu et al. 2021, LoRA), and
+///   base+delta  one base matrix for each weight; an expert adds a delta of low rank to each (Hu et al. 2021, LoRA),
+///   and
 ///               has biases of its own
 enum class ExpertSharing { none, base_and_delta };
 
@@ -31,8 +32,8 @@ struct ExpertOptions {
 
 void describe(ExpertOptions& options, OptionTable& table);
 
-/// InputError for kinds that do not exist, widths below 1, negative counts, and experts that cannot share a base. `width`
-/// is the layer's.
+/// InputError for kinds that do not exist, widths below 1, negative counts, and experts that cannot share a base.
+/// `width` is the layer's.
 void validate(const ExpertOptions& options, Index width);
 
 /// The shape of each expert of a layer, and of each shared one.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// One weight matrix of an expert: its own, or one that all experts of the layer share and the expert's own change of it.
+// One weight matrix of an expert: its own, or one that all experts of the layer share and the expert's own change of
+// it.
 //
 //   W = W_base + A B,   A [out, rank], B [rank, in]
 //

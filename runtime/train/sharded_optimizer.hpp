@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The optimizer of a distributed model: ZeRO stage 1 (Rajbhandari et al. 2020). A rank owns a slice of the replicated
 // parameters and all of its experts; it keeps the optimizer state of those alone. Replicated are the model's own
-// parameters, whose gradient is a sum over groups, and the base of each layer whose experts share one: a sum over experts.
+// parameters, whose gradient is a sum over groups, and the base of each layer whose experts share one: a sum over
+// experts.
 #pragma once
 
 #include "comm/mpi/reproducible_reduce.hpp"
@@ -25,8 +26,8 @@ class ShardedOptimizer {
   /// Adds up the pass's gradients over all ranks: each pass's tree is a term. Collective.
   void end_pass();
   /// Updates all parameters with the gradients of the passes since the last update, clipped to options.clip_norm;
-  /// returns the gradient's global norm before clipping. What does not move in `step` (from 0) stays as it is, state and
-  /// all, and does not count in the norm. Collective.
+  /// returns the gradient's global norm before clipping. What does not move in `step` (from 0) stays as it is, state
+  /// and all, and does not count in the norm. Collective.
   double update(Index step, double learning_rate);
 
   /// Values and states as parts of named tensors, for a checkpoint: "/params/<name>" and "/optimizer/<state>/<name>".

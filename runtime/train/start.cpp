@@ -62,7 +62,8 @@ struct Differences {
 
 std::string kinds_of_experts(const ModelOptions& o, Index num_experts) {
   std::vector<std::string_view> kinds;
-  for (const auto& shape : experts::expert_shapes(o.experts, o.width, num_experts)) kinds.push_back(name_of(shape.kind));
+  for (const auto& shape : experts::expert_shapes(o.experts, o.width, num_experts))
+    kinds.push_back(name_of(shape.kind));
   return fmt::format("{}", fmt::join(kinds, ","));
 }
 
@@ -75,9 +76,9 @@ void validate(const StartOptions& o, const ModelOptions& model) {
     throw InputError("upcycle without init_from", "name a checkpoint of the model without experts: --init-from FILE");
   }
   if (!o.upcycle && (o.upcycle_noise != 0.0 || o.upcycle_split != 1)) {
-    throw InputError(fmt::format("upcycle_noise = {} and upcycle_split = {} without upcycle", o.upcycle_noise,
-                                 o.upcycle_split),
-                     "they say how experts are made of a dense model: give --upcycle too, or leave them out");
+    throw InputError(
+        fmt::format("upcycle_noise = {} and upcycle_split = {} without upcycle", o.upcycle_noise, o.upcycle_split),
+        "they say how experts are made of a dense model: give --upcycle too, or leave them out");
   }
   if (o.upcycle) validate_upcycling(o, model);
 }
@@ -113,9 +114,9 @@ void refuse_other_model(const ModelOptions& source, const ModelOptions& target) 
 
 void refuse_to_upcycle(const StartOptions& options, const ModelOptions& source, const ModelOptions& target) {
   if (source.moe_every != 0) {
-    throw InputError(fmt::format("upcycle from a model with experts: moe_every = {} in the checkpoint",
-                                 source.moe_every),
-                     "train a model without experts with moe_every = 0, or leave --upcycle out to go on with these");
+    throw InputError(
+        fmt::format("upcycle from a model with experts: moe_every = {} in the checkpoint", source.moe_every),
+        "train a model without experts with moe_every = 0, or leave --upcycle out to go on with these");
   }
   Differences found;
   found.compare("layers", source.layers, target.layers);
@@ -143,9 +144,10 @@ void refuse_to_upcycle(const StartOptions& options, const ModelOptions& source, 
     }
   }
   if (found.lines.empty()) return;
-  throw InputError(fmt::format("cannot upcycle this checkpoint:{}", list_of(found.lines)),
-                   "experts are copies of its feed-forwards (expert_hidden = dense_hidden / upcycle_split), and all else "
-                   "is the same model");
+  throw InputError(
+      fmt::format("cannot upcycle this checkpoint:{}", list_of(found.lines)),
+      "experts are copies of its feed-forwards (expert_hidden = dense_hidden / upcycle_split), and all else "
+      "is the same model");
 }
 
 }  // namespace conclave::train

@@ -35,9 +35,10 @@ void refuse_to_upcycle(const StartOptions& options, const model::ModelOptions& s
 
 /// Gives `model` the parameters of `dense`, whose options refuse_to_upcycle accepts. What both have is copied, each
 /// block's feed-forward into all of the block's experts, and routers stay as they are. With options.upcycle_split = m
-/// expert e takes the (e mod m)-th of m slices of the hidden width and m times its output matrix (granular upcycling, He
-/// et al. 2024): m different slices with gates 1/m sum to the dense function. With a base, that takes the matrices and
-/// the deltas are zero. Noise of deviation upcycle_noise times each tensor's root mean square is drawn for every expert.
+/// expert e takes the (e mod m)-th of m slices of the hidden width and m times its output matrix (granular upcycling,
+/// He et al. 2024): m different slices with gates 1/m sum to the dense function. With a base, that takes the matrices
+/// and the deltas are zero. Noise of deviation upcycle_noise times each tensor's root mean square is drawn for every
+/// expert.
 void upcycle(const StartOptions& options, Index seed, model::LanguageModel<float>& dense,
              model::LanguageModel<float>& model);
 

@@ -60,8 +60,8 @@ void add_noise(double noise, Index seed, Index block, ExpertId expert, const Par
                std::span<float> values) {
   Index number = 0;
   for (const ParameterEntry& entry : list.entries()) {
-    const std::span<float> tensor = values.subspan(static_cast<std::size_t>(entry.tensor.offset),
-                                                   static_cast<std::size_t>(entry.tensor.size()));
+    const std::span<float> tensor =
+        values.subspan(static_cast<std::size_t>(entry.tensor.offset), static_cast<std::size_t>(entry.tensor.size()));
     const double mean_square = sum_of_squares<float>(tensor) / static_cast<double>(tensor.size());
     const double deviation = noise * std::sqrt(mean_square);
     const Random random(seed, RandomStream::upcycle, block, number++);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Every kind of expert, with and without biases, with matrices of its own and as a base and a delta: forward against plain loops, backward against central differences.
+// Every kind of expert, with and without biases, with matrices of its own and as a base and a delta: forward against
+// plain loops, backward against central differences.
 #include "experts/feed_forward.hpp"
 
 #include "runtime/core/gemm.hpp"
@@ -100,12 +101,10 @@ TEST_P(FeedForwardTest, BackwardIsTheGradient) {
   b.backward_input(0.0);
   b.backward_weights(false);
   test::expect_gradient(
-      [&](std::span<const double> x) { return test::weighted_sum(b.dy, b.reference(b.values, b.base_values, x)); },
-      b.x, b.dx);
+      [&](std::span<const double> x) { return test::weighted_sum(b.dy, b.reference(b.values, b.base_values, x)); }, b.x,
+      b.dx);
   test::expect_gradient(
-      [&](std::span<const double> values) {
-        return test::weighted_sum(b.dy, b.reference(values, b.base_values, b.x));
-      },
+      [&](std::span<const double> values) { return test::weighted_sum(b.dy, b.reference(values, b.base_values, b.x)); },
       b.values, b.gradient);
   if (b.base.size() == 0) return;
   b.backward_base();

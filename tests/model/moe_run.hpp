@@ -85,8 +85,8 @@ class MoeRun {
     move_to(point);
   }
 
-  /// x [tokens, width], then the replicated parameters, then the base that experts share, then each expert's: a point at
-  /// which to differentiate.
+  /// x [tokens, width], then the replicated parameters, then the base that experts share, then each expert's: a point
+  /// at which to differentiate.
   [[nodiscard]] const std::vector<T>& point() const { return point_; }
   void move_to(std::span<const T> point) {
     point_.assign(point.begin(), point.end());
