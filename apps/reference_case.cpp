@@ -31,9 +31,7 @@ struct CaseOptions {
   bool expert_bias = false;
   Index shared_experts = 0;
   Index shared_hidden = 0;
-  std::string fusion = "weighted";
-  std::string selection = "score";
-  Index sinkhorn_iterations = 0;
+  model::Fusion fusion = model::Fusion::weighted;
 };
 
 void describe(CaseOptions& o, OptionTable& table) {
@@ -48,8 +46,6 @@ void describe(CaseOptions& o, OptionTable& table) {
   table.add("shared_experts", o.shared_experts, "shared experts");
   table.add("shared_hidden", o.shared_hidden, "their hidden width");
   table.add("fusion", o.fusion, "how outputs are combined");
-  table.add("selection", o.selection, "what experts are selected by");
-  table.add("sinkhorn_iterations", o.sinkhorn_iterations, "where selection is sinkhorn");
 }
 
 void read_config(const Hdf5File& file, CaseOptions& options, gating::RouterOptions& router) {
@@ -57,17 +53,32 @@ void read_config(const Hdf5File& file, CaseOptions& options, gating::RouterOptio
   describe(options, table);
   gating::describe(router, table);
   for (const std::string& name : file.attributes("/config")) table.assign(name, attribute_text(file, name));
-  if (options.fusion != "weighted") {
-    throw InputError(fmt::format("fusion '{}' is not known", options.fusion), "this version combines by 'weighted'");
-  }
-  if (options.selection != "score") {
-    throw InputError(fmt::format("selection '{}' is not known", options.selection), "this version selects by 'score'");
-  }
   if (options.groups < 1 || options.tokens < 1 || options.tokens % options.groups != 0 || options.width < 1) {
     throw InputError(fmt::format("{} tokens of width {} in {} groups", options.tokens, options.width, options.groups),
                      "groups must divide tokens");
   }
-  gating::validate(router);
+}
+
+// Router tables that a configuration's attributes cannot hold.
+void read_router_tables(const Hdf5File& file, gating::RouterOptions& router) {
+  const auto read_list = [&](const std::string& path, std::vector<double>& values) {
+    if (file.exists(path)) values = file.read<double>(path);
+  };
+  read_list("/params/load_weight", router.load_weight);
+  read_list("/params/activation", router.activation);
+  if (file.exists("/params/rule_table")) {
+    const auto table = file.read<std::int64_t>("/params/rule_table");
+    const std::vector<Index> shape = file.shape("/params/rule_table");
+    if (shape.size() != 2 || shape[1] != router.top_k) {
+      throw InputError(fmt::format("/params/rule_table has shape [{}]", fmt::join(shape, ", ")),
+                       fmt::format("it must be [vocab, {}], with top_k experts a token", router.top_k));
+    }
+    for (Index token = 0; token < shape[0]; ++token) {
+      const auto experts =
+          std::span(table).subspan(static_cast<std::size_t>(token * shape[1]), static_cast<std::size_t>(shape[1]));
+      router.rules += fmt::format("token {} -> {}; ", token, fmt::join(experts, ","));
+    }
+  }
 }
 
 // The shape of the expert whose tensors stand in `group`.
@@ -156,6 +167,9 @@ ReferenceCase read_case(const std::filesystem::path& path) {
   c.name = path.stem().string();
   CaseOptions options;
   read_config(file, options, c.shape.router);
+  read_router_tables(file, c.shape.router);
+  gating::validate(c.shape.router);
+  c.shape.fusion = options.fusion;
   c.shape.width = options.width;
   c.shape.experts = shapes_in(file, "/params/expert", options.width);
   c.shape.shared = shapes_in(file, "/params/shared", options.width);

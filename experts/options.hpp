@@ -24,10 +24,10 @@ struct ExpertOptions {
   std::vector<std::string> expert_kind = {"gelu"};
   std::vector<Index> expert_hidden = {256};
   bool expert_bias = false;
-  ExpertSharing expert_sharing = ExpertSharing::none;
-  Index expert_rank = 8;
   Index shared_experts = 0;
   Index shared_hidden = 256;
+  ExpertSharing expert_sharing = ExpertSharing::none;
+  Index expert_rank = 8;
 };
 
 void describe(ExpertOptions& options, OptionTable& table);

@@ -27,6 +27,11 @@ struct LossCotangent {
   Index num_groups = 1;  // groups that the losses are means over: all of the step's
   /// Counted claims over the step, for BalanceScope::step; empty for BalanceScope::group.
   std::span<const Index> step_counts;
+
+  /// The gradient with respect to logsumexp(z)^2 of one of a group's num_tokens tokens.
+  [[nodiscard]] double z_of_a_token(Index num_tokens) const {
+    return num_tokens == 0 ? 0.0 : z / (static_cast<double>(num_groups) * static_cast<double>(num_tokens));
+  }
 };
 
 /// E sum_e (n_e / N) mean_t(pi[t,e]) over num_tokens tokens with N = sum_e n_e: GShard's auxiliary loss (Lepikhin et

@@ -1,13 +1,23 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "gating/routing.hpp"
 
+#include <algorithm>
+#include <numeric>
+
 namespace conclave::gating {
+
+Index RoutingCounts::count(DropReason reason) const {
+  return std::count_if(drops.begin(), drops.end(), [&](const Drop& d) { return d.reason == reason; });
+}
 
 template <class T>
 Routing<T>::Routing(Index num_tokens, Index num_experts, std::vector<Assignment<T>> kept, RoutingCounts counts)
     : kept_(std::move(kept)), first_(static_cast<std::size_t>(num_tokens) + 1, 0), counts_(std::move(counts)) {
   invariant(static_cast<Index>(counts_.load.size()) == num_experts, "{} loads for {} experts", counts_.load.size(),
             num_experts);
+  const Index claims = std::accumulate(counts_.load.begin(), counts_.load.end(), Index{0});
+  invariant(claims == std::ssize(kept_) + counts_.dropped(), "of {} claims {} were kept and {} dropped", claims,
+            kept_.size(), counts_.dropped());
   for (std::size_t i = 0; i < kept_.size(); ++i) {
     const Assignment<T>& a = kept_[i];
     invariant(0 <= a.token && a.token < num_tokens && 0 <= a.expert.value() && a.expert.value() < num_experts,
@@ -21,6 +31,13 @@ Routing<T>::Routing(Index num_tokens, Index num_experts, std::vector<Assignment<
     ++first_[static_cast<std::size_t>(a.token) + 1];
   }
   for (std::size_t t = 1; t < first_.size(); ++t) first_[t] += first_[t - 1];
+}
+
+template <class T>
+Index Routing<T>::num_unserved() const {
+  Index count = 0;
+  for (std::size_t t = 1; t < first_.size(); ++t) count += first_[t] == first_[t - 1] ? 1 : 0;
+  return count;
 }
 
 template class Routing<float>;

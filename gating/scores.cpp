@@ -33,11 +33,11 @@ void check_finite(ConstMatrixView<T> logits, const RouterInput<T>& input) {
 template <class T>
 ScoreFunction<T>::ScoreFunction(const RouterOptions& options, Index seed, Index width, ParameterList& parameters,
                                 const std::string& prefix)
-    : options_(options), seed_(seed) {
-  const Initial normal{.deviation = 0.02};
-  weight_ = parameters.add_matrix(prefix + "router_weight", options.experts, width, normal);
-  if (options.router_bias) bias_ = parameters.add_vector(prefix + "router_bias", options.experts, {});
-  if (options.noise) noise_weight_ = parameters.add_matrix(prefix + "noise_weight", options.experts, width, normal);
+    : options_(options), seed_(seed), gate_(make_gate_network<T>(options, width, parameters, prefix)) {
+  if (options.noise) {
+    noise_weight_ =
+        parameters.add_matrix(prefix + "noise_weight", options.experts, width, {.deviation = initial_gate_deviation});
+  }
 }
 
 template <class T>
@@ -48,10 +48,8 @@ void ScoreFunction<T>::forward(ParameterView<const T> parameters, const RouterIn
   if (jitters(input)) apply_jitter(input, scores);
   const ConstMatrixView<T> x = jitters(input) ? scores.jittered.view() : input.x;
 
-  // z = x~ W^T + b
   scores.logits.resize(num_tokens, num_experts);
-  gemm_nt<T>(x, parameters.matrix(weight_), T{0}, scores.logits.view());
-  if (options_.router_bias) add_bias<T>(parameters.vector(bias_), scores.logits.view());
+  gate_->forward(parameters, x, scores.gate, scores.logits.view());
   if (is_noisy(input)) add_noise(parameters, input, x, scores);
   check_finite<T>(scores.logits.view(), input);
 
@@ -150,11 +148,7 @@ void ScoreFunction<T>::logits_backward(ParameterView<const T> parameters, const 
   if (jitters(input)) d_jittered = Matrix<T>(x.rows, x.cols);
   const MatrixView<T> dx_tilde = jitters(input) ? d_jittered.view() : dx;
 
-  // z = x~ W^T + b
-  gemm_nn<T>(dz, parameters.matrix(weight_), T{1}, dx_tilde);
-  gemm_tn<T>(dz, x, T{1}, gradient.matrix(weight_));
-  if (options_.router_bias) add_column_sums<T>(dz, gradient.vector(bias_));
-
+  gate_->backward(parameters, x, scores.gate, dz, dx_tilde, gradient);
   if (is_noisy(input)) {
     // z += N softplus(a), a = x~ W_noise^T: da = dz N sigma(a)
     Matrix<T> da;
@@ -172,6 +166,40 @@ void ScoreFunction<T>::logits_backward(ParameterView<const T> parameters, const 
     for (Index t = 0; t < x.rows; ++t) {
       for (Index i = 0; i < x.cols; ++i) dx(t, i) += d_jittered(t, i) * scores.jitter(t, i);
     }
+  }
+}
+
+// H(pi) = -sum_e pi_e ln pi_e; of a softmax, ln p_e = z_e - lse: H = lse - sum_e p_e z_e.
+template <class T>
+double ScoreFunction<T>::entropy(const Scores<T>& scores, Index token) const {
+  const auto p = scores.probability.row(token);
+  if (options_.scorer == Scorer::softmax) {
+    const T along = dot<T>(p, scores.logits.row(token));
+    return static_cast<double>(scores.log_sum_exp[static_cast<std::size_t>(token)] - along);
+  }
+  double sum = 0.0;
+  for (const T score : p) {
+    const double pi = static_cast<double>(score) / static_cast<double>(scores.total[static_cast<std::size_t>(token)]);
+    if (pi > 0.0) sum -= pi * std::log(pi);
+  }
+  return sum;
+}
+
+template <class T>
+void ScoreFunction<T>::sum_up(const Scores<T>& scores, BalanceTerms& terms) const {
+  const Index num_experts = options_.experts;
+  terms.probability.assign(static_cast<std::size_t>(num_experts), 0.0);
+  terms.z_sum = 0.0;
+  terms.entropy_sum = 0.0;
+  for (Index t = 0; t < scores.probability.rows(); ++t) {
+    const auto row = static_cast<std::size_t>(t);
+    const auto lse = static_cast<double>(scores.log_sum_exp[row]);
+    terms.z_sum += lse * lse;
+    terms.entropy_sum += entropy(scores, t);
+    const double inverse = 1.0 / static_cast<double>(scores.total[row]);
+    const T* p = scores.probability.row(t).data();
+    double* sum = terms.probability.data();
+    for (Index e = 0; e < num_experts; ++e) sum[e] += static_cast<double>(p[e]) * inverse;
   }
 }
 

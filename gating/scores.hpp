@@ -2,7 +2,7 @@
 // From a group's tokens to scores: jitter, logits, noise, softmax or sigmoid; and back.
 #pragma once
 
-#include "gating/options.hpp"
+#include "gating/gate_network.hpp"
 #include "gating/router.hpp"
 
 #include <vector>
@@ -12,6 +12,7 @@ namespace conclave::gating {
 /// One group's scores and what their backward needs. S tokens, E experts.
 template <class T>
 struct Scores {
+  GateTape<T> gate;
   Matrix<T> jitter;            // [S, width] factors on x; empty without jitter
   Matrix<T> jittered;          // [S, width] x times them
   Matrix<T> normal;            // [S, E] draws of the noise; empty without noise
@@ -22,8 +23,8 @@ struct Scores {
   std::vector<T> total;        // [S] sum_e p, 1 for softmax: the balance probability is p / total
 };
 
-/// z = x~ W^T (+ b) (+ N softplus(x~ W_noise^T)), p = softmax(z) or sigmoid(z), with x~ = x (1 - eps + 2 eps u) under
-/// jitter eps. Jitter and noise act in training only.
+/// z = gate(x~) (+ N softplus(x~ W_noise^T)), p = softmax(z) or sigmoid(z), with x~ = x (1 - eps + 2 eps u) under
+/// jitter eps and gate a network of gate_network.hpp. Jitter and noise act in training only.
 template <class T>
 class ScoreFunction {
  public:
@@ -32,6 +33,10 @@ class ScoreFunction {
 
   /// Fills `scores`. InputError naming step, layer and token where a logit is not finite.
   void forward(ParameterView<const T> parameters, const RouterInput<T>& input, Scores<T>& scores) const;
+
+  /// The sums over the group's tokens that the losses and reports take from the scores: terms.probability, z_sum and
+  /// entropy_sum.
+  void sum_up(const Scores<T>& scores, BalanceTerms& terms) const;
 
   /// Given dp = d objective / d p (overwritten), d objective / d pi[t,e] = d_balance[e] for every token, and d
   /// objective / d (logsumexp(z)^2) = d_z, adds to dx and to the parameters' gradient.
@@ -44,6 +49,7 @@ class ScoreFunction {
                 Cotangent& cotangent, MatrixView<T> dx, ParameterView<T> gradient) const;
 
  private:
+  [[nodiscard]] double entropy(const Scores<T>& scores, Index token) const;
   void apply_jitter(const RouterInput<T>& input, Scores<T>& scores) const;
   void add_noise(ParameterView<const T> parameters, const RouterInput<T>& input, ConstMatrixView<T> x,
                  Scores<T>& scores) const;
@@ -54,8 +60,7 @@ class ScoreFunction {
 
   RouterOptions options_;
   Index seed_;
-  Tensor weight_;        // [E, width]
-  Tensor bias_;          // [E], if options_.router_bias
+  std::unique_ptr<GateNetwork<T>> gate_;
   Tensor noise_weight_;  // [E, width], if options_.noise
 };
 

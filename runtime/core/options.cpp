@@ -27,6 +27,23 @@ std::vector<std::string_view> split_at_commas(std::string_view text) {
   return parts;
 }
 
+template <class Number>
+Option numbers_option(std::string name, std::vector<Number>& values, std::string help, std::string accepts) {
+  return {std::move(name),
+          std::move(help),
+          std::move(accepts),
+          false,
+          [&values] { return fmt::format("{}", fmt::join(values, ",")); },
+          [&values](std::string_view text) {
+            std::vector<Number> parsed;
+            for (const auto part : split_at_commas(text)) {
+              if (!parse_number(part, parsed.emplace_back())) return false;
+            }
+            values = std::move(parsed);
+            return true;
+          }};
+}
+
 // Levenshtein's distance, one row at a time.
 std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
@@ -90,16 +107,11 @@ void OptionTable::add(std::string name, std::vector<std::string>& values, std::s
 }
 
 void OptionTable::add(std::string name, std::vector<Index>& values, std::string help) {
-  add(Option{std::move(name), std::move(help), "integers with commas", false,
-             [&values] { return fmt::format("{}", fmt::join(values, ",")); },
-             [&values](std::string_view text) {
-               std::vector<Index> parsed;
-               for (const auto part : split_at_commas(text)) {
-                 if (!parse_number(part, parsed.emplace_back())) return false;
-               }
-               values = std::move(parsed);
-               return true;
-             }});
+  add(numbers_option(std::move(name), values, std::move(help), "integers with commas"));
+}
+
+void OptionTable::add(std::string name, std::vector<double>& values, std::string help) {
+  add(numbers_option(std::move(name), values, std::move(help), "numbers with commas"));
 }
 
 const Option* OptionTable::find(std::string_view name) const {

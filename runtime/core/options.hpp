@@ -56,6 +56,7 @@ class OptionTable {
   /// A list, written with commas.
   void add(std::string name, std::vector<std::string>& values, std::string help);
   void add(std::string name, std::vector<Index>& values, std::string help);
+  void add(std::string name, std::vector<double>& values, std::string help);
   template <class Enum>
   requires std::is_enum_v<Enum>
   void add(std::string name, Enum& value, std::string help);

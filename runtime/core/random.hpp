@@ -23,6 +23,8 @@ enum class RandomStream : std::uint32_t {
   data_order = 17,  // (position, round) of a permutation; layer = epoch
   corpus = 18,      // tables and bytes of the synthetic corpus
   generate = 19,    // (position, sample) of generated text
+  priority = 20,    // (token, choice) order of serving claims
+  gumbel = 21,      // (token, expert) sampled second choices
   upcycle = 22,     // (element, expert); layer = block, step = tensor of the expert
 };
 

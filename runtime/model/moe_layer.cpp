@@ -3,6 +3,7 @@
 
 #include "runtime/core/parallel.hpp"
 #include "runtime/core/vector_kernels.hpp"
+#include "runtime/model/step_capacity.hpp"
 
 namespace conclave::model {
 namespace {
@@ -83,7 +84,6 @@ void MoeLayer<T>::backward(ParameterView<const T> values, const Step& step, Cons
                            std::span<const std::int32_t> token_ids, ConstMatrixView<T> dy, double loss_scale,
                            MatrixView<T> dx, GroupGradients<T>& gradients) {
   {
-    // y_t = sum_j g_j f_j: df_j = g_j dy_t, dg_j = f_j . dy_t
     const PhaseScope scope(*step.times, Phase::combine);
     combine_backward(step.groups, dy);
     to_experts(outgoing_.view(), at_experts_.view());
@@ -152,9 +152,15 @@ template <class T>
 void MoeLayer<T>::route(ParameterView<const T> values, const Step& step, ConstMatrixView<T> x,
                         std::span<const std::int32_t> token_ids) {
   while (static_cast<Index>(tapes_.size()) < step.groups.num_groups) tapes_.push_back(router_->make_tape());
-  parallel_for(step.groups.num_groups, [&](Index g) {
-    router_->route(values, router_input(step, x, token_ids, g), *tapes_[static_cast<std::size_t>(g)]);
-  });
+  const auto input = [&](Index g) { return router_input(step, x, token_ids, g); };
+  const auto tape = [&](Index g) -> gating::RouterTape<T>& { return *tapes_[static_cast<std::size_t>(g)]; };
+  if (shape_.router.capacity_scope == gating::CapacityScope::group) {
+    parallel_for(step.groups.num_groups, [&](Index g) { router_->route(values, input(g), tape(g)); });
+  } else {
+    parallel_for(step.groups.num_groups, [&](Index g) { router_->choose(values, input(g), tape(g)); });
+    serve_over_step<T>(*ranks_.communicator, step, *router_, tapes_);
+    parallel_for(step.groups.num_groups, [&](Index g) { router_->settle(input(g), tape(g)); });
+  }
   step_counts_ = step_counts(step);
 }
 
@@ -162,8 +168,12 @@ template <class T>
 gating::RouterInput<T> MoeLayer<T>::router_input(const Step& step, ConstMatrixView<T> x,
                                                  std::span<const std::int32_t> token_ids, Index group) const {
   const Range rows = step.groups.of(group);
+  const auto tokens = [&](std::span<const std::int32_t> all) {
+    return all.subspan(static_cast<std::size_t>(rows.begin), static_cast<std::size_t>(rows.size()));
+  };
   return {x.row_block(rows),
-          token_ids.subspan(static_cast<std::size_t>(rows.begin), static_cast<std::size_t>(rows.size())),
+          tokens(token_ids),
+          step.domains.empty() ? step.domains : tokens(step.domains),
           selection_bias_,
           step.first_token(group),
           layer_,
@@ -218,44 +228,23 @@ void MoeLayer<T>::from_experts(ConstMatrixView<T> ordered, MatrixView<T> returne
   ranks_.exchange->template run<T>(traffic_->dispatch().inverse(), arrived_.view(), returned);
 }
 
-// y_t = sum_j g_{t,j} f_{e_j}(x_t), j in choice order
+// y_t = what fusion makes of g_{t,j} and f_{e_j}(x_t)
 template <class T>
 void MoeLayer<T>::combine(const GroupRows& groups, MatrixView<T> y) {
   gates_.clear();
   for (Index g = 0; g < groups.num_groups; ++g) {
     for (const auto& kept : routed(g).routing.kept()) gates_.push_back(kept.gate);
   }
-  parallel_for(groups.num_groups, [&](Index g) {
-    for (Index t = groups.of(g).begin; t < groups.of(g).end; ++t) {
-      const Range choices = plan_.choices_of(t);
-      if (choices.empty()) std::fill_n(y.row(t).data(), shape_.width, T{0});
-      for (Index c = choices.begin; c < choices.end; ++c) {
-        const T gate = gates_[static_cast<std::size_t>(c)];
-        const std::span<const T> f = std::as_const(returned_).row(plan_.row_of_choice(c));
-        if (c == choices.begin) {
-          scaled_copy<T>(gate, f, y.row(t));
-        } else {
-          axpy<T>(gate, f, y.row(t));
-        }
-      }
-    }
-  });
+  parallel_for(groups.num_groups, [&](Index g) { fuse<T>(shape_.fusion, results(), groups.of(g), y); });
 }
 
-// outgoing = g_j dy_t for each kept choice, in sending order; d_gates = f_j . dy_t
+// outgoing = gradients of the kept choices' results, in sending order; d_gates = those of their gates
 template <class T>
 void MoeLayer<T>::combine_backward(const GroupRows& groups, ConstMatrixView<T> dy) {
   d_gates_.resize(gates_.size());
   outgoing_.resize(plan_.num_rows(), shape_.width);
   parallel_for(groups.num_groups, [&](Index g) {
-    for (Index t = groups.of(g).begin; t < groups.of(g).end; ++t) {
-      const Range choices = plan_.choices_of(t);
-      for (Index c = choices.begin; c < choices.end; ++c) {
-        const Index row = plan_.row_of_choice(c);
-        scaled_copy<T>(gates_[static_cast<std::size_t>(c)], dy.row(t), outgoing_.row(row));
-        d_gates_[static_cast<std::size_t>(c)] = dot<T>(std::as_const(returned_).row(row), dy.row(t));
-      }
-    }
+    fuse_backward<T>(shape_.fusion, results(), groups.of(g), dy, outgoing_.view(), d_gates_);
   });
 }
 

@@ -3,10 +3,12 @@
 //
 //   y_t = sum over the kept choices j of token t:  g_{t,j} f_{e_j}(x_t)   + shared experts' f(x_t)
 //
+// or the mean or the maximum of the f_{e_j}(x_t) (fusion.hpp).
+//
 // gate      each group routes its tokens: experts e_j and gates g_{t,j}
 // dispatch  a copy of x_t travels to each e_j's rank
 // experts   every rank computes its experts on their rows
-// combine   the results travel back and are summed, in choice order
+// combine   the results travel back and are fused, in choice order
 #pragma once
 
 #include "experts/expert_shard.hpp"
@@ -16,6 +18,7 @@
 #include "runtime/core/expert_map.hpp"
 #include "runtime/model/dense_feed_forward.hpp"
 #include "runtime/model/expert_traffic.hpp"
+#include "runtime/model/fusion.hpp"
 #include "runtime/model/group_gradients.hpp"
 #include "runtime/model/step.hpp"
 
@@ -33,6 +36,7 @@ struct MoeShape {
   std::vector<experts::ExpertShape> experts;
   std::vector<experts::ExpertShape> shared;
   double output_scale = 1.0;  // on the initial deviation of the experts' output matrices
+  Fusion fusion = Fusion::weighted;
 };
 
 template <class T>
@@ -100,6 +104,7 @@ class MoeLayer {
                                                     std::span<const std::int32_t> token_ids, Index group) const;
   [[nodiscard]] std::vector<const gating::Routing<T>*> routings(Index num_groups) const;
   [[nodiscard]] std::vector<Index> step_counts(const Step& step) const;
+  [[nodiscard]] KeptResults<T> results() const { return {plan_, gates_, returned_.view()}; }
 
   MoeShape shape_;
   std::string prefix_;

@@ -5,6 +5,7 @@
 #include "gating/losses.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 namespace conclave::model {
@@ -23,20 +24,27 @@ void append_terms(const gating::RouterTape<T>& routed, bool over_step, std::vect
   }
 }
 
-// Integer counts of one layer: load, counted claims, over capacity, refused.
+/// The counts of the ledger of one routing, in the order of ledger_counts.
+template <class T>
+std::array<Index, ledger_counts.size()> counts_of(const gating::Routing<T>& routing) {
+  const gating::RoutingCounts& c = routing.counts();
+  return {c.count(gating::DropReason::over_capacity), c.count(gating::DropReason::refused_second),
+          c.count(gating::DropReason::unchosen), c.rerouted, routing.num_unserved()};
+}
+
+// Integer counts of one layer: load, counted claims, the ledger's.
 template <class T>
 std::vector<Index> local_counts(const MoeLayer<T>& layer, const Step& step) {
   const auto num_experts = static_cast<std::size_t>(layer.shape().router.experts);
-  std::vector<Index> counts(2 * num_experts + 2, 0);
+  std::vector<Index> counts(2 * num_experts + ledger_counts.size(), 0);
   for (Index g = 0; g < step.groups.num_groups; ++g) {
     const gating::RouterTape<T>& routed = layer.routed(g);
-    const gating::RoutingCounts& c = routed.routing.counts();
     for (std::size_t e = 0; e < num_experts; ++e) {
-      counts[e] += c.load[e];
+      counts[e] += routed.routing.counts().load[e];
       counts[num_experts + e] += routed.balance.counted[e];
     }
-    counts[2 * num_experts] += c.over_capacity;
-    counts[2 * num_experts + 1] += c.refused_second;
+    const auto ledger = counts_of(routed.routing);
+    for (std::size_t i = 0; i < ledger.size(); ++i) counts[2 * num_experts + i] += ledger[i];
   }
   return counts;
 }
@@ -64,8 +72,7 @@ LayerStatistics layer_statistics(const gating::RouterOptions& options, std::span
   LayerStatistics s;
   s.tokens = num_tokens;
   s.load.assign(counts.begin(), counts.begin() + static_cast<std::ptrdiff_t>(num_experts));
-  s.over_capacity = counts[2 * num_experts];
-  s.refused_second = counts[2 * num_experts + 1];
+  for (std::size_t i = 0; i < ledger_counts.size(); ++i) s.*ledger_counts[i] = counts[2 * num_experts + i];
   if (num_tokens == 0) return s;
   s.z = sums.next() / static_cast<double>(num_tokens);
   s.importance = sums.next() / static_cast<double>(num_groups);
@@ -88,6 +95,23 @@ double LayerStatistics::drop_rate() const {
   const Index all = claims();
   return all == 0 ? 0.0 : static_cast<double>(over_capacity + refused_second) / static_cast<double>(all);
 }
+
+double LayerStatistics::unserved_rate() const {
+  return tokens == 0 ? 0.0 : static_cast<double>(unserved) / static_cast<double>(tokens);
+}
+
+double LayerStatistics::effective_experts() const {
+  const auto all = static_cast<double>(claims());
+  if (all == 0.0) return static_cast<double>(load.size());
+  double uncertainty = 0.0;  // nats
+  for (const Index n : load) {
+    const double share = static_cast<double>(n) / all;
+    if (share > 0.0) uncertainty -= share * std::log(share);
+  }
+  return std::exp(uncertainty);
+}
+
+Index LayerStatistics::dead_experts() const { return std::count(load.begin(), load.end(), Index{0}); }
 
 double LayerStatistics::imbalance() const {
   const Index all = claims();
@@ -125,7 +149,7 @@ std::vector<LayerStatistics> collect_statistics(const comm::Communicator& commun
   for (const MoeLayer<T>* layer : layers) {
     const auto& options = layer->shape().router;
     result.push_back(layer_statistics(options, rest, sums, num_groups, num_groups * step.groups.rows));
-    rest = rest.subspan(2 * static_cast<std::size_t>(options.experts) + 2);
+    rest = rest.subspan(2 * static_cast<std::size_t>(options.experts) + ledger_counts.size());
   }
   return result;
 }
@@ -141,8 +165,7 @@ std::vector<LayerStatistics> merge_passes(const std::vector<std::vector<LayerSta
       const auto tokens = static_cast<double>(s.tokens);
       for (std::size_t e = 0; e < m.load.size(); ++e) m.load[e] += s.load[e];
       m.tokens += s.tokens;
-      m.over_capacity += s.over_capacity;
-      m.refused_second += s.refused_second;
+      for (const auto count : ledger_counts) m.*count += s.*count;
       m.balance += tokens * s.balance;
       m.z += tokens * s.z;
       m.importance += tokens * s.importance;

@@ -14,6 +14,9 @@ void describe(ModelOptions& o, OptionTable& table) {
   table.add("dense_kind", o.dense_kind, "feed-forward of the other blocks");
   table.add("dense_hidden", o.dense_hidden, "their hidden width");
   table.add("tied_head", o.tied_head, "use the embedding's table as the output head");
+  table.add(
+      "fusion", o.fusion,
+      "how the results of a token's experts are combined: the sum weighted by the gates, their mean, or their maximum");
   describe(o.router, table);
   describe(o.experts, table);
 }
@@ -46,8 +49,12 @@ void validate(const ModelOptions& o) {
 double residual_scale(const ModelOptions& o) { return 1.0 / std::sqrt(2.0 * static_cast<double>(o.layers)); }
 
 MoeShape moe_shape(const ModelOptions& o) {
-  return {o.width, o.router, experts::expert_shapes(o.experts, o.width, o.router.experts),
-          experts::shared_shapes(o.experts, o.width), residual_scale(o)};
+  return {o.width,
+          o.router,
+          experts::expert_shapes(o.experts, o.width, o.router.experts),
+          experts::shared_shapes(o.experts, o.width),
+          residual_scale(o),
+          o.fusion};
 }
 
 }  // namespace conclave::model

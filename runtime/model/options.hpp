@@ -17,6 +17,7 @@ struct ModelOptions {
   experts::ExpertKind dense_kind = experts::ExpertKind::gelu;
   Index dense_hidden = 512;
   bool tied_head = false;
+  Fusion fusion = Fusion::weighted;
   gating::RouterOptions router;
   experts::ExpertOptions experts;
 

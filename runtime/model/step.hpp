@@ -17,6 +17,8 @@ struct Step {
   Index first_group = 0;         // this rank's first group in this pass, among those of the step
   GroupRows groups;              // this rank's groups of this pass
   PhaseTimes* times = nullptr;   // where the time goes; not null
+  /// [local tokens] the domain of each token's document, or empty: not known. For routing by rules.
+  std::span<const std::int32_t> domains{};
 
   [[nodiscard]] TokenId first_token(Index local_group) const {
     return TokenId{(first_group + local_group) * groups.rows};

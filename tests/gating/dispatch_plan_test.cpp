@@ -24,8 +24,10 @@ std::vector<ExpertId> ids(const std::vector<Index>& numbers) {
 }
 
 Routing<double> routing(Index num_tokens, Index num_experts, std::vector<Assignment<double>> kept) {
-  return {
-      num_tokens, num_experts, std::move(kept), {std::vector<Index>(static_cast<std::size_t>(num_experts), 0), 0, 0}};
+  RoutingCounts counts;
+  counts.load.assign(static_cast<std::size_t>(num_experts), 0);
+  for (const Assignment<double>& a : kept) ++counts.load[static_cast<std::size_t>(a.expert.value())];
+  return {num_tokens, num_experts, std::move(kept), std::move(counts)};
 }
 
 // Each token keeps about half of three choices, which begin anywhere and go round the experts.

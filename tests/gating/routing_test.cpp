@@ -13,7 +13,8 @@ Assignment<double> served(Index token, Index expert, Index choice) { return {tok
 // A routing of 3 tokens to 4 experts.
 Routing<double> routing(Kept kept, std::size_t num_loads = 4) {
   RoutingCounts counts;
-  counts.load.assign(num_loads, 1);
+  counts.load.assign(num_loads, 0);
+  counts.load[0] = std::ssize(kept);
   return Routing<double>(3, 4, std::move(kept), std::move(counts));
 }
 
@@ -41,15 +42,32 @@ TEST(RoutingTest, FindsTheKeptChoicesOfAToken) {
 
 TEST(RoutingTest, WithoutTokensOrKeptChoices) {
   EXPECT_EQ(Routing<double>().num_tokens(), 0);
-  EXPECT_EQ(Routing<double>(0, 4, {}, {{0, 0, 0, 0}, 0, 0}).num_tokens(), 0);
+  EXPECT_EQ(Routing<double>(0, 4, {}, {{0, 0, 0, 0}, {}, 0}).num_tokens(), 0);
   EXPECT_TRUE(routing({}).kept_of(2).empty());
 }
 
-TEST(RoutingTest, CountsDroppedOfBothKinds) {
+TEST(RoutingTest, TheLedgerCountsByReason) {
   RoutingCounts counts;
-  counts.over_capacity = 3;
-  counts.refused_second = 4;
-  EXPECT_EQ(counts.dropped(), 7);
+  counts.load = {4, 2, 0, 0};
+  counts.drops = {{0, 1, ExpertId{1}, DropReason::over_capacity},
+                  {1, 0, ExpertId{0}, DropReason::over_capacity},
+                  {1, 1, ExpertId{1}, DropReason::refused_second},
+                  {2, 0, ExpertId{-1}, DropReason::unchosen}};
+  EXPECT_EQ(counts.count(DropReason::over_capacity), 2);
+  EXPECT_EQ(counts.count(DropReason::refused_second), 1);
+  EXPECT_EQ(counts.count(DropReason::unchosen), 1);
+  EXPECT_EQ(counts.dropped(), 3) << "a token that nobody chose has lost no claim";
+  const Routing<double> r(3, 4, {served(0, 0, 0), served(0, 1, 1), served(2, 0, 0)}, counts);
+  EXPECT_EQ(r.num_unserved(), 1);
+  EXPECT_EQ(r.counts().drops, counts.drops);
+}
+
+TEST(RoutingTest, RefusesAClaimThatIsNeitherKeptNorInTheLedger) {
+  RoutingCounts counts;
+  counts.load = {2, 0, 0, 0};
+  EXPECT_THROW(Routing<double>(3, 4, {served(0, 0, 0)}, counts), InvariantError);
+  counts.drops = {{1, 0, ExpertId{0}, DropReason::over_capacity}};
+  EXPECT_NO_THROW(Routing<double>(3, 4, {served(0, 0, 0)}, counts));
 }
 
 TEST(RoutingTest, RefusesWhatIsOutOfOrder) {

@@ -99,7 +99,7 @@ IndexRows served(const ClaimsCase& c) {
   Matrix<std::int32_t> serving(choices.rows(), top_k);
   serving.fill(77);
   serve_claims<double>({choices.view(), gates.view(), scores.view(), refused.view()},
-                       {c.r.capacity, c.options.priority, c.options.overflow}, serving.view());
+                       {experts, c.r.capacity, c.options.priority, c.options.overflow}, serving.view());
   IndexRows result;
   for (Index t = 0; t < serving.rows(); ++t) result.emplace_back(serving.row(t).begin(), serving.row(t).end());
   return result;

@@ -67,8 +67,8 @@ void expect_same_routing(const Routing<T>& routing, const ReferenceRouting& r, d
   }
   EXPECT_EQ(next, routing.kept().size());
   EXPECT_EQ(routing.counts().load, r.load);
-  EXPECT_EQ(routing.counts().over_capacity, r.over_capacity);
-  EXPECT_EQ(routing.counts().refused_second, r.num_refused);
+  EXPECT_EQ(routing.counts().count(DropReason::over_capacity), r.over_capacity);
+  EXPECT_EQ(routing.counts().count(DropReason::refused_second), r.num_refused);
   EXPECT_EQ(routing.counts().dropped(), r.over_capacity + r.num_refused);
 }
 
@@ -118,6 +118,7 @@ TEST_F(TopkRouterTest, InFloatEqualsTheReferenceOnTheRoundedInput) {
     const auto router = make_router<float>(c.options, c.seed, c.width, parameters, "router/");
     const auto tape = router->make_tape();
     const RouterInput<float> input{as_matrix<const float>(x, c.num_tokens, c.width),
+                                   {},
                                    {},
                                    bias,
                                    TokenId{c.first_token},
@@ -219,7 +220,7 @@ TEST_F(TopkRouterTest, EqualScoresGoToTheLowerExpertsOfTheLowerBlocks) {
     const auto tape = route(tied);
     // All want experts 0 to 3; the first token is served first, under either priority.
     EXPECT_EQ(tape->routing.counts().load, (IndexRow{6, 6, 6, 6, 0, 0, 0, 0, 0, 0, 0, 0}));
-    EXPECT_EQ(tape->routing.counts().over_capacity, 20);
+    EXPECT_EQ(tape->routing.counts().count(DropReason::over_capacity), 20);
     const std::vector<Assignment<double>> expected = {
         {0, ExpertId{0}, 0, 0.25}, {0, ExpertId{1}, 1, 0.25}, {0, ExpertId{2}, 2, 0.25}, {0, ExpertId{3}, 3, 0.25}};
     EXPECT_EQ(tape->routing.kept(), expected);

@@ -90,7 +90,7 @@ MoeCase lone_expert() {
   return c;
 }
 
-// Experts that share a base, with an expert of every token beside them. With a bias for it, the last one has no rows.
+// Experts that share a base, and an expert of every token beside them.
 MoeCase base_and_delta() {
   MoeCase c{"base_and_delta", {width, router(5, 2, 0.0), {}, {}, 1.0}, 5, 6};
   c.shape.experts = std::vector<ExpertShape>(5, {ExpertKind::swiglu, width, 5, true, 2});
@@ -105,9 +105,19 @@ MoeCase linear_deltas() {
   return c;
 }
 
+// Some tokens lose one choice, some all.
+MoeCase fused(Fusion fusion) {
+  MoeCase c = scarce();
+  c.name = fmt::format("fused_by_{}", name_of(fusion));
+  c.shape.router = router(4, 3, 0.6);
+  c.shape.experts = shapes({ExpertKind::gelu, ExpertKind::linear, ExpertKind::swiglu, ExpertKind::gelu}, true);
+  c.shape.fusion = fusion;
+  return c;
+}
+
 std::vector<MoeCase> cases() {
-  return {mixed_kinds(), scarce(),      shared_experts(), random_router(),
-          one_group(),   lone_expert(), base_and_delta(), linear_deltas()};
+  return {mixed_kinds(),       scarce(),           shared_experts(), random_router(), one_group(), lone_expert(),
+          fused(Fusion::mean), fused(Fusion::max), base_and_delta(), linear_deltas()};
 }
 
 // Plain loops ---------------------------------------------------------------------------------------------------------
@@ -177,6 +187,22 @@ struct Plain {
   Index num_kept_none = 0;  // tokens without one
 };
 
+/// One token's output by the definition of fusion, from its kept choices' gates and results.
+std::vector<double> plain_fusion(Fusion fusion, const std::vector<double>& gates,
+                                 const std::vector<std::vector<double>>& results) {
+  std::vector<double> y(static_cast<std::size_t>(width), 0.0);
+  for (std::size_t i = 0; i < y.size() && !results.empty(); ++i) {
+    double sum = 0.0;
+    double largest = results[0][i];
+    for (std::size_t j = 0; j < results.size(); ++j) {
+      sum += (fusion == Fusion::mean ? 1.0 / static_cast<double>(results.size()) : gates[j]) * results[j][i];
+      largest = std::max(largest, results[j][i]);
+    }
+    y[i] = fusion == Fusion::max ? largest : sum;
+  }
+  return y;
+}
+
 /// The whole layer on one process. The router is asked group by group; the rest is the definition.
 Plain plain_layer(MoeRun<double>& run) {
   const MoeCase& c = run.of();
@@ -189,19 +215,27 @@ Plain plain_layer(MoeRun<double>& run) {
     const auto tape = router->make_tape();
     const auto x =
         as_matrix<const double>(run.part({first * width, (first + c.group_rows) * width}), c.group_rows, width);
-    router->route(
-        run.values(),
-        {x, run.token_ids().subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(c.group_rows)),
-         run.layer().selection_bias(), TokenId{first}, MoeRun<double>::layer_number, MoeRun<double>::step_number, true},
-        *tape);
+    router->route(run.values(),
+                  {x,
+                   run.token_ids().subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(c.group_rows)),
+                   {},
+                   run.layer().selection_bias(),
+                   TokenId{first},
+                   MoeRun<double>::layer_number,
+                   MoeRun<double>::step_number,
+                   true},
+                  *tape);
     for (Index t = 0; t < c.group_rows; ++t) {
-      std::vector<double> y(static_cast<std::size_t>(width), 0.0);
+      std::vector<double> gates;
+      std::vector<std::vector<double>> of_experts;
       for (const auto& kept : tape->routing.kept_of(t)) {
         const auto e = static_cast<std::size_t>(kept.expert.value());
         const auto [list, own] = with_base(run, kept.expert.value());
-        const auto f = plain_expert(c.shape.experts[e], list, own, fmt::format("layer/expert/{:04}/", e), x.row(t));
-        for (std::size_t i = 0; i < y.size(); ++i) y[i] += kept.gate * f[i];
+        gates.push_back(kept.gate);
+        of_experts.push_back(
+            plain_expert(c.shape.experts[e], list, own, fmt::format("layer/expert/{:04}/", e), x.row(t)));
       }
+      std::vector<double> y = plain_fusion(c.shape.fusion, gates, of_experts);
       for (std::size_t s = 0; s < c.shape.shared.size(); ++s) {
         const auto f =
             plain_expert(c.shape.shared[s], run.replicated(), values, fmt::format("layer/shared/{:04}/", s), x.row(t));
@@ -219,7 +253,7 @@ class MoeLayerTest : public testing::TestWithParam<MoeCase> {};
 INSTANTIATE_TEST_SUITE_P(Each, MoeLayerTest, testing::ValuesIn(cases()),
                          [](const auto& instance) { return instance.param.name; });
 
-TEST_P(MoeLayerTest, ForwardIsTheSumOverKeptChoices) {
+TEST_P(MoeLayerTest, ForwardIsTheFusionOfKeptChoices) {
   MoeRun<double> run(GetParam(), world());
   const Plain plain = plain_layer(run);
   const std::vector<double> y = run.forward();

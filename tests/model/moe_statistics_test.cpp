@@ -143,7 +143,7 @@ void expect_direct_sums(const LayerStatistics& s, MoeRun<double>& run) {
   }
   for (Index g = 0; g < run.step().groups.num_groups; ++g) {
     kept += static_cast<Index>(run.layer().routed(g).routing.kept().size());
-    over_capacity += run.layer().routed(g).routing.counts().over_capacity;
+    over_capacity += run.layer().routed(g).routing.counts().count(gating::DropReason::over_capacity);
   }
   if (c.shape.router.balance_scope == gating::BalanceScope::step) {
     EXPECT_GT(std::abs(balance - whole.balance), 1e-3) << "the scopes cannot be told apart";
@@ -232,6 +232,10 @@ TEST(MoeStatistics, RatesAndTheWeightedLoss) {
   EXPECT_EQ(s.claims(), 12);
   EXPECT_DOUBLE_EQ(s.drop_rate(), 0.25);
   EXPECT_DOUBLE_EQ(s.imbalance(), 2.0);
+  EXPECT_EQ(s.dead_experts(), 0);
+  s.tokens = 6;
+  s.unserved = 3;
+  EXPECT_DOUBLE_EQ(s.unserved_rate(), 0.5);
   gating::RouterOptions options;
   options.c_balance = 2.0;
   options.c_z = 0.5;
@@ -239,17 +243,33 @@ TEST(MoeStatistics, RatesAndTheWeightedLoss) {
   EXPECT_DOUBLE_EQ(s.weighted_loss(options), 7.0);
 }
 
+TEST(MoeStatistics, EffectiveExpertsAreThoseOfAnEvenLoad) {
+  LayerStatistics s;
+  s.load = {5, 5, 5, 5};
+  EXPECT_NEAR(s.effective_experts(), 4.0, 1e-12);
+  s.load = {7, 0, 7, 0};
+  EXPECT_NEAR(s.effective_experts(), 2.0, 1e-12);
+  EXPECT_EQ(s.dead_experts(), 2);
+  s.load = {0, 9, 0, 0};
+  EXPECT_NEAR(s.effective_experts(), 1.0, 1e-12);
+  s.load = {0, 0, 0, 0};
+  EXPECT_EQ(s.effective_experts(), 4.0) << "nothing was asked for: nothing has collapsed";
+}
+
 TEST(MergePasses, AddsCountsAndWeighsMeansByTokens) {
-  const LayerStatistics a{10, {3, 4}, 1, 2, 1.0, 2.0, 3.0, 4.0};
-  const LayerStatistics b{30, {5, 1}, 4, 8, 5.0, 6.0, 9.0, 2.0};
-  const LayerStatistics empty{0, {0, 0}, 0, 0, 0.0, 0.0, 0.0, 0.0};
-  const LayerStatistics other{8, {1, 2, 3}, 0, 0, 0.5, 0.25, 0.125, 1.0};
+  const LayerStatistics a{10, {3, 4}, 1, 2, 3, 4, 5, 1.0, 2.0, 3.0, 4.0};
+  const LayerStatistics b{30, {5, 1}, 4, 8, 1, 2, 7, 5.0, 6.0, 9.0, 2.0};
+  const LayerStatistics empty{0, {0, 0}, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0};
+  const LayerStatistics other{8, {1, 2, 3}, 0, 0, 0, 0, 0, 0.5, 0.25, 0.125, 1.0};
   const std::vector<LayerStatistics> merged = merge_passes({{a, other}, {empty, other}, {b, other}});
   ASSERT_EQ(merged.size(), 2U);
   EXPECT_EQ(merged[0].tokens, 40);
   EXPECT_EQ(merged[0].load, (std::vector<Index>{8, 5}));
   EXPECT_EQ(merged[0].over_capacity, 5);
   EXPECT_EQ(merged[0].refused_second, 10);
+  EXPECT_EQ(merged[0].unchosen, 4);
+  EXPECT_EQ(merged[0].rerouted, 6);
+  EXPECT_EQ(merged[0].unserved, 12);
   EXPECT_DOUBLE_EQ(merged[0].balance, 4.0);
   EXPECT_DOUBLE_EQ(merged[0].z, 5.0);
   EXPECT_DOUBLE_EQ(merged[0].importance, 7.5);
@@ -260,7 +280,7 @@ TEST(MergePasses, AddsCountsAndWeighsMeansByTokens) {
 }
 
 TEST(MergePasses, OfEmptyPassesIsZeroAndOfNoPassAnError) {
-  const LayerStatistics empty{0, {0, 0}, 0, 0, 0.0, 0.0, 0.0, 0.0};
+  const LayerStatistics empty{0, {0, 0}, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0};
   const std::vector<LayerStatistics> merged = merge_passes({{empty}, {empty}});
   ASSERT_EQ(merged.size(), 1U);
   EXPECT_EQ(merged[0].balance, 0.0);

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// How what a token's experts computed becomes the token's output.
+#pragma once
+
+#include "gating/dispatch_plan.hpp"
+#include "runtime/core/matrix.hpp"
+#include "runtime/core/options.hpp"
+
+#include <array>
+
+namespace conclave::model {
+
+/// Over the kept choices j of a token, with gates g_j and results f_j [width]:
+///   weighted   y = sum_j g_j f_j
+///   mean       y = (1 / number kept) sum_j f_j
+///   max        y = the element-wise maximum of the f_j
+/// A token that nobody serves gets 0.
+enum class Fusion { weighted, mean, max };
+
+inline constexpr std::array<EnumName<Fusion>, 3> enum_names(Fusion) {
+  return {{{Fusion::weighted, "weighted"}, {Fusion::mean, "mean"}, {Fusion::max, "max"}}};
+}
+
+/// What came back for the tokens of a rank: choice c's result stands in row plan.row_of_choice(c).
+template <class T>
+struct KeptResults {
+  const gating::DispatchPlan& plan;
+  std::span<const T> gates;  // [kept choices] by token, then choice
+  ConstMatrixView<T> rows;   // [kept choices, width] in sending order
+};
+
+/// y[t] for the tokens t in `tokens`; choices are taken in order. y: [all tokens, width].
+template <class T>
+void fuse(Fusion fusion, const KeptResults<T>& results, Range tokens, MatrixView<T> y);
+
+/// The adjoint for these tokens, from dy [all tokens, width]: the gradient of choice c's result in the row of
+/// d_results that the result has, and of its gate in d_gates[c]. mean and max do not look at gates: their gradient is
+/// 0; of max an element's gradient goes to the first choice that attains it.
+template <class T>
+void fuse_backward(Fusion fusion, const KeptResults<T>& results, Range tokens, ConstMatrixView<T> dy,
+                   MatrixView<T> d_results, std::span<T> d_gates);
+
+}  // namespace conclave::model
