@@ -133,7 +133,7 @@ void FeedForward<T>::backward_weights(ConstMatrixView<T> x, const FeedForwardTap
                                       ParameterView<T> gradient) const {
   const bool is_linear = shape_.kind == ExpertKind::linear;
   const auto add_weight = [&](const Weight& weight, ConstMatrixView<T> in, ConstMatrixView<T> d_out) {
-    own_gradient<T>(weight, in, low_of(weight, tape), d_out, low_of(weight, d_tape), accumulate, gradient);
+    own_gradient<T>(weight, {in, low_of(weight, tape), d_out, low_of(weight, d_tape)}, accumulate, gradient);
   };
   const ConstMatrixView<T> d1 = is_linear ? dy : d_tape.pre;
   add_weight(w1_, x, d1);

@@ -31,15 +31,14 @@ void apply_weight_backward(const Weight& weight, const ExpertValues<T>& values, 
 }
 
 template <class T>
-void own_gradient(const Weight& weight, ConstMatrixView<T> x, ConstMatrixView<T> low, ConstMatrixView<T> dy,
-                  ConstMatrixView<T> d_low, bool accumulate, ParameterView<T> gradient) {
+void own_gradient(const Weight& weight, const WeightRows<T>& rows, bool accumulate, ParameterView<T> gradient) {
   const T beta = accumulate ? T{1} : T{0};
   if (!weight.has_delta()) {
-    gemm_tn<T>(dy, x, beta, gradient.matrix(weight.whole));
+    gemm_tn<T>(rows.dy, rows.x, beta, gradient.matrix(weight.whole));
     return;
   }
-  gemm_tn<T>(dy, low, beta, gradient.matrix(weight.a));
-  gemm_tn<T>(d_low, x, beta, gradient.matrix(weight.b));
+  gemm_tn<T>(rows.dy, rows.low, beta, gradient.matrix(weight.a));
+  gemm_tn<T>(rows.d_low, rows.x, beta, gradient.matrix(weight.b));
 }
 
 template <class T>
@@ -53,8 +52,7 @@ void add_base_gradient(const Weight& weight, ConstMatrixView<T> x, ConstMatrixVi
                                 MatrixView<T>);                                                                       \
   template void apply_weight_backward<T>(const Weight&, const ExpertValues<T>&, ConstMatrixView<T>, MatrixView<T>, T, \
                                          MatrixView<T>);                                                              \
-  template void own_gradient<T>(const Weight&, ConstMatrixView<T>, ConstMatrixView<T>, ConstMatrixView<T>,            \
-                                ConstMatrixView<T>, bool, ParameterView<T>);                                          \
+  template void own_gradient<T>(const Weight&, const WeightRows<T>&, bool, ParameterView<T>);                         \
   template void add_base_gradient<T>(const Weight&, ConstMatrixView<T>, ConstMatrixView<T>, ParameterView<T>);
 CONCLAVE_INSTANTIATE(float)
 CONCLAVE_INSTANTIATE(double)

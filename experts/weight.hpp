@@ -38,11 +38,20 @@ template <class T>
 void apply_weight_backward(const Weight& weight, const ExpertValues<T>& values, ConstMatrixView<T> dy,
                            MatrixView<T> d_low, T beta, MatrixView<T> dx);
 
+/// What a weight's gradient is made of: the rows it was applied to and the gradients of the results, each with what the
+/// passes left of it for the delta.
+template <class T>
+struct WeightRows {
+  ConstMatrixView<T> x;      // [n, in]
+  ConstMatrixView<T> low;    // [n, rank]
+  ConstMatrixView<T> dy;     // [n, out]
+  ConstMatrixView<T> d_low;  // [n, rank]
+};
+
 /// The gradient of the expert's own parts: dW = dy^T x, or dA = dy^T low and dB = d_low^T x; added to (accumulate) or
 /// set in the place of what `gradient` holds.
 template <class T>
-void own_gradient(const Weight& weight, ConstMatrixView<T> x, ConstMatrixView<T> low, ConstMatrixView<T> dy,
-                  ConstMatrixView<T> d_low, bool accumulate, ParameterView<T> gradient);
+void own_gradient(const Weight& weight, const WeightRows<T>& rows, bool accumulate, ParameterView<T> gradient);
 
 /// This expert's term of the base's gradient: base_gradient += dy^T x.
 template <class T>

@@ -77,6 +77,10 @@ TEST(Training, shares_bases_and_rests_gates_with_the_same_bits_when_cut) {
   expect_success(on_ranks(3, CONCLAVE_PROGRAM, options + "--stop-after 4 --out " + folder.path("three")));
   expect_success(on_ranks(2, CONCLAVE_PROGRAM, "train --resume " + folder.path("three")));
   EXPECT_EQ(digest_of(folder.path("three")), digest_of(folder.path("one")));
+  const std::string evaluate = "evaluate --sequences 7 --checkpoint " + folder.path("one");
+  const Outcome loss = conclave(evaluate);
+  expect_success(loss);
+  EXPECT_EQ(on_ranks(3, CONCLAVE_PROGRAM, evaluate).output, loss.output);
 }
 
 TEST(Training, begins_at_a_checkpoint_once) {
