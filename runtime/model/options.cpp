@@ -43,7 +43,7 @@ void validate(const ModelOptions& o) {
   if (o.moe_every != 1 && o.dense_kind != experts::ExpertKind::linear) at_least_one(o.dense_hidden, "dense_hidden");
   if (o.moe_every == 0) return;
   validate(o.router);
-  validate(o.experts);
+  validate(o.experts, o.width);
 }
 
 double residual_scale(const ModelOptions& o) { return 1.0 / std::sqrt(2.0 * static_cast<double>(o.layers)); }
