@@ -18,6 +18,8 @@ void for_blocks(Index rows, const std::function<void(Range)>& product) {
   for (Index begin = 0; begin < rows; begin += size) product({begin, std::min(begin + size, rows)});
 }
 
+MatrixView<float> part(Matrix<float>& m, Range rows) { return m.view().row_block(rows); }
+
 }  // namespace
 
 double BareExperts::run(Index rows, const experts::ExpertShape& shape) {
@@ -26,19 +28,36 @@ double BareExperts::run(Index rows, const experts::ExpertShape& shape) {
   for (Matrix<float>* m : {&in_, &d_in_}) resize_zero(*m, rows, shape.width);
   for (Matrix<float>* m : {&hidden_, &d_hidden_}) resize_zero(*m, rows, inner);
   for (Matrix<float>* m : {&w_, &d_w_}) resize_zero(*m, inner, shape.width);
-  const auto part = [](Matrix<float>& m, Range rows_of) { return m.view().row_block(rows_of); };
   const int into = shape.kind == experts::ExpertKind::swiglu ? 2 : 1;  // matrices that take x
+  double delta_flops = 0.0;
   for (int i = 0; i < into; ++i) {
     for_blocks(rows, [&](Range b) { gemm_nt<float>(part(in_, b), w_.view(), 0.0F, part(hidden_, b)); });
     for_blocks(rows, [&](Range b) { gemm_nn<float>(part(d_hidden_, b), w_.view(), 0.0F, part(d_in_, b)); });
     gemm_tn<float>(d_hidden_.view(), in_.view(), 0.0F, d_w_.view());
+    delta_flops += run_delta(shape.delta_rank, in_, hidden_, d_in_, d_hidden_);
   }
   const auto matrix_elements = static_cast<double>(rows * inner * shape.width);
-  if (is_linear) return 6.0 * matrix_elements;
+  if (is_linear) return 6.0 * matrix_elements + delta_flops;
   for_blocks(rows, [&](Range b) { gemm_nn<float>(part(hidden_, b), w_.view(), 0.0F, part(in_, b)); });
   for_blocks(rows, [&](Range b) { gemm_nt<float>(part(d_in_, b), w_.view(), 0.0F, part(d_hidden_, b)); });
   gemm_tn<float>(hidden_.view(), d_in_.view(), 0.0F, d_w_.view());
-  return 6.0 * static_cast<double>(into + 1) * matrix_elements;
+  delta_flops += run_delta(shape.delta_rank, hidden_, in_, d_hidden_, d_in_);
+  return 6.0 * static_cast<double>(into + 1) * matrix_elements + delta_flops;
+}
+
+double BareExperts::run_delta(Index rank, Matrix<float>& x, Matrix<float>& y, Matrix<float>& d_x, Matrix<float>& d_y) {
+  if (rank == 0) return 0.0;
+  const Index rows = x.rows();
+  for (Matrix<float>* m : {&low_, &d_low_}) resize_zero(*m, rows, rank);
+  for (Matrix<float>* m : {&a_, &d_a_}) resize_zero(*m, y.cols(), rank);
+  for (Matrix<float>* m : {&b_, &d_b_}) resize_zero(*m, rank, x.cols());
+  for_blocks(rows, [&](Range r) { gemm_nt<float>(part(x, r), b_.view(), 0.0F, part(low_, r)); });
+  for_blocks(rows, [&](Range r) { gemm_nt<float>(part(low_, r), a_.view(), 1.0F, part(y, r)); });
+  for_blocks(rows, [&](Range r) { gemm_nn<float>(part(d_y, r), a_.view(), 0.0F, part(d_low_, r)); });
+  for_blocks(rows, [&](Range r) { gemm_nn<float>(part(d_low_, r), b_.view(), 1.0F, part(d_x, r)); });
+  gemm_tn<float>(d_y.view(), low_.view(), 0.0F, d_a_.view());
+  gemm_tn<float>(d_low_.view(), x.view(), 0.0F, d_b_.view());
+  return 6.0 * static_cast<double>(rows * rank * (x.cols() + y.cols()));
 }
 
 }  // namespace conclave::apps

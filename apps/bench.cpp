@@ -61,11 +61,11 @@ void describe(BenchOptions& o, OptionSections& sections) {
 
 void validate(const BenchOptions& o) {
   gating::validate(o.router);
-  experts::validate(o.experts);
   if (o.tokens < 1 || o.groups < 1 || o.tokens % o.groups != 0) {
     throw InputError(fmt::format("{} tokens in {} groups", o.tokens, o.groups), "groups must divide tokens");
   }
   if (o.width < 1) throw InputError(fmt::format("width = {}", o.width), "give at least 1");
+  experts::validate(o.experts, o.width);
   if (o.repeats < 1) throw InputError(fmt::format("repeats = {}", o.repeats), "give at least 1");
   apply_threads(o.threads);
 }

@@ -46,6 +46,7 @@ class LayerBench {
     layer_.shard().clear_gradients();
     layer_.backward(values, step_, x_.view(), token_ids_, dy_.view(), 1.0, dx_.view(), gradients_);
     gradients_.clear();
+    if (layer_.base().size() > 0) layer_.base_gradients().clear();
   }
 
   /// The products of the experts' forward and backward for the rows that the last forward_backward() brought here: what

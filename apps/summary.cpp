@@ -51,6 +51,29 @@ std::string load_picture(const std::vector<Index>& load) {
 
 }  // namespace
 
+std::string expert_costs(model::Model<float>& model, const train::OptimizerOptions& optimizer) {
+  Index own = 0;
+  Index shared = 0;
+  Index unshared = 0;  // parameters, if nothing were shared
+  for (const model::MoeLayer<float>* layer : model.moe_layers()) {
+    shared += layer->base().size();
+    std::vector<experts::ExpertShape> whole = layer->shape().experts;
+    for (experts::ExpertShape& shape : whole) shape.delta_rank = 0;
+    for (ExpertId e; e < ExpertId{layer->map().num_experts()}; ++e) {
+      own += layer->expert_parameters(e).size();
+      unshared += experts::expert_parameters(whole, "", e).size();
+    }
+  }
+  const std::size_t arrays = 2 + train::make_optimizer(optimizer)->states().size();  // values, gradient, states
+  const auto mebibytes = [&](Index parameters) {
+    return static_cast<double>(parameters) * static_cast<double>(arrays * sizeof(float)) / (1 << 20);
+  };
+  const std::string costs =
+      fmt::format("experts: {} parameters, {} of them shared; {:.2f} MiB of values, gradient and optimizer state",
+                  own + shared, shared, mebibytes(own + shared));
+  return shared == 0 ? costs : fmt::format("{}, {:.2f} MiB unshared", costs, mebibytes(unshared));
+}
+
 void RunSummary::add(const train::StepRecord& step) {
   last_ = step;
   losses_.push_back(step.loss);

@@ -2,10 +2,15 @@
 // The table that closes a training run.
 #pragma once
 
+#include "runtime/model/model.hpp"
 #include "runtime/train/metrics.hpp"
 #include "runtime/train/options.hpp"
 
 namespace conclave::apps {
+
+/// One line: parameters of the routed experts, how many of them are shared, and what they take in memory, each counted
+/// once: values, gradient and optimizer state; where a base is shared, beside what they would take without.
+[[nodiscard]] std::string expert_costs(model::Model<float>& model, const train::OptimizerOptions& optimizer);
 
 class RunSummary {
  public:

@@ -72,6 +72,14 @@ class Run {
     }
   }
 
+  void start_from(const OpenedCheckpoint& from) {
+    trainer_.start_from(from.file, from.header);
+    const std::string made =
+        fmt::format("{}, step {}", from.file.string(), train::integer_of(from.header, "step", from.file));
+    record_["init_from"] = options_.start.upcycle ? made + ", upcycled" : made;
+    say(fmt::format("begins at the parameters of {}", record_["init_from"]));
+  }
+
   int run() {
     const Index last = options_.stop_after > 0 ? std::min(options_.stop_after, options_.steps) : options_.steps;
     if (trainer_.steps_done() >= last) {
@@ -119,6 +127,7 @@ class Run {
             : fmt::format("{} sequences of {} tokens", options_.sequences, options_.model.context);
     say(fmt::format("{} parameters; {} a step, in {} groups", trainer_.model().num_parameters(), samples,
                     options_.groups));
+    if (options_.model.moe_every > 0) say(expert_costs(trainer_.model(), options_.optimizer));
     for (const std::string& notice : dataset_.notices()) say(notice);
     const gating::RouterOptions& router = options_.model.router;
     if (options_.model.moe_every > 0 && router.top_k == 1 && router.normalise != gating::Normalise::none) {
@@ -187,6 +196,9 @@ int run(const TrainOptions& given, const Session& session) {
   train::agreed(session.world, [&] { dataset = make_samples(options); });
   Run training(options, session, *dataset);
   if (from) training.restore(*from);
+  if (!options.start.init_from.empty()) {
+    training.start_from(open_checkpoint(session.world, options.start.init_from));
+  }
   return training.run();
 }
 

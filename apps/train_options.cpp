@@ -7,7 +7,8 @@ namespace conclave::apps {
 namespace {
 
 // How the program was started this time: no part of what the run is.
-const std::set<std::string> of_one_start{"out", "resume", "stop_after", "threads"};
+const std::set<std::string> of_one_start{"out",       "resume",  "stop_after",    "threads",
+                                         "init_from", "upcycle", "upcycle_noise", "upcycle_split"};
 
 }  // namespace
 
@@ -16,6 +17,7 @@ void describe_training(train::TrainOptions& options, OptionSections& sections) {
   train::describe(options.data, sections.section("Data"));
   model::describe(options.model, sections.section("Model, router and experts"));
   train::describe(options.optimizer, sections.section("Optimizer"));
+  train::describe(options.start, sections.section("Start"));
   train::describe_files(options, sections.section("Files and evaluation"));
 }
 

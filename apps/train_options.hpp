@@ -11,16 +11,17 @@ namespace conclave::apps {
 /// The sections of `conclave train`.
 void describe_training(train::TrainOptions& options, OptionSections& sections);
 
-/// Name and value of every option that makes the run what it is, as a checkpoint keeps them: not where files are, how
-/// many threads compute and when to stop.
+/// Name and value of every option that makes the run what it is, as a checkpoint keeps them: not where files are, what
+/// its first parameters came from, how many threads compute and when to stop.
 [[nodiscard]] std::map<std::string, std::string> option_values(const train::TrainOptions& options);
 
 /// The options as a file that `conclave train --config` reads.
 [[nodiscard]] std::string training_configuration(const train::TrainOptions& options);
 
 /// Gives `options` the values that a checkpoint's run had, except for names in `given`, and for those that belong to
-/// one start of the program (out, resume, stop_after, threads). Returns a sentence for each given option that differs
-/// from the checkpoint's. InputError if the checkpoint has an option with a value that this version does not know.
+/// one start of the program (out, resume, init_from, stop_after, threads, ...). Returns a sentence for each given
+/// option that differs from the checkpoint's. InputError if the checkpoint has an option with a value that this version
+/// does not know.
 [[nodiscard]] std::vector<std::string> adopt_options(const train::CheckpointHeader& header,
                                                      const std::set<std::string>& given, train::TrainOptions& options);
 

@@ -12,6 +12,13 @@ std::string expert_prefix(const std::string& prefix, ExpertId expert) {
   return fmt::format("{}{:04}/", prefix, expert.value());
 }
 
+// The rows `rows` of a matrix of `columns` that begins at `offset` in a tape buffer.
+template <class T>
+MatrixView<T> part(Matrix<T>& buffer, Index offset, Range rows, Index columns) {
+  if (buffer.size() == 0) return {nullptr, rows.size(), columns, columns};  // no rows, or no such buffer
+  return {buffer.data() + offset + rows.begin * columns, rows.size(), columns, columns};
+}
+
 }  // namespace
 
 ParameterList expert_parameters(const std::vector<ExpertShape>& shapes, const std::string& prefix, ExpertId expert) {
@@ -23,7 +30,8 @@ ParameterList expert_parameters(const std::vector<ExpertShape>& shapes, const st
 
 template <class T>
 ExpertShard<T>::ExpertShard(const std::vector<ExpertShape>& shapes, const std::vector<ExpertId>& mine,
-                            const std::string& prefix, double output_scale) {
+                            const std::string& prefix, double output_scale, const ParameterList& base)
+    : base_(1, base.size()) {
   for (const ExpertId id : mine) {
     invariant(0 <= id.value() && id.value() < static_cast<Index>(shapes.size()), "expert {} of {}", id.value(),
               shapes.size());
@@ -38,13 +46,16 @@ void ExpertShard<T>::lay_out(const std::vector<Index>& rows_per_expert) {
   blocks_.clear();
   Index row = 0;
   Index elements = 0;
+  Index low_elements = 0;
   bool any_gate = false;
   for (std::size_t i = 0; i < experts_.size(); ++i) {
     Expert& expert = experts_[i];
     expert.rows = {row, row + rows_per_expert[i]};
     expert.tape_offset = elements;
+    expert.low_offset = low_elements;
     row = expert.rows.end;
     elements += expert.rows.size() * expert.function.tape_columns();
+    low_elements += expert.rows.size() * expert.function.low_columns();
     any_gate = any_gate || expert.function.has_gate();
     for (Index begin = expert.rows.begin; begin < expert.rows.end; begin += block_rows) {
       blocks_.push_back({i, {begin, std::min(begin + block_rows, expert.rows.end)}});
@@ -55,20 +66,28 @@ void ExpertShard<T>::lay_out(const std::vector<Index>& rows_per_expert) {
   d_pre_.resize(1, elements);
   gate_.resize(1, any_gate ? elements : 0);
   d_gate_.resize(1, any_gate ? elements : 0);
+  low_.resize(1, low_elements);
+  d_low_.resize(1, low_elements);
 }
 
-// The rows `rows` (of all rows) of an expert's matrix within a tape buffer.
-template <class T>
-MatrixView<T> ExpertShard<T>::part(Matrix<T>& buffer, const Expert& expert, Range rows) const {
-  const Index columns = expert.function.tape_columns();
-  if (buffer.size() == 0) return {nullptr, rows.size(), columns, columns};  // no rows, or no such buffer
-  return {buffer.data() + expert.tape_offset + (rows.begin - expert.rows.begin) * columns, rows.size(), columns,
-          columns};
-}
-
+// The rows `rows` (of all rows) of an expert's tape.
 template <class T>
 FeedForwardTape<T> ExpertShard<T>::tape(const Expert& expert, Range rows) {
-  return {part(pre_, expert, rows), part(gate_, expert, rows), part(hidden_, expert, rows)};
+  const Range own{rows.begin - expert.rows.begin, rows.end - expert.rows.begin};
+  const Index columns = expert.function.tape_columns();
+  return {part(pre_, expert.tape_offset, own, columns), part(gate_, expert.tape_offset, own, columns),
+          part(hidden_, expert.tape_offset, own, columns),
+          part(low_, expert.low_offset, own, expert.function.low_columns())};
+}
+
+template <class T>
+FeedForwardTape<T> ExpertShard<T>::d_tape(const Expert& expert, Range rows) {
+  const Range own{rows.begin - expert.rows.begin, rows.end - expert.rows.begin};
+  const Index columns = expert.function.tape_columns();
+  return {part(d_pre_, expert.tape_offset, own, columns),
+          part(d_gate_, expert.tape_offset, own, columns),
+          {},
+          part(d_low_, expert.low_offset, own, expert.function.low_columns())};
 }
 
 template <class T>
@@ -79,8 +98,8 @@ void ExpertShard<T>::forward(const std::vector<Index>& rows_per_expert, ConstMat
   parallel_for(static_cast<Index>(blocks_.size()), [&](Index b) {
     const Block& block = blocks_[static_cast<std::size_t>(b)];
     const Expert& expert = experts_[block.expert];
-    expert.function.forward(ParameterView<const T>(expert.values.flat()), x.row_block(block.rows),
-                            tape(expert, block.rows), y.row_block(block.rows));
+    expert.function.forward(values_of(expert), x.row_block(block.rows), tape(expert, block.rows),
+                            y.row_block(block.rows));
   });
 }
 
@@ -89,17 +108,24 @@ void ExpertShard<T>::backward(ConstMatrixView<T> x, ConstMatrixView<T> dy, Matri
   parallel_for(static_cast<Index>(blocks_.size()), [&](Index b) {
     const Block& block = blocks_[static_cast<std::size_t>(b)];
     const Expert& expert = experts_[block.expert];
-    expert.function.backward_input(ParameterView<const T>(expert.values.flat()), tape(expert, block.rows),
-                                   dy.row_block(block.rows), part(d_pre_, expert, block.rows),
-                                   part(d_gate_, expert, block.rows), T{0}, dx.row_block(block.rows));
+    expert.function.backward_input(values_of(expert), tape(expert, block.rows), dy.row_block(block.rows),
+                                   d_tape(expert, block.rows), T{0}, dx.row_block(block.rows));
   });
   parallel_for(num_experts(), [&](Index i) {
     Expert& expert = experts_[static_cast<std::size_t>(i)];
     expert.function.backward_weights(x.row_block(expert.rows), tape(expert, expert.rows), dy.row_block(expert.rows),
-                                     part(d_pre_, expert, expert.rows), part(d_gate_, expert, expert.rows), accumulate_,
+                                     d_tape(expert, expert.rows), accumulate_,
                                      ParameterView<T>(expert.gradient.flat()));
   });
   accumulate_ = true;
+}
+
+template <class T>
+void ExpertShard<T>::backward_base(LocalExpertId local, ConstMatrixView<T> x, ConstMatrixView<T> dy,
+                                   ParameterView<T> base_gradient) {
+  const Expert& expert = at(local);
+  expert.function.backward_base(x.row_block(expert.rows), tape(expert, expert.rows), dy.row_block(expert.rows),
+                                d_tape(expert, expert.rows), base_gradient);
 }
 
 template class ExpertShard<float>;

@@ -17,14 +17,15 @@ namespace conclave::experts {
 /// A shard of a layer's experts with their values and gradients. Rows come ordered by expert, and within an expert in
 /// the global order of their tokens, wherever these came from. All of a step's rows of an expert are computed in blocks
 /// of block_rows and a remainder, and its weights' gradient over all rows at once: so every GEMM's shape depends on the
-/// expert's row count alone, not on ranks or threads.
+/// expert's row count alone, not on ranks or threads. Where the experts share a base, every shard has its values whole;
+/// its gradient is a sum over all experts of the layer, whose terms the shards give one by one.
 template <class T>
 class ExpertShard {
  public:
   /// The experts `mine` of a layer whose expert e has shape shapes[e]; tensors are named
-  /// "<prefix><four-digit global number>/w1" and so on.
+  /// "<prefix><four-digit global number>/w1" and so on. Experts with deltas share the tensors `base`.
   ExpertShard(const std::vector<ExpertShape>& shapes, const std::vector<ExpertId>& mine, const std::string& prefix,
-              double output_scale);
+              double output_scale, const ParameterList& base = {});
 
   static constexpr Index block_rows = 512;
 
@@ -34,6 +35,8 @@ class ExpertShard {
   [[nodiscard]] std::span<T> values(LocalExpertId expert) { return at(expert).values.flat(); }
   [[nodiscard]] std::span<T> gradient(LocalExpertId expert) { return at(expert).gradient.flat(); }
   [[nodiscard]] const FeedForward<T>& function(LocalExpertId expert) const { return at(expert).function; }
+  /// The values of the base, to be kept the same on all ranks; none where the experts share nothing.
+  [[nodiscard]] std::span<T> base_values() { return base_.flat(); }
 
   /// y = f_e(x) for the rows of each expert: expert i's are rows_per_expert[i] consecutive ones, in order of i.
   /// x, y: [sum of rows_per_expert, width]. Keeps what backward needs; x must stay as it is until then.
@@ -42,6 +45,8 @@ class ExpertShard {
   /// The backward of the last forward(), of the same x: dx = d objective / d x; the weights' gradients are added to
   /// those since clear_gradients().
   void backward(ConstMatrixView<T> x, ConstMatrixView<T> dy, MatrixView<T> dx);
+  /// After backward(), of the same x and dy: base_gradient += the term of one expert.
+  void backward_base(LocalExpertId expert, ConstMatrixView<T> x, ConstMatrixView<T> dy, ParameterView<T> base_gradient);
 
   /// The next backward() sets the gradients instead of adding to them.
   void clear_gradients() { accumulate_ = false; }
@@ -57,6 +62,7 @@ class ExpertShard {
     Matrix<T> gradient;     // [1, list.size()]
     Range rows;             // of the last forward
     Index tape_offset = 0;  // elements before this expert's in each tape buffer
+    Index low_offset = 0;   // and in the tapes of the deltas
   };
   struct Block {  // one call's share: rows of one expert
     std::size_t expert;
@@ -68,13 +74,18 @@ class ExpertShard {
     return experts_[static_cast<std::size_t>(expert.value())];
   }
   void lay_out(const std::vector<Index>& rows_per_expert);
-  [[nodiscard]] MatrixView<T> part(Matrix<T>& buffer, const Expert& expert, Range rows) const;
+  [[nodiscard]] ExpertValues<T> values_of(const Expert& expert) const {
+    return {ParameterView<const T>(expert.values.flat()), ParameterView<const T>(base_.flat())};
+  }
   [[nodiscard]] FeedForwardTape<T> tape(const Expert& expert, Range rows);
+  [[nodiscard]] FeedForwardTape<T> d_tape(const Expert& expert, Range rows);
 
   std::deque<Expert> experts_;     // a deque: descriptions point into their own list, so experts never move
+  Matrix<T> base_;                 // [1, elements of the base]
   std::vector<Block> blocks_;      // of the last forward
   Matrix<T> pre_, gate_, hidden_;  // tapes of all experts, one after another
   Matrix<T> d_pre_, d_gate_;       // scratch of backward, laid out alike
+  Matrix<T> low_, d_low_;          // tape and scratch of the deltas
   bool accumulate_ = false;
 };
 

@@ -25,6 +25,7 @@ enum class RandomStream : std::uint32_t {
   generate = 19,    // (position, sample) of generated text
   priority = 20,    // (token, choice) order of serving claims
   gumbel = 21,      // (token, expert) sampled second choices
+  upcycle = 22,     // (element, expert); layer = block, step = tensor of the expert
 };
 
 /// Seeds above this would be cut to 32 bits.

@@ -16,17 +16,17 @@ void DenseFeedForward<T>::forward(ParameterView<const T> values, const GroupRows
   }
   parallel_for(groups.num_groups, [&](Index i) {
     const Range group = groups.of(i);
-    function_.forward(values, x.row_block(group), tape(group), y.row_block(group));
+    function_.forward({values}, x.row_block(group), tape(group), y.row_block(group));
   });
 }
 
 template <class T>
 void DenseFeedForward<T>::backward(ParameterView<const T> values, Range group, ConstMatrixView<T> x,
                                    ConstMatrixView<T> dy, T beta, MatrixView<T> dx, ParameterView<T> leaf) {
-  const MatrixView<T> d_pre = d_pre_.view().row_block(group);
-  const MatrixView<T> d_gate = has_gate() ? d_gate_.view().row_block(group) : MatrixView<T>{};
-  function_.backward_input(values, tape(group), dy.row_block(group), d_pre, d_gate, beta, dx.row_block(group));
-  function_.backward_weights(x.row_block(group), tape(group), dy.row_block(group), d_pre, d_gate, true, leaf);
+  const experts::FeedForwardTape<T> d_tape{
+      d_pre_.view().row_block(group), has_gate() ? d_gate_.view().row_block(group) : MatrixView<T>{}, {}};
+  function_.backward_input({values}, tape(group), dy.row_block(group), d_tape, beta, dx.row_block(group));
+  function_.backward_weights(x.row_block(group), tape(group), dy.row_block(group), d_tape, true, leaf);
 }
 
 template class DenseFeedForward<float>;

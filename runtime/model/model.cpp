@@ -45,6 +45,7 @@ Index Model<T>::num_parameters() const {
   Index total = replicated_.size();
   for (const Block<T>& block : blocks_) {
     if (block.moe() == nullptr) continue;
+    total += block.moe()->base().size();
     for (Index e = 0; e < block.moe()->map().num_experts(); ++e) {
       total += block.moe()->expert_parameters(ExpertId{e}).size();
     }

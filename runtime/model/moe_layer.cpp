@@ -6,6 +6,26 @@
 #include "runtime/model/step_capacity.hpp"
 
 namespace conclave::model {
+namespace {
+
+// What the experts have in common. Its gradient is summed over experts as others are over groups: a rank has a
+// contiguous even share of them.
+ParameterList base_of(const MoeShape& shape, const std::string& prefix, const ExpertMap& map) {
+  if (shape.experts.empty() || shape.experts.front().delta_rank == 0) return {};
+  invariant(std::ranges::all_of(shape.experts, [&](const auto& s) { return s == shape.experts.front(); }),
+            "experts of different shapes share a base");
+  const ExpertMap contiguous = ExpertMap::contiguous(map.num_experts(), map.num_ranks());
+  for (ExpertId e; e < ExpertId{map.num_experts()}; ++e) {
+    if (map.owner(e) == contiguous.owner(e)) continue;
+    throw InputError(fmt::format("expert_sharing = base+delta with expert {} on rank {} instead of rank {}", e.value(),
+                                 map.owner(e).value(), contiguous.owner(e).value()),
+                     "experts that share a base stay in contiguous even shares: use no other placement, or "
+                     "expert_sharing = none");
+  }
+  return experts::base_parameters(shape.experts.front(), prefix + "base/", shape.output_scale);
+}
+
+}  // namespace
 
 template <class T>
 MoeLayer<T>::MoeLayer(ParameterList& replicated, const std::string& prefix, MoeShape shape, Index seed, Index layer,
@@ -17,11 +37,15 @@ MoeLayer<T>::MoeLayer(ParameterList& replicated, const std::string& prefix, MoeS
       ranks_(ranks),
       router_parameters_{replicated.size(), replicated.size()},
       router_(gating::make_router<T>(shape_.router, seed, shape_.width, replicated, prefix)),
-      shard_(shape_.experts, map.experts_of(ranks.communicator->rank()), prefix + "expert/", shape_.output_scale) {
+      base_(base_of(shape_, prefix, map)),
+      base_plan_(base_.size(), map.num_experts(), map.num_ranks()),
+      shard_(shape_.experts, map.experts_of(ranks.communicator->rank()), prefix + "expert/", shape_.output_scale,
+             base_) {
   router_parameters_.end = replicated.size();
   for (std::size_t i = 0; i < shape_.shared.size(); ++i) {
     shared_.emplace_back(replicated, fmt::format("{}shared/{:04}/", prefix, i), shape_.shared[i], shape_.output_scale);
   }
+  initialise<T>(base_, {0, base_.size()}, seed, shard_.base_values());
   if (shape_.router.selection_bias) selection_bias_.assign(static_cast<std::size_t>(shape_.router.experts), T{0});
 }
 
@@ -68,6 +92,7 @@ void MoeLayer<T>::backward(ParameterView<const T> values, const Step& step, Cons
     const PhaseScope scope(*step.times, Phase::experts);
     d_expert_x_.resize(expert_x_.rows(), shape_.width);
     shard_.backward(expert_x_.view(), at_experts_.view(), d_expert_x_.view());
+    base_backward();
   }
   {
     // every copy of x_t that travelled brings a gradient back: dx_t = their sum, in choice order
@@ -87,6 +112,15 @@ void MoeLayer<T>::backward(ParameterView<const T> values, const Step& step, Cons
   }
 }
 
+// The base's gradient: the sum over experts of the products of their rows.
+template <class T>
+void MoeLayer<T>::base_backward() {
+  if (base_.size() == 0) return;
+  base_gradients().add({0, base_.size()}, [&](Index i, ParameterView<T> leaf) {
+    shard_.backward_base(LocalExpertId{i}, expert_x_.view(), at_experts_.view(), leaf);
+  });
+}
+
 template <class T>
 void MoeLayer<T>::route_backward(ParameterView<const T> values, const Step& step, ConstMatrixView<T> x,
                                  std::span<const std::int32_t> token_ids, double loss_scale, MatrixView<T> dx,
@@ -101,6 +135,12 @@ void MoeLayer<T>::route_backward(ParameterView<const T> values, const Step& step
     router_->backward(values, router_input(step, x, token_ids, g), routed(g), d_gates, losses, dx.row_block(group),
                       leaf);
   });
+}
+
+template <class T>
+GroupGradients<T>& MoeLayer<T>::base_gradients() {
+  if (!base_gradients_) base_gradients_.emplace(base_plan_, ranks_.communicator->rank());
+  return *base_gradients_;
 }
 
 template <class T>

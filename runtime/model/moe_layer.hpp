@@ -28,7 +28,8 @@
 
 namespace conclave::model {
 
-/// What a layer is made of. `experts` and `shared` have a shape each; all have the layer's width.
+/// What a layer is made of. `experts` and `shared` have a shape each; all have the layer's width. Experts with deltas
+/// have all the same shape: they share a base.
 struct MoeShape {
   Index width = 0;
   gating::RouterOptions router;
@@ -42,7 +43,8 @@ template <class T>
 class MoeLayer {
  public:
   /// Registers the router's and the shared experts' tensors in `replicated` under `prefix`; makes the experts that
-  /// `map` gives to this rank, named "<prefix>expert/0007/". `layer` is the layer's number in random draws.
+  /// `map` gives to this rank, named "<prefix>expert/0007/", and their base, "<prefix>base/", with its initial values.
+  /// `layer` is the layer's number in random draws. InputError if experts share a base and `map` is not contiguous.
   MoeLayer(ParameterList& replicated, const std::string& prefix, MoeShape shape, Index seed, Index layer,
            const ExpertMap& map, const Ranks& ranks);
 
@@ -70,6 +72,17 @@ class MoeLayer {
   [[nodiscard]] const ExpertMap& map() const { return map_; }
   /// The tensors of any expert of the layer, as its owner has them.
   [[nodiscard]] ParameterList expert_parameters(ExpertId expert) const;
+  /// The tensors that all experts share, none or a base; every rank has their values, shard().base_values(), whole.
+  [[nodiscard]] const ParameterList& base() const { return base_; }
+  /// The base's gradient is a sum over the experts, in the fixed tree whose leaves they are: how ranks sum it, and this
+  /// rank's partial sums since they were last cleared.
+  [[nodiscard]] const plan::ReducePlan& base_plan() const { return base_plan_; }
+  [[nodiscard]] GroupGradients<T>& base_gradients();
+  /// The router's and the shared experts' places among the replicated parameters.
+  [[nodiscard]] Range router_parameters() const { return router_parameters_; }
+  [[nodiscard]] Range shared_parameters() const {
+    return shared_.empty() ? Range{} : Range{shared_.front().parameters().begin, shared_.back().parameters().end};
+  }
   /// [num_experts], or empty: state that selection adds to the scores and that no gradient reaches.
   [[nodiscard]] std::span<T> selection_bias() { return selection_bias_; }
   /// Rows that the last forward brought to each of this rank's experts.
@@ -85,6 +98,7 @@ class MoeLayer {
   void route_backward(ParameterView<const T> values, const Step& step, ConstMatrixView<T> x,
                       std::span<const std::int32_t> token_ids, double loss_scale, MatrixView<T> dx,
                       GroupGradients<T>& gradients) const;
+  void base_backward();
   void gather_rows(ConstMatrixView<T> x);
   void combine(const GroupRows& groups, MatrixView<T> y);
   void add_shared(ParameterView<const T> values, const GroupRows& groups, ConstMatrixView<T> x, MatrixView<T> y);
@@ -105,6 +119,9 @@ class MoeLayer {
   Range router_parameters_;
   std::unique_ptr<gating::Router<T>> router_;
   std::vector<DenseFeedForward<T>> shared_;
+  ParameterList base_;
+  plan::ReducePlan base_plan_;
+  std::optional<GroupGradients<T>> base_gradients_;  // made when first needed: evaluation never does
   experts::ExpertShard<T> shard_;
   std::vector<T> selection_bias_;
 

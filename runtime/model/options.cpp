@@ -95,7 +95,7 @@ void validate(const ModelOptions& o, ModelKind kind) {
   if (o.moe_every != 1 && o.dense_kind != experts::ExpertKind::linear) at_least_one(o.dense_hidden, "dense_hidden");
   if (o.moe_every == 0) return;
   validate(o.router);
-  validate(o.experts);
+  validate(o.experts, o.width);
 }
 
 double residual_scale(const ModelOptions& o) {

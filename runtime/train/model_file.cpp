@@ -18,11 +18,24 @@ void add_parts(const std::string& group, const ParameterList& list, Range range,
   }
 }
 
-std::vector<TensorPart> value_parts(model::Model<float>& model, const comm::Communicator& communicator, Range slice) {
+std::vector<ReplicatedValues> replicated_values(model::Model<float>& model) {
+  std::vector<ReplicatedValues> all{{&model.replicated(), model.values()}};
+  for (model::MoeLayer<float>* layer : model.moe_layers()) {
+    if (layer->base().size() > 0) all.push_back({&layer->base(), layer->shard().base_values()});
+  }
+  return all;
+}
+
+std::vector<TensorPart> value_parts(model::Model<float>& model, const comm::Communicator& communicator,
+                                    std::span<const Range> slices) {
+  const std::vector<ReplicatedValues> replicated = replicated_values(model);
+  invariant(slices.size() == replicated.size(), "{} slices of {} replicated arrays", slices.size(), replicated.size());
   std::vector<TensorPart> parts;
-  const std::span<float> held =
-      model.values().subspan(static_cast<std::size_t>(slice.begin), static_cast<std::size_t>(slice.size()));
-  add_parts("/params/", model.replicated(), slice, held, parts);
+  for (std::size_t i = 0; i < slices.size(); ++i) {
+    const std::span<float> held = replicated[i].values.subspan(static_cast<std::size_t>(slices[i].begin),
+                                                               static_cast<std::size_t>(slices[i].size()));
+    add_parts("/params/", *replicated[i].list, slices[i], held, parts);
+  }
   for (model::MoeLayer<float>* layer : model.moe_layers()) {
     LocalExpertId next{0};
     for (Index e = 0; e < layer->map().num_experts(); ++e) {
@@ -45,9 +58,11 @@ std::vector<TensorPart> value_parts(model::Model<float>& model, const comm::Comm
 
 void load_values(const std::filesystem::path& checkpoint, const comm::Communicator& communicator,
                  model::Model<float>& model) {
-  const Index whole = model.replicated().size();
-  read_tensors(communicator, checkpoint, value_parts(model, communicator, {0, communicator.is_root() ? whole : 0}));
-  communicator.broadcast(model.values());
+  const std::vector<ReplicatedValues> replicated = replicated_values(model);
+  std::vector<Range> slices;
+  for (const ReplicatedValues& r : replicated) slices.push_back({0, communicator.is_root() ? r.list->size() : 0});
+  read_tensors(communicator, checkpoint, value_parts(model, communicator, slices));
+  for (const ReplicatedValues& r : replicated) communicator.broadcast(r.values);
   for (model::MoeLayer<float>* layer : model.moe_layers()) communicator.broadcast(layer->selection_bias());
 }
 

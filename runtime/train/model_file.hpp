@@ -14,11 +14,19 @@ namespace conclave::train {
 void add_parts(const std::string& group, const ParameterList& list, Range range, std::span<float> flat,
                std::vector<TensorPart>& parts);
 
-/// Every tensor of the model under "/params/", over all ranks: of the replicated ones this rank holds the positions
-/// `slice` of the flat array; of the experts its own; of selection biases all of it on the root. Parts refer to the
-/// model.
+/// A flat array of parameters that every rank has whole.
+struct ReplicatedValues {
+  const ParameterList* list = nullptr;
+  std::span<float> values;
+};
+
+/// All of a model's: its own replicated parameters first, then the base that experts share of each layer that has one.
+[[nodiscard]] std::vector<ReplicatedValues> replicated_values(model::Model<float>& model);
+
+/// Every tensor of the model under "/params/", over all ranks: of the i-th of replicated_values() this rank holds the
+/// positions slices[i]; of the experts its own; of selection biases all of it on the root. Parts refer to the model.
 [[nodiscard]] std::vector<TensorPart> value_parts(model::Model<float>& model, const comm::Communicator& communicator,
-                                                  Range slice);
+                                                  std::span<const Range> slices);
 
 /// Gives the model the parameters of a checkpoint, whatever number of ranks wrote it. InputError on every rank if the
 /// file is damaged or of another model. Collective.

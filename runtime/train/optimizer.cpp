@@ -4,6 +4,7 @@
 #include "runtime/train/adamw.hpp"
 #include "runtime/train/sgd.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -12,6 +13,26 @@ namespace {
 
 void refuse_unless(bool holds, std::string_view name, double value, const std::string& hint) {
   if (!holds) throw InputError(fmt::format("{} = {}", name, value), hint);
+}
+
+bool is_frozen(const OptimizerOptions& o, ModelPart part) {
+  return std::ranges::find(o.freeze, name_of(part)) != o.freeze.end();
+}
+
+void validate_freeze(const OptimizerOptions& o) {
+  std::vector<std::string> names;
+  for (const auto& entry : enum_names(ModelPart{})) names.emplace_back(entry.name);
+  for (const std::string& word : o.freeze) {
+    if (std::ranges::find(names, word) != names.end()) continue;
+    throw InputError(fmt::format("freeze has '{}'{}", word, did_you_mean(nearest_names(word, names))),
+                     fmt::format("what can be frozen is: {}", fmt::join(names, ", ")));
+  }
+  const bool any_moves =
+      std::ranges::any_of(enum_names(ModelPart{}), [&](const auto& entry) { return !is_frozen(o, entry.value); });
+  if (!any_moves) {
+    throw InputError(fmt::format("freeze = {} leaves nothing to train", fmt::join(o.freeze, ",")),
+                     "leave one of them out; to measure a model as it is use: conclave evaluate");
+  }
 }
 
 }  // namespace
@@ -30,6 +51,8 @@ void describe(OptimizerOptions& o, OptionTable& table) {
   table.add("epsilon", o.epsilon, "adamw: added to the root of the latter");
   table.add("momentum", o.momentum, "sgd: part of the last update that is kept");
   table.add("clip_norm", o.clip_norm, "the gradient is scaled down to this global norm; 0: never");
+  table.add("gate_every", o.gate_every, "routers move only in every n-th step, by that step's gradient");
+  table.add("freeze", o.freeze, "parts that are never changed, with commas: gate, experts, dense (all else)");
 }
 
 void validate(const OptimizerOptions& o) {
@@ -45,7 +68,17 @@ void validate(const OptimizerOptions& o) {
   refuse_unless(o.epsilon > 0.0 && o.epsilon <= 1.0, "epsilon", o.epsilon, "give a small positive number");
   refuse_unless(o.momentum >= 0.0 && o.momentum < 1.0, "momentum", o.momentum, "it lies in [0, 1)");
   refuse_unless(o.clip_norm >= 0.0, "clip_norm", o.clip_norm, "give 0 (never clip) or a positive norm");
+  refuse_unless(o.gate_every >= 1, "gate_every", static_cast<double>(o.gate_every), "give 1 (every step) or more");
+  validate_freeze(o);
   static_cast<void>(make_optimizer(o));  // throws for an unknown name
+}
+
+bool moves(const OptimizerOptions& o, ModelPart part, Index step) {
+  return !is_frozen(o, part) && (part != ModelPart::gate || (step + 1) % o.gate_every == 0);
+}
+
+Index updates_before(const OptimizerOptions& o, ModelPart part, Index step) {
+  return part == ModelPart::gate ? step / o.gate_every : step;
 }
 
 double learning_rate(const OptimizerOptions& o, Index step, Index total) {

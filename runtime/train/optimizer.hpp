@@ -17,6 +17,16 @@ inline constexpr std::array<EnumName<Schedule>, 2> enum_names(Schedule) {
   return {{{Schedule::constant, "constant"}, {Schedule::cosine, "cosine"}}};
 }
 
+/// The parts of a model that can be kept as they are while others are trained:
+///   gate     routers, with their selection biases
+///   experts  routed and shared experts, and what they have in common
+///   dense    everything else: embedding, attention, norms, dense feed-forwards, head
+enum class ModelPart { gate, experts, dense };
+
+inline constexpr std::array<EnumName<ModelPart>, 3> enum_names(ModelPart) {
+  return {{{ModelPart::gate, "gate"}, {ModelPart::experts, "experts"}, {ModelPart::dense, "dense"}}};
+}
+
 struct OptimizerOptions {
   std::string optimizer = "adamw";
   double learning_rate = 1e-3;
@@ -29,6 +39,8 @@ struct OptimizerOptions {
   double epsilon = 1e-8;
   double momentum = 0.9;
   double clip_norm = 1.0;
+  Index gate_every = 1;
+  std::vector<std::string> freeze;  // names of ModelPart
 };
 
 void describe(OptimizerOptions& options, OptionTable& table);
@@ -39,6 +51,12 @@ void validate(const OptimizerOptions& options);
 /// The learning rate of step `step` (from 0) of `total`: a linear rise over warmup_steps, then constant or a half
 /// cosine down to final_rate times the peak (Loshchilov & Hutter 2017).
 [[nodiscard]] double learning_rate(const OptimizerOptions& options, Index step, Index total);
+
+/// Whether step `step` (from 0) changes a part of the model.
+[[nodiscard]] bool moves(const OptimizerOptions& options, ModelPart part, Index step);
+
+/// Updates that a part has had before step `step`, if it moves in that step.
+[[nodiscard]] Index updates_before(const OptimizerOptions& options, ModelPart part, Index step);
 
 /// What one update is given beside the arrays.
 struct Update {

@@ -78,6 +78,11 @@ void validate(const TrainOptions& o) {
   validate_task(o);
   validate(o.optimizer);
   validate(o.collapse);
+  validate(o.start, o.model);
+  if (!o.start.init_from.empty() && !o.resume.empty()) {
+    throw InputError(fmt::format("resume = {} with init_from = {}", o.resume, o.start.init_from),
+                     "a resumed run has its parameters: leave init_from out, or start a new run without resume");
+  }
   refuse_below(1, o.steps, "steps");
   refuse_below(0, o.stop_after, "stop_after");
   refuse_below(1, o.sequences, "sequences");

@@ -6,6 +6,7 @@
 #include "runtime/train/collapse_watch.hpp"
 #include "runtime/train/dataset.hpp"
 #include "runtime/train/optimizer.hpp"
+#include "runtime/train/start.hpp"
 
 namespace conclave::train {
 
@@ -22,6 +23,7 @@ struct TrainOptions {
   DataOptions data;
   OptimizerOptions optimizer;
   CollapseOptions collapse;
+  StartOptions start;
 
   Index steps = 1000;
   Index stop_after = 0;

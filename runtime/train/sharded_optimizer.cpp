@@ -4,6 +4,7 @@
 #include "runtime/core/parallel.hpp"
 #include "runtime/core/vector_kernels.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 namespace conclave::train {
@@ -28,9 +29,14 @@ ShardedOptimizer::ShardedOptimizer(const OptimizerOptions& options, model::Model
       ranks_(ranks),
       plan_(model.replicated().size(), groups_in_pass, ranks.communicator->size()),
       pass_gradients_(plan_, ranks.communicator->rank()) {
-  const Range slice = plan_.slice_of(ranks.communicator->rank());
-  slice_gradient_ = Matrix<float>(1, slice.size());
-  own(model.replicated(), slice, part(model.values(), slice), slice_gradient_.flat());
+  replicate({&model.replicated(), model.values()}, plan_, pass_gradients_);
+  for (model::MoeLayer<float>* layer : model.moe_layers()) {
+    if (layer->base().size() == 0) continue;
+    replicate({&layer->base(), layer->shard().base_values()}, layer->base_plan(), layer->base_gradients());
+  }
+  for (Replicated& r : replicated_) {
+    own(*r.whole.list, slice_of(r), part(r.whole.values, slice_of(r)), r.slice_gradient.flat());
+  }
   for (model::MoeLayer<float>* layer : model.moe_layers()) {
     for (Index i = 0; i < layer->shard().num_experts(); ++i) {
       const ParameterList& list = layer->shard().parameters(LocalExpertId{i});
@@ -39,6 +45,13 @@ ShardedOptimizer::ShardedOptimizer(const OptimizerOptions& options, model::Model
     layer->shard().clear_gradients();
   }
   cut_chunks();
+  refuse_to_train_nothing();
+}
+
+void ShardedOptimizer::replicate(ReplicatedValues whole, const plan::ReducePlan& plan,
+                                 model::GroupGradients<float>& pass_gradients) {
+  const Index slice = plan.slice_of(ranks_.communicator->rank()).size();
+  replicated_.push_back({whole, &plan, &pass_gradients, Matrix<float>(1, slice)});
 }
 
 void ShardedOptimizer::own(const ParameterList& list, Range range, std::span<float> values, std::span<float> gradient) {
@@ -53,20 +66,42 @@ void ShardedOptimizer::cut_chunks() {
       const Range mine = intersection(entry.tensor.range(), owned_[o].range);
       for (Index begin = mine.begin; begin < mine.end;) {
         const Index end = std::min(mine.end, (begin / block_elements + 1) * block_elements);
-        chunks_.push_back({o, {begin, end}, entry.decays});
+        chunks_.push_back({o, {begin, end}, entry.decays, part_of(o, entry)});
         begin = end;
       }
     }
   }
 }
 
+ModelPart ShardedOptimizer::part_of(std::size_t owned, const ParameterEntry& entry) const {
+  if (owned > 0) return ModelPart::experts;
+  for (const model::MoeLayer<float>* layer : model_.moe_layers()) {
+    if (layer->router_parameters().contains(entry.tensor.offset)) return ModelPart::gate;
+    if (layer->shared_parameters().contains(entry.tensor.offset)) return ModelPart::experts;
+  }
+  return ModelPart::dense;
+}
+
+// Looks at what all ranks have together: every rank comes to the same result.
+void ShardedOptimizer::refuse_to_train_nothing() const {
+  const auto is_trained = [&](ModelPart part) { return moves(options_, part, options_.gate_every - 1); };
+  const std::vector<ParameterEntry>& entries = model_.replicated().entries();
+  const bool any = std::ranges::any_of(entries, [&](const auto& entry) { return is_trained(part_of(0, entry)); });
+  if (any || (is_trained(ModelPart::experts) && !model_.moe_layers().empty())) return;
+  throw InputError(fmt::format("freeze = {} leaves nothing of this model to train", fmt::join(options_.freeze, ",")),
+                   "it has no other parts: leave one of these out");
+}
+
 void ShardedOptimizer::end_pass() {
-  comm::reduce_scatter<float>(plan_, *ranks_.communicator, *ranks_.exchange, pass_gradients_.partial_sums(),
-                              slice_gradient_.flat());
-  pass_gradients_.clear();
+  for (Replicated& r : replicated_) {
+    comm::reduce_scatter<float>(*r.plan, *ranks_.communicator, *ranks_.exchange, r.pass_gradients->partial_sums(),
+                                r.slice_gradient.flat());
+    r.pass_gradients->clear();
+  }
 }
 
 double ShardedOptimizer::update(Index step, double rate) {
+  forget_what_stays(step);
   const double norm = gradient_norm();
   if (!std::isfinite(norm)) {
     throw InputError(fmt::format("step {}: the gradient's norm is {}", step, norm),
@@ -75,41 +110,56 @@ double ShardedOptimizer::update(Index step, double rate) {
   const double scale = options_.clip_norm > 0.0 && norm > options_.clip_norm ? options_.clip_norm / norm : 1.0;
   parallel_for(static_cast<Index>(chunks_.size()), [&](Index c) {
     const Chunk& chunk = chunks_[static_cast<std::size_t>(c)];
+    if (!moves(options_, chunk.part, step)) return;
     Owned& owned = owned_[chunk.owned];
     const Range at = relative(chunk.elements, owned.range.begin);
     std::vector<std::span<float>> states;
     states.reserve(owned.states.size());
     for (Matrix<float>& state : owned.states) states.push_back(part(state.flat(), at));
-    rule_->apply({rate, chunk.decays ? options_.weight_decay : 0.0, scale, step}, part(owned.values, at),
-                 part(std::span<const float>(owned.gradient), at), states);
+    rule_->apply({rate, chunk.decays ? options_.weight_decay : 0.0, scale, updates_before(options_, chunk.part, step)},
+                 part(owned.values, at), part(std::span<const float>(owned.gradient), at), states);
   });
-  comm::all_gather_slices<float>(plan_, *ranks_.communicator, model_.values());
-  slice_gradient_.fill(0.0F);
-  for (model::MoeLayer<float>* layer : model_.moe_layers()) layer->shard().clear_gradients();
+  share_replicated();
+  clear_gradients();
   return norm;
 }
 
-// The root of: the sum over the blocks of the replicated parameters, in order, plus the sum over the layers' experts,
-// by their global numbers.
-double ShardedOptimizer::gradient_norm() const {
-  const comm::Communicator& communicator = *ranks_.communicator;
-  const Range blocks = plan_.blocks_of(communicator.rank());
-  std::vector<double> block_sums(static_cast<std::size_t>(blocks.size()));
+// A gradient that moves nothing is as none.
+void ShardedOptimizer::forget_what_stays(Index step) {
+  for (const Chunk& chunk : chunks_) {
+    if (moves(options_, chunk.part, step)) continue;
+    const Owned& owned = owned_[chunk.owned];
+    std::ranges::fill(part(owned.gradient, relative(chunk.elements, owned.range.begin)), 0.0F);
+  }
+}
+
+void ShardedOptimizer::clear_gradients() {
+  for (Replicated& r : replicated_) r.slice_gradient.fill(0.0F);
+  for (model::MoeLayer<float>* layer : model_.moe_layers()) layer->shard().clear_gradients();
+}
+
+// Of the blocks of a replicated array, in order, on every rank.
+std::vector<double> ShardedOptimizer::replicated_sums(const Replicated& replicated) const {
+  const Range blocks = replicated.plan->blocks_of(ranks_.communicator->rank());
+  std::vector<double> sums(static_cast<std::size_t>(blocks.size()));
   parallel_for(blocks.size(), [&](Index b) {
     const Index begin = b * block_elements;
-    const Range elements{begin, std::min(begin + block_elements, slice_gradient_.size())};
-    block_sums[static_cast<std::size_t>(b)] = sum_of_squares<float>(part(slice_gradient_.flat(), elements));
+    const Range elements{begin, std::min(begin + block_elements, replicated.slice_gradient.size())};
+    sums[static_cast<std::size_t>(b)] = sum_of_squares<float>(part(replicated.slice_gradient.flat(), elements));
   });
-  std::vector<double> expert_sums(owned_.size() - 1);
-  parallel_for(static_cast<Index>(expert_sums.size()), [&](Index i) {
-    const auto at = static_cast<std::size_t>(i);
-    expert_sums[at] = sum_of_squares<float>(std::span<const float>(owned_[at + 1].gradient));
-  });
+  return ranks_.communicator->gather_all<double>(sums);
+}
 
-  double total = 0.0;
-  for (const double sum : communicator.gather_all<double>(block_sums)) total += sum;
-  // Gathered by rank, then layer, then the rank's experts; to be added by layer, then expert.
-  const std::vector<double> gathered = communicator.gather_all<double>(expert_sums);
+// Of all experts, by layer, then by their global numbers, on every rank.
+std::vector<double> ShardedOptimizer::expert_sums() const {
+  const comm::Communicator& communicator = *ranks_.communicator;
+  std::vector<double> mine(owned_.size() - replicated_.size());
+  parallel_for(static_cast<Index>(mine.size()), [&](Index i) {
+    const Owned& expert = owned_[replicated_.size() + static_cast<std::size_t>(i)];
+    mine[static_cast<std::size_t>(i)] = sum_of_squares<float>(std::span<const float>(expert.gradient));
+  });
+  // Gathered by rank, then layer, then the rank's experts.
+  const std::vector<double> gathered = communicator.gather_all<double>(mine);
   const auto layers = model_.moe_layers();
   std::vector<std::vector<double>> by_expert(layers.size());
   for (std::size_t l = 0; l < layers.size(); ++l) {
@@ -123,15 +173,26 @@ double ShardedOptimizer::gradient_norm() const {
       }
     }
   }
-  for (const std::vector<double>& sums : by_expert) {
-    for (const double sum : sums) total += sum;
+  std::vector<double> ordered;
+  for (const std::vector<double>& sums : by_expert) ordered.insert(ordered.end(), sums.begin(), sums.end());
+  return ordered;
+}
+
+// The root of: the sum over the blocks of the replicated parameters, in order, plus the sum over the experts.
+double ShardedOptimizer::gradient_norm() const {
+  double total = 0.0;
+  for (const Replicated& r : replicated_) {
+    for (const double sum : replicated_sums(r)) total += sum;
   }
+  for (const double sum : expert_sums()) total += sum;
   return std::sqrt(total);
 }
 
 std::vector<TensorPart> ShardedOptimizer::parts() {
   const comm::Communicator& communicator = *ranks_.communicator;
-  std::vector<TensorPart> parts = value_parts(model_, communicator, plan_.slice_of(communicator.rank()));
+  std::vector<Range> slices;
+  for (const Replicated& r : replicated_) slices.push_back(slice_of(r));
+  std::vector<TensorPart> parts = value_parts(model_, communicator, slices);
   const std::vector<std::string> states = rule_->states();
   const auto add_states = [&](const ParameterList& list, Owned* owned) {
     for (std::size_t s = 0; s < states.size(); ++s) {
@@ -140,7 +201,7 @@ std::vector<TensorPart> ShardedOptimizer::parts() {
     }
   };
   auto owned = owned_.begin();
-  add_states(model_.replicated(), &*owned++);
+  for (const Replicated& r : replicated_) add_states(*r.whole.list, &*owned++);
   for (model::MoeLayer<float>* layer : model_.moe_layers()) {
     for (Index e = 0; e < layer->map().num_experts(); ++e) {
       const bool mine = layer->map().owner(ExpertId{e}) == communicator.rank();
@@ -150,8 +211,14 @@ std::vector<TensorPart> ShardedOptimizer::parts() {
   return parts;
 }
 
+void ShardedOptimizer::share_replicated() {
+  for (Replicated& r : replicated_) {
+    comm::all_gather_slices<float>(*r.plan, *ranks_.communicator, r.whole.values);
+  }
+}
+
 void ShardedOptimizer::share_values() {
-  comm::all_gather_slices<float>(plan_, *ranks_.communicator, model_.values());
+  share_replicated();
   for (model::MoeLayer<float>* layer : model_.moe_layers()) ranks_.communicator->broadcast(layer->selection_bias());
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The optimizer of a distributed model: ZeRO stage 1 (Rajbhandari et al. 2020). A rank owns a slice of the replicated
-// parameters and all of its experts; it keeps the optimizer state of those alone.
+// parameters and all of its experts; it keeps the optimizer state of those alone. Replicated are the model's own
+// parameters, whose gradient is a sum over groups, and the base of each layer whose experts share one: a sum over
+// experts.
 #pragma once
 
 #include "comm/mpi/reproducible_reduce.hpp"
@@ -11,19 +13,21 @@
 namespace conclave::train {
 
 /// Sums the gradients of a step and updates the model, with the same bits on any number of ranks and threads: sums
-/// follow the tree over groups, and the norm is summed in fixed blocks of the parameters.
+/// follow the trees over groups and experts, and the norm is summed in fixed blocks of the parameters.
 class ShardedOptimizer {
  public:
   /// `model` and what `ranks` refers to must outlive the optimizer. groups_in_pass: groups of a pass over all ranks.
+  /// InputError if the options freeze all that the model has.
   ShardedOptimizer(const OptimizerOptions& options, model::Model<float>& model, const model::Ranks& ranks,
                    Index groups_in_pass);
 
-  /// Where a pass's backward puts the replicated parameters' gradients.
+  /// Where a pass's backward puts the gradients of the model's own replicated parameters.
   [[nodiscard]] model::GroupGradients<float>& pass_gradients() { return pass_gradients_; }
   /// Adds up the pass's gradients over all ranks: each pass's tree is a term. Collective.
   void end_pass();
   /// Updates all parameters with the gradients of the passes since the last update, clipped to options.clip_norm;
-  /// returns the gradient's global norm before clipping. `step`: updates done before. Collective.
+  /// returns the gradient's global norm before clipping. What does not move in `step` (from 0) stays as it is, state
+  /// and all, and does not count in the norm. Collective.
   double update(Index step, double learning_rate);
 
   /// Values and states as parts of named tensors, for a checkpoint: "/params/<name>" and "/optimizer/<state>/<name>".
@@ -33,6 +37,13 @@ class ShardedOptimizer {
   void share_values();
 
  private:
+  /// A flat array that every rank has whole, and how its gradient is summed and shared out.
+  struct Replicated {
+    ReplicatedValues whole;
+    const plan::ReducePlan* plan;
+    model::GroupGradients<float>* pass_gradients;
+    Matrix<float> slice_gradient;  // [1, slice]
+  };
   /// A run of a flat array that this rank updates.
   struct Owned {
     const ParameterList* list;
@@ -45,10 +56,22 @@ class ShardedOptimizer {
     std::size_t owned;
     Range elements;  // of the flat array
     bool decays;
+    ModelPart part;
   };
+  void replicate(ReplicatedValues whole, const plan::ReducePlan& plan, model::GroupGradients<float>& pass_gradients);
   void own(const ParameterList& list, Range range, std::span<float> values, std::span<float> gradient);
   void cut_chunks();
+  void refuse_to_train_nothing() const;
+  [[nodiscard]] ModelPart part_of(std::size_t owned, const ParameterEntry& entry) const;
+  [[nodiscard]] Range slice_of(const Replicated& replicated) const {
+    return replicated.plan->slice_of(ranks_.communicator->rank());
+  }
+  void forget_what_stays(Index step);
+  void share_replicated();
+  void clear_gradients();
   [[nodiscard]] double gradient_norm() const;
+  [[nodiscard]] std::vector<double> replicated_sums(const Replicated& replicated) const;
+  [[nodiscard]] std::vector<double> expert_sums() const;
 
   OptimizerOptions options_;
   std::unique_ptr<Optimizer> rule_;
@@ -56,8 +79,8 @@ class ShardedOptimizer {
   model::Ranks ranks_;
   plan::ReducePlan plan_;
   model::GroupGradients<float> pass_gradients_;
-  Matrix<float> slice_gradient_;  // [1, slice]
-  std::deque<Owned> owned_;       // the slice first, then the experts of each MoE layer
+  std::deque<Replicated> replicated_;  // the model's own first, then the bases of MoE layers
+  std::deque<Owned> owned_;            // the slice of each of them first, then the experts of each MoE layer
   std::vector<Chunk> chunks_;
 };
 

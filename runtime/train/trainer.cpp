@@ -88,7 +88,9 @@ void Trainer::train_pass(Index pass, Passes& passes) {
   passes.drops.insert(passes.drops.end(), drops.begin(), drops.end());
 }
 
+// The biases are part of the gate: they move when it does.
 void Trainer::update_selection_biases(const std::vector<model::LayerStatistics>& statistics) {
+  if (!moves(options_.optimizer, ModelPart::gate, step_)) return;
   const auto moe_layers = model_->moe_layers();
   for (std::size_t l = 0; l < moe_layers.size(); ++l) {
     if (moe_layers[l]->selection_bias().empty()) continue;
@@ -169,6 +171,19 @@ void Trainer::restore(const std::filesystem::path& checkpoint, const CheckpointH
   step_ = integer("step");
   const auto history = header.tables.find("history");
   if (history != header.tables.end()) history_ = history->second;
+}
+
+void Trainer::start_from(const std::filesystem::path& checkpoint, const CheckpointHeader& header) {
+  const model::ModelOptions source = model_options(header);
+  if (!options_.start.upcycle) {
+    refuse_other_model(source, options_.model);
+    load_values(checkpoint, communicator_, *model_);
+    return;
+  }
+  refuse_to_upcycle(options_.start, source, options_.model);
+  const auto dense = model::make_model<float>(source, dataset_.shape(), options_.seed, ranks_);
+  load_values(checkpoint, communicator_, *dense);
+  upcycle(options_.start, options_.seed, *dense, *model_);
 }
 
 }  // namespace conclave::train

@@ -35,6 +35,9 @@ class Trainer {
   /// Goes on from a checkpoint, written on any number of ranks. InputError on every rank if the file is damaged or is
   /// of another model or other data; then this trainer is unusable. Collective.
   void restore(const std::filesystem::path& checkpoint, const CheckpointHeader& header);
+  /// Instead of at drawn values, before the first step: begins at the parameters of a checkpoint, as options.start
+  /// says. InputError on every rank if they are not of such a model. Collective.
+  void start_from(const std::filesystem::path& checkpoint, const CheckpointHeader& header);
   /// Loss, gradient norm and learning rate of every step so far, also of those before a restore: [steps, 4], the first
   /// column the step.
   [[nodiscard]] const NumberTable& history() const { return history_; }

@@ -60,6 +60,46 @@ TEST(Training, keeps_runs_apart) {
   EXPECT_TRUE(std::filesystem::exists(out + "/step-00000006.h5"));
 }
 
+TEST(Training, shares_bases_and_rests_gates_with_the_same_bits_when_cut) {
+  const TemporaryFolder folder;
+  const std::string options = small + "--expert-sharing base+delta --expert-rank 4 --gate-every 3 --freeze dense ";
+  const Outcome whole = conclave(options + "--out " + folder.path("one"));
+  expect_success(whole);
+  EXPECT_EQ(count(whole.output, "parameters, 7680 of them shared; "), 1) << whole.output;
+  EXPECT_EQ(count(whole.output, " MiB unshared"), 1) << whole.output;
+  expect_success(on_ranks(3, CONCLAVE_PROGRAM, options + "--stop-after 4 --out " + folder.path("three")));
+  expect_success(on_ranks(2, CONCLAVE_PROGRAM, "train --resume " + folder.path("three")));
+  EXPECT_EQ(digest_of(folder.path("three")), digest_of(folder.path("one")));
+  const std::string evaluate = "evaluate --sequences 7 --checkpoint " + folder.path("one");
+  const Outcome loss = conclave(evaluate);
+  expect_success(loss);
+  EXPECT_EQ(on_ranks(3, CONCLAVE_PROGRAM, evaluate).output, loss.output);
+}
+
+TEST(Training, begins_at_a_checkpoint_once) {
+  const TemporaryFolder folder;
+  const std::string dense = "--moe-every 0 --dense-hidden 48 ";
+  expect_success(conclave(small + dense + "--out " + folder.path("dense")));
+  const std::string upcycled =
+      small + "--capacity-factor 0 --upcycle --upcycle-noise 0.1 --init-from " + folder.path("dense");
+  const Outcome whole = conclave(upcycled + " --out " + folder.path("one"));
+  expect_success(whole);
+  EXPECT_EQ(count(whole.output, "step-00000006.h5, step 6, upcycled\n"), 1) << whole.output;
+  expect_success(on_ranks(3, CONCLAVE_PROGRAM, upcycled + " --stop-after 2 --out " + folder.path("three")));
+  const Outcome again = conclave("train --resume " + folder.path("three") + " --init-from " + folder.path("dense"));
+  EXPECT_NE(again.exit_code, 0);
+  EXPECT_EQ(count(again.output, "leave init_from out"), 1) << again.output;
+  const Outcome resumed = on_ranks(2, CONCLAVE_PROGRAM, "train --resume " + folder.path("three"));
+  expect_success(resumed);
+  EXPECT_EQ(count(resumed.output, "begins at"), 0) << resumed.output;
+  EXPECT_EQ(digest_of(folder.path("three")), digest_of(folder.path("one")));
+  const Outcome other =
+      on_ranks(2, CONCLAVE_PROGRAM, small + "--init-from " + folder.path("dense") + " --out " + folder.path("other"));
+  EXPECT_NE(other.exit_code, 0);
+  EXPECT_EQ(count(other.output, "moe_every: 0 in the checkpoint, 1 here"), 1) << other.output;
+  EXPECT_FALSE(std::filesystem::exists(folder.path("other")));
+}
+
 TEST(Training, leaves_a_model_that_can_be_used_on_any_number_of_ranks) {
   const TemporaryFolder folder;
   expect_success(conclave(small + "--out " + folder.path()));

@@ -17,11 +17,16 @@ Refusal refusal(const std::function<void(ExpertOptions&)>& change) {
   ExpertOptions options;
   change(options);
   try {
-    validate(options);
+    validate(options, 16);
   } catch (const InputError& error) {
     return {error.what(), error.hint()};
   }
   return {"accepted", ""};
+}
+
+ExpertOptions& share(ExpertOptions& o) {
+  o.expert_sharing = ExpertSharing::base_and_delta;
+  return o;
 }
 
 bool contains(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
@@ -31,6 +36,12 @@ TEST(ExpertOptionsTest, DefaultsAndBordersAreAccepted) {
   EXPECT_EQ(refusal([](auto& o) { o.expert_hidden = {1}; }).message, "accepted");
   EXPECT_EQ(refusal([](auto& o) { o.expert_kind = {"linear", "relu", "gelu", "swiglu"}; }).message, "accepted");
   EXPECT_EQ(refusal([](auto& o) { o.shared_hidden = 0; }).message, "accepted") << "without shared experts";
+  EXPECT_EQ(refusal([](auto& o) { o.expert_rank = 0; }).message, "accepted") << "without deltas";
+  for (const Index rank : {1, 16}) {
+    EXPECT_EQ(refusal([&](auto& o) { share(o).expert_rank = rank; }).message, "accepted") << rank;
+  }
+  EXPECT_EQ(refusal([](auto& o) { share(o).expert_hidden = {12, 12}, o.expert_rank = 12; }).message, "accepted");
+  EXPECT_EQ(refusal([](auto& o) { share(o).expert_kind = {"linear"}, o.expert_hidden = {4}; }).message, "accepted");
 }
 
 TEST(ExpertOptionsTest, AnImpossibleValueIsRefusedByNameAndValue) {
@@ -51,6 +62,18 @@ TEST(ExpertOptionsTest, AnImpossibleValueIsRefusedByNameAndValue) {
        "expert_hidden has 0"},
       {[](auto& o) { o.expert_hidden = {-4}; }, "expert_hidden has -4"},
       {[](auto& o) { o.shared_experts = -1; }, "shared_experts = -1"},
+      {[](auto& o) {
+         share(o).expert_kind = {"gelu", "relu"};
+       },
+       "expert_kind = gelu,relu and expert_hidden = 256"},
+      {[](auto& o) {
+         share(o).expert_hidden = {64, 32};
+       },
+       "expert_kind = gelu and expert_hidden = 64,32"},
+      {[](auto& o) { share(o).expert_rank = 0; }, "expert_rank = 0 for matrices of 16 x 256"},
+      {[](auto& o) { share(o).expert_rank = 17; }, "expert_rank = 17 for matrices of 16 x 256"},
+      {[](auto& o) { share(o).expert_hidden = {7}; }, "expert_rank = 8 for matrices of 16 x 7"},
+      {[](auto& o) { share(o).expert_kind = {"linear"}, o.expert_rank = 17; }, "for matrices of 16 x 16"},
       {[](auto& o) { o.shared_experts = 1, o.shared_hidden = 0; }, "shared_hidden = 0"},
   };
   for (const Case& c : cases) {
@@ -81,6 +104,16 @@ TEST(ExpertOptionsTest, ListsAreRepeatedOverTheExperts) {
                                              {ExpertKind::gelu, 16, 6, true}};
   EXPECT_EQ(expert_shapes(o, 16, 5), expected);
   EXPECT_TRUE(expert_shapes(o, 16, 0).empty());
+}
+
+TEST(ExpertOptionsTest, DeltasAreOfRoutedExpertsOnly) {
+  ExpertOptions o;
+  o.expert_rank = 5;
+  o.shared_experts = 1;
+  EXPECT_EQ(expert_shapes(o, 16, 1).front().delta_rank, 0);
+  share(o);
+  EXPECT_EQ(expert_shapes(o, 16, 2), (std::vector<ExpertShape>(2, {ExpertKind::gelu, 16, 256, false, 5})));
+  EXPECT_EQ(shared_shapes(o, 16).front().delta_rank, 0);
 }
 
 TEST(ExpertOptionsTest, SharedExpertsAreOfTheFirstKind) {

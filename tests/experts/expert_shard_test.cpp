@@ -27,6 +27,13 @@ std::vector<ExpertShape> layer_shapes(bool bias, Index width = layer_width) {
           {ExpertKind::swiglu, width, 16, bias}, {ExpertKind::gelu, width, 7, bias},
           {ExpertKind::linear, width, 9, bias}};
 }
+// Seven experts that share a base.
+std::vector<ExpertShape> shared_layer(bool bias, Index width = layer_width) {
+  return std::vector<ExpertShape>(7, {ExpertKind::swiglu, width, 36, bias, 5});
+}
+std::vector<std::vector<ExpertShape>> layers() {
+  return {layer_shapes(false), layer_shapes(true), shared_layer(false), shared_layer(true)};
+}
 // Two blocks and a remainder for one, one and a remainder for another, none for two. The remainders are small
 // because some kernels of BLAS round only small products differently.
 const std::vector<Index> layer_rows = {3, 1030, 0, 17, 0, 1, 520};
@@ -46,6 +53,8 @@ struct Bench {
       const auto values = expert_values<T>(static_cast<Index>(shard.values(local(i)).size()), mine[i]);
       std::copy(values.begin(), values.end(), shard.values(local(i)).begin());
     }
+    const auto shared = expert_values<T>(static_cast<Index>(shard.base_values().size()), 99);
+    std::copy(shared.begin(), shared.end(), shard.base_values().begin());
   }
   static LocalExpertId local(std::size_t i) { return LocalExpertId{static_cast<Index>(i)}; }
 
@@ -67,6 +76,13 @@ struct Bench {
     shard.forward(rows_per_expert, as_matrix<const T>(x, rows, width), as_matrix<T>(y, rows, width));
     shard.backward(as_matrix<const T>(x, rows, width), as_matrix<const T>(dy, rows, width),
                    as_matrix<T>(dx, rows, width));
+    base_terms.clear();
+    if (shard.base_values().empty()) return;
+    for (std::size_t i = 0; i < mine.size(); ++i) {
+      auto& term = base_terms.emplace_back(shard.base_values().size(), T{0});
+      shard.backward_base(local(i), as_matrix<const T>(x, rows, width), as_matrix<const T>(dy, rows, width),
+                          ParameterView<T>(term));
+    }
   }
   // Of expert i's rows.
   std::span<const T> part(const std::vector<T>& all, std::size_t i) const {
@@ -75,15 +91,18 @@ struct Bench {
 
   Index width;
   std::vector<Index> mine;
+  ParameterList base;  // what the experts share
   ExpertShard<T> shard;
   std::vector<T> x, dy, y, dx;
   std::vector<std::size_t> first;
+  std::vector<std::vector<T>> base_terms;  // of each expert; none where nothing is shared
 
  private:
-  ExpertShard<T> make(const std::vector<ExpertShape>& shapes) const {
+  ExpertShard<T> make(const std::vector<ExpertShape>& shapes) {
     std::vector<ExpertId> ids;
     for (const Index e : mine) ids.emplace_back(e);
-    return ExpertShard<T>(shapes, ids, "layer/expert/", 1.0);
+    if (shapes.front().delta_rank > 0) base = base_parameters(shapes.front(), "layer/base/", 1.0);
+    return ExpertShard<T>(shapes, ids, "layer/expert/", 1.0, base);
   }
 };
 
@@ -118,27 +137,31 @@ struct WholeBackward {
     ParameterList list;
     const FeedForward<double> function(list, "", shape, 1.0);
     const std::vector<double> values = in_double(std::span<const T>(b.shard.values(b.local(i))));
-    const ParameterView<const double> parameters(values);
+    const std::vector<double> base = in_double(std::span<const T>(b.shard.base_values()));
+    const ExpertValues<double> parameters{ParameterView<const double>(values), ParameterView<const double>(base)};
     gradient.resize(values.size());
     const auto rows = static_cast<Index>(x.size()) / shape.width;
     Matrix<double> tapes[5];
     for (Matrix<double>& tape : tapes) tape.resize(rows, function.tape_columns());
-    const FeedForwardTape<double> tape{tapes[0].view(), tapes[1].view(), tapes[2].view()};
+    Matrix<double> low(rows, function.low_columns()), d_low(rows, function.low_columns());
+    const FeedForwardTape<double> tape{tapes[0].view(), tapes[1].view(), tapes[2].view(), low.view()};
+    const FeedForwardTape<double> d_tape{tapes[3].view(), tapes[4].view(), {}, d_low.view()};
     std::vector<double> y(x.size());
     const auto matrix = [&](std::vector<double>& v) { return as_matrix(std::span(v), rows, shape.width); };
     function.forward(parameters, matrix(x), tape, matrix(y));
-    function.backward_input(parameters, tape, matrix(dy), tapes[3].view(), tapes[4].view(), 0.0, matrix(dx));
-    function.backward_weights(matrix(x), tape, matrix(dy), tapes[3].view(), tapes[4].view(), false,
-                              ParameterView<double>(gradient));
+    function.backward_input(parameters, tape, matrix(dy), d_tape, 0.0, matrix(dx));
+    function.backward_weights(matrix(x), tape, matrix(dy), d_tape, false, ParameterView<double>(gradient));
+    base_term.resize(base.size());
+    if (!base.empty()) function.backward_base(matrix(x), tape, matrix(dy), d_tape, ParameterView<double>(base_term));
   }
-  std::vector<double> x, dy, dx, gradient;
+  std::vector<double> x, dy, dx, gradient, base_term;
 };
 
 TYPED_TEST(ExpertShardTest, EachExpertIsAppliedToItsRows) {
   using T = TypeParam;
-  const double tolerance = std::is_same_v<T, float> ? 2e-5 : 1e-13;
-  for (const bool bias : {false, true}) {
-    Bench<T> b(layer_shapes(bias), all_experts);
+  const double tolerance = std::is_same_v<T, float> ? 2e-5 : 2e-13;
+  for (const auto& shapes : layers()) {
+    Bench<T> b(shapes, all_experts);
     b.run(layer_rows);
     ASSERT_EQ(b.shard.num_experts(), 7);
     for (std::size_t i = 0; i < all_experts.size(); ++i) {
@@ -149,11 +172,13 @@ TYPED_TEST(ExpertShardTest, EachExpertIsAppliedToItsRows) {
       expect_near(
           b.part(b.y, i),
           test::reference_expert_rows(b.shard.function(id).shape(), b.shard.parameters(id),
-                                      in_double(std::span<const T>(b.shard.values(id))), in_double(b.part(b.x, i))),
+                                      in_double(std::span<const T>(b.shard.values(id))), in_double(b.part(b.x, i)),
+                                      {b.base, in_double(std::span<const T>(b.shard.base_values()))}),
           tolerance);
       const WholeBackward<T> whole(b, i);
       expect_near(b.part(b.dx, i), whole.dx, tolerance);
       expect_near(std::span<const T>(b.shard.gradient(id)), whole.gradient, tolerance);
+      if (b.base.size() > 0) expect_near(std::span<const T>(b.base_terms[i]), whole.base_term, tolerance);
     }
   }
 }
@@ -164,11 +189,12 @@ void expect_same_experts(Bench<T>& a, std::size_t i, Bench<T>& b, std::size_t j)
   EXPECT_TRUE(same_bits(a.part(a.y, i), b.part(b.y, j)));
   EXPECT_TRUE(same_bits(a.part(a.dx, i), b.part(b.dx, j)));
   EXPECT_TRUE(same_bits<T>(a.shard.gradient(a.local(i)), b.shard.gradient(b.local(j))));
+  ASSERT_EQ(a.base_terms.empty(), b.base_terms.empty());
+  EXPECT_TRUE(a.base_terms.empty() || same_bits<T>(a.base_terms[i], b.base_terms[j]));
 }
 
 TYPED_TEST(ExpertShardTest, TheBitsOfAnExpertDoNotDependOnTheOthers) {
-  for (const bool bias : {false, true}) {
-    const auto shapes = layer_shapes(bias);
+  for (const auto& shapes : layers()) {
     Bench<TypeParam> whole(shapes, all_experts);
     whole.run(layer_rows);
     for (std::size_t e = 0; e < all_experts.size(); ++e) {
@@ -186,25 +212,28 @@ TYPED_TEST(ExpertShardTest, TheBitsOfAnExpertDoNotDependOnTheOthers) {
 }
 
 TYPED_TEST(ExpertShardTest, TheBitsDoNotDependOnThreads) {
-  const auto shapes = layer_shapes(true);
-  Bench<TypeParam> one(shapes, all_experts);
-  one.run(layer_rows);
-  use_threads(3);
-  Bench<TypeParam> three(shapes, all_experts);
-  three.run(layer_rows);
-  for (std::size_t e = 0; e < all_experts.size(); ++e) expect_same_experts(one, e, three, e);
+  for (const auto& shapes : layers()) {
+    use_threads(1);
+    Bench<TypeParam> one(shapes, all_experts);
+    one.run(layer_rows);
+    use_threads(3);
+    Bench<TypeParam> three(shapes, all_experts);
+    three.run(layer_rows);
+    for (std::size_t e = 0; e < all_experts.size(); ++e) expect_same_experts(one, e, three, e);
+  }
 }
 
 TYPED_TEST(ExpertShardTest, AUsedShardGivesTheSameBits) {
-  const auto shapes = layer_shapes(true);
-  Bench<TypeParam> fresh(shapes, all_experts);
-  fresh.run(layer_rows, 1);
-  Bench<TypeParam> used(shapes, all_experts);
-  used.run({700, 2, 40, 0, 9, 1500, 3}, 2);
-  used.run({0, 0, 0, 0, 0, 0, 0}, 3);
-  used.shard.clear_gradients();
-  used.run(layer_rows, 1);
-  for (std::size_t e = 0; e < all_experts.size(); ++e) expect_same_experts(fresh, e, used, e);
+  for (const auto& shapes : layers()) {
+    Bench<TypeParam> fresh(shapes, all_experts);
+    fresh.run(layer_rows, 1);
+    Bench<TypeParam> used(shapes, all_experts);
+    used.run({700, 2, 40, 0, 9, 1500, 3}, 2);
+    used.run({0, 0, 0, 0, 0, 0, 0}, 3);
+    used.shard.clear_gradients();
+    used.run(layer_rows, 1);
+    for (std::size_t e = 0; e < all_experts.size(); ++e) expect_same_experts(fresh, e, used, e);
+  }
 }
 
 // An objective's gradient with respect to one expert's weights and rows.
@@ -282,6 +311,27 @@ TYPED_TEST(ExpertShardTest, AShardMayHoldNoExpert) {
   EXPECT_EQ(b.shard.num_experts(), 0);
   b.run({});
   EXPECT_TRUE(b.y.empty());
+}
+
+// The deltas' A begins as zero: all experts are the base, and differ from the first update on.
+TYPED_TEST(ExpertShardTest, ExpertsThatShareABaseBeginAsThatBase) {
+  using T = TypeParam;
+  const std::vector<ExpertShape> shapes = shared_layer(false);
+  Bench<T> b(shapes, {2, 5});
+  ParameterList list;
+  const FeedForward<T> plain(list, "", {ExpertKind::swiglu, layer_width, 36, false}, 1.0);
+  for (std::size_t i = 0; i < 2; ++i) {
+    const ParameterList& own = b.shard.parameters(b.local(i));
+    initialise<T>(own, {0, own.size()}, 3, b.shard.values(b.local(i)));
+  }
+  EXPECT_FALSE(same_bits<T>(b.shard.values(LocalExpertId{0}), b.shard.values(LocalExpertId{1})));
+  b.run({9, 9});
+  std::vector<T> y(b.part(b.x, 1).size());
+  Matrix<T> tapes[3];
+  for (Matrix<T>& tape : tapes) tape.resize(9, 36);
+  plain.forward({ParameterView<const T>(b.shard.base_values())}, as_matrix<const T>(b.part(b.x, 1), 9, layer_width),
+                {tapes[0].view(), tapes[1].view(), tapes[2].view()}, as_matrix<T>(y, 9, layer_width));
+  EXPECT_TRUE(same_bits<T>(b.part(b.y, 1), y));
 }
 
 TYPED_TEST(ExpertShardTest, RefusesRowsThatDoNotFitAndExpertsThatDoNotExist) {

@@ -17,12 +17,39 @@ using Values = std::vector<double>;
 /// An expert's tensors by the last part of their names: "w1", "b1", ...
 using ReferenceWeights = std::map<std::string, Values>;
 
-inline ReferenceWeights reference_weights(const ParameterList& list, std::span<const double> values) {
+inline ReferenceWeights reference_tensors(const ParameterList& list, std::span<const double> values) {
   ReferenceWeights weights;
   for (const ParameterEntry& entry : list.entries()) {
     const auto part =
         values.subspan(static_cast<std::size_t>(entry.tensor.offset), static_cast<std::size_t>(entry.tensor.size()));
     weights[entry.name.substr(entry.name.rfind('/') + 1)] = Values(part.begin(), part.end());
+  }
+  return weights;
+}
+
+/// What experts share, if anything: tensors and their values.
+struct ReferenceBase {
+  ParameterList list;
+  std::span<const double> values;
+};
+
+/// With a base each matrix is formed: W = W_base + A B.
+inline ReferenceWeights reference_weights(const ParameterList& list, std::span<const double> values,
+                                          const ReferenceBase& base) {
+  ReferenceWeights weights = reference_tensors(list, values);
+  for (auto& [name, w] : reference_tensors(base.list, base.values)) {
+    const Values& a = weights.at(name + "_a");  // [out, rank]
+    const Values& b = weights.at(name + "_b");  // [rank, in]
+    for (const ParameterEntry& entry : base.list.entries()) {
+      if (!entry.name.ends_with(name)) continue;
+      const auto out = static_cast<std::size_t>(entry.tensor.rows);
+      const auto in = static_cast<std::size_t>(entry.tensor.cols);
+      const std::size_t rank = b.size() / in;
+      for (std::size_t i = 0; i < out * in; ++i) {
+        for (std::size_t r = 0; r < rank; ++r) w[i] += a[i / in * rank + r] * b[r * in + i % in];
+      }
+    }
+    weights[name] = w;
   }
   return weights;
 }
@@ -56,8 +83,9 @@ inline Values reference_expert(experts::ExpertKind kind, const ReferenceWeights&
 
 /// f(x) for x [n, width].
 inline Values reference_expert_rows(const experts::ExpertShape& shape, const ParameterList& list,
-                                    std::span<const double> values, std::span<const double> x) {
-  const ReferenceWeights weights = reference_weights(list, values);
+                                    std::span<const double> values, std::span<const double> x,
+                                    const ReferenceBase& base = {}) {
+  const ReferenceWeights weights = reference_weights(list, values, base);
   const auto width = static_cast<std::size_t>(shape.width);
   Values y;
   for (std::size_t i = 0; i < x.size() / width; ++i) {

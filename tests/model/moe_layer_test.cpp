@@ -90,6 +90,21 @@ MoeCase lone_expert() {
   return c;
 }
 
+// Experts that share a base, and an expert of every token beside them.
+MoeCase base_and_delta() {
+  MoeCase c{"base_and_delta", {width, router(5, 2, 0.0), {}, {}, 1.0}, 5, 6};
+  c.shape.experts = std::vector<ExpertShape>(5, {ExpertKind::swiglu, width, 5, true, 2});
+  c.shape.shared = shapes({ExpertKind::gelu}, false);
+  return c;
+}
+
+MoeCase linear_deltas() {
+  MoeCase c{"linear_deltas", {width, router(3, 1, 0.7), {}, {}, 1.0}, 4, 7};
+  c.shape.experts = std::vector<ExpertShape>(3, {ExpertKind::linear, width, 0, false, 1});
+  c.shape.router.normalise = gating::Normalise::none;
+  return c;
+}
+
 // Some tokens lose one choice, some all.
 MoeCase fused(Fusion fusion) {
   MoeCase c = scarce();
@@ -101,29 +116,41 @@ MoeCase fused(Fusion fusion) {
 }
 
 std::vector<MoeCase> cases() {
-  return {mixed_kinds(), scarce(),      shared_experts(),    random_router(),
-          one_group(),   lone_expert(), fused(Fusion::mean), fused(Fusion::max)};
+  return {mixed_kinds(),       scarce(),           shared_experts(), random_router(), one_group(), lone_expert(),
+          fused(Fusion::mean), fused(Fusion::max), base_and_delta(), linear_deltas()};
 }
 
 // Plain loops ---------------------------------------------------------------------------------------------------------
 
+/// The tensor of this name; empty if there is none.
+std::vector<double> plain_tensor(const ParameterList& list, std::span<const double> values, const std::string& name) {
+  for (const ParameterEntry& entry : list.entries()) {
+    const auto begin = values.begin() + entry.tensor.offset;
+    if (entry.name == name) return {begin, begin + entry.tensor.size()};
+  }
+  return {};
+}
+
+/// W x + b; W is formed where it is a base and a delta.
 std::vector<double> plain_affine(const ParameterList& list, std::span<const double> values, const std::string& prefix,
                                  char number, std::span<const double> x) {
-  std::vector<double> y;
-  for (const ParameterEntry& entry : list.entries()) {
-    const double* tensor = values.data() + entry.tensor.offset;
-    if (entry.name == prefix + "w" + number) {
-      EXPECT_TRUE(y.empty());
-      for (Index i = 0; i < entry.tensor.rows; ++i) {
-        double sum = 0.0;
-        for (std::size_t j = 0; j < x.size(); ++j) sum += tensor[static_cast<std::size_t>(i) * x.size() + j] * x[j];
-        y.push_back(sum);
-      }
-    } else if (entry.name == prefix + "b" + number) {
-      for (std::size_t i = 0; i < y.size(); ++i) y[i] += tensor[i];
+  std::vector<double> w = plain_tensor(list, values, prefix + "w" + number);
+  if (w.empty()) {
+    w = plain_tensor(list, values, std::string("layer/base/w") + number);
+    const std::vector<double> a = plain_tensor(list, values, prefix + "w" + number + "_a");
+    const std::vector<double> b = plain_tensor(list, values, prefix + "w" + number + "_b");
+    const std::size_t rank = b.size() / x.size();
+    for (std::size_t i = 0; i < w.size(); ++i) {
+      for (std::size_t r = 0; r < rank; ++r) w[i] += a[i / x.size() * rank + r] * b[r * x.size() + i % x.size()];
     }
   }
-  EXPECT_FALSE(y.empty()) << prefix << number;
+  EXPECT_FALSE(w.empty()) << prefix << number;
+  const std::vector<double> bias = plain_tensor(list, values, prefix + "b" + number);
+  std::vector<double> y(w.size() / x.size(), 0.0);
+  for (std::size_t i = 0; i < y.size(); ++i) {
+    for (std::size_t j = 0; j < x.size(); ++j) y[i] += w[i * x.size() + j] * x[j];
+    if (!bias.empty()) y[i] += bias[i];
+  }
   return y;
 }
 
@@ -140,6 +167,18 @@ std::vector<double> plain_expert(const ExpertShape& shape, const ParameterList& 
     if (shape.kind == ExpertKind::swiglu) hidden[i] = a / (1.0 + std::exp(-a)) * gate[i];
   }
   return plain_affine(list, values, prefix, '2', hidden);
+}
+
+/// An expert's tensors and those it shares, as one list.
+std::pair<ParameterList, std::vector<double>> with_base(MoeRun<double>& run, Index expert) {
+  std::pair<ParameterList, std::vector<double>> both{run.layer().base(), {}};
+  test::append(run.part(run.base_range()), both.second);
+  test::append(run.part(run.expert_range(expert)), both.second);
+  const ParameterList own = run.expert_list(expert);
+  for (const ParameterEntry& entry : own.entries()) {
+    both.first.add_matrix(entry.name, entry.tensor.rows, entry.tensor.cols, {});
+  }
+  return both;
 }
 
 struct Plain {
@@ -191,10 +230,10 @@ Plain plain_layer(MoeRun<double>& run) {
       std::vector<std::vector<double>> of_experts;
       for (const auto& kept : tape->routing.kept_of(t)) {
         const auto e = static_cast<std::size_t>(kept.expert.value());
-        const ParameterList list = run.expert_list(kept.expert.value());
+        const auto [list, own] = with_base(run, kept.expert.value());
         gates.push_back(kept.gate);
-        of_experts.push_back(plain_expert(c.shape.experts[e], list, run.part(run.expert_range(kept.expert.value())),
-                                          fmt::format("layer/expert/{:04}/", e), x.row(t)));
+        of_experts.push_back(
+            plain_expert(c.shape.experts[e], list, own, fmt::format("layer/expert/{:04}/", e), x.row(t)));
       }
       std::vector<double> y = plain_fusion(c.shape.fusion, gates, of_experts);
       for (std::size_t s = 0; s < c.shape.shared.size(); ++s) {
@@ -259,6 +298,7 @@ MoeCase widened(MoeCase c) {
     for (ExpertShape& shape : *list) {
       shape.width = 24;
       shape.hidden = list == &c.shape.shared ? 80 : 20 + shape.hidden;
+      if (shape.delta_rank > 0) shape.delta_rank += 3;
     }
   }
   c.group_rows = 16;
@@ -307,7 +347,12 @@ TEST_P(MoeLayerTest, AnyPlacementOfTheExpertsGivesTheBitsOfOneRank) {
     all_on_last.emplace_back(world().size() - 1);
   }
   for (const std::vector<RankId>& owners : {backwards, all_on_last}) {
-    MoeRun<float> run(c, world(), 0, ExpertMap(owners, world().size()));
+    const ExpertMap map(owners, world().size());
+    if (c.shape.experts.front().delta_rank > 0 && world().size() > 1) {
+      EXPECT_THROW(MoeRun<float>(c, world(), 0, map), InputError) << "a base is summed over contiguous shares";
+      continue;
+    }
+    MoeRun<float> run(c, world(), 0, map);
     EXPECT_TRUE(test::same_bits<float>(results(run), expected));
   }
 }
@@ -336,6 +381,33 @@ TEST(MoeLayer, ExpertGradientsAddUpUntilTheyAreCleared) {
     const bool of_expert = static_cast<Index>(i) >= run.expert_range(0).begin;
     ASSERT_NEAR(twice[i], of_expert ? 2.0 * once[i] : once[i], 1e-14 * largest) << i;
   }
+}
+
+// A base's gradient is the sum over all experts, also if some have no rows.
+TEST(MoeLayer, ExpertsWithoutRowsAddNothingToTheBase) {
+  MoeCase c = base_and_delta();
+  c.shape.router.selection_bias = true;
+  MoeRun<double> run(c, world());
+  std::ranges::fill(run.layer().selection_bias(), 0.0);
+  run.layer().selection_bias()[1] = -10.0;
+  run.layer().selection_bias()[4] = -10.0;
+  static_cast<void>(run.forward());
+  EXPECT_EQ(run.statistics().load[1] + run.statistics().load[4], 0);
+  const std::vector<double> gradient = run.backward();
+  const auto is_zero = [&](Range range) {
+    return std::all_of(gradient.begin() + range.begin, gradient.begin() + range.end, [](double v) { return v == 0.0; });
+  };
+  EXPECT_TRUE(is_zero(run.expert_range(1)));
+  EXPECT_FALSE(is_zero(run.expert_range(2)));
+  EXPECT_FALSE(is_zero(run.base_range()));
+  std::vector<Range> base;
+  for (const ParameterEntry& entry : run.layer().base().entries()) {
+    base.push_back({run.base_range().begin + entry.tensor.offset, run.base_range().begin + entry.tensor.range().end});
+  }
+  const std::vector<double> point = run.point();
+  test::expect_gradient_at(
+      test::telling_places(base, gradient, true), [&](std::span<const double> at) { return run.objective(at); }, point,
+      gradient);
 }
 
 TEST(MoeLayer, EvaluationDrawsNothingAndHasItsOwnCapacity) {

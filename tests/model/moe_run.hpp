@@ -80,14 +80,17 @@ class MoeRun {
     cotangent_ = random_values<T>(num_x(), what + 1);
     std::vector<T> point = random_values<T>(num_x(), what);
     append(drawn(replicated_, what + 100), point);
+    append(drawn(layer_.base(), what + 500), point);
     for (Index e = 0; e < num_experts(); ++e) append(drawn(expert_list(e), what + 1000 + 10 * e), point);
     move_to(point);
   }
 
-  /// x [tokens, width], then the replicated parameters, then each expert's: a point at which to differentiate.
+  /// x [tokens, width], then the replicated parameters, then the base that experts share, then each expert's: a point
+  /// at which to differentiate.
   [[nodiscard]] const std::vector<T>& point() const { return point_; }
   void move_to(std::span<const T> point) {
     point_.assign(point.begin(), point.end());
+    std::ranges::copy(part(base_range()), layer_.shard().base_values().begin());
     for (Index i = 0; i < layer_.shard().num_experts(); ++i) {
       const std::span<const T> values = part(expert_range(layer_.shard().global(LocalExpertId{i}).value()));
       std::ranges::copy(values, layer_.shard().values(LocalExpertId{i}).begin());
@@ -101,6 +104,7 @@ class MoeRun {
       result.push_back({g * size, (g + 1) * size});
     }
     append_tensors(replicated_, num_x(), result);
+    append_tensors(layer_.base(), base_range().begin, result);
     for (Index e = 0; e < num_experts(); ++e) append_tensors(expert_list(e), expert_range(e).begin, result);
     return result;
   }
@@ -114,17 +118,20 @@ class MoeRun {
     return communicator_.gather_all(std::as_const(y).flat());
   }
 
-  /// After forward: the gradient of objective() in the layout of point(). adding: to the experts' gradients of before.
+  /// After forward: the gradient of objective() in the layout of point(). adding: to the experts' gradients of before,
+  /// which are their own: the base's is that of one pass.
   std::vector<T> backward(bool adding = false) {
     const Matrix<T> x = local(point_);
     const Matrix<T> dy = local(cotangent_);
     Matrix<T> dx(x.rows(), width());
     dx.fill(T{99});
     gradients_.clear();
+    if (layer_.base().size() > 0) layer_.base_gradients().clear();
     if (!adding) layer_.shard().clear_gradients();
     layer_.backward(values(), step_, x.view(), local_ids(), dy.view(), loss_scale, dx.view(), gradients_);
     std::vector<T> gradient = communicator_.gather_all(std::as_const(dx).flat());
-    append(reduced(), gradient);
+    append(reduced(plan_, gradients_), gradient);
+    if (layer_.base().size() > 0) append(reduced(layer_.base_plan(), layer_.base_gradients()), gradient);
     append(expert_gradients(), gradient);
     return gradient;
   }
@@ -148,9 +155,14 @@ class MoeRun {
   [[nodiscard]] ParameterList expert_list(Index expert) const { return layer_.expert_parameters(ExpertId{expert}); }
   [[nodiscard]] std::span<const std::int32_t> token_ids() const { return token_ids_; }
   [[nodiscard]] Index num_x() const { return case_.num_tokens() * width(); }
+  /// The base's place in the point.
+  [[nodiscard]] Range base_range() const {
+    const Index begin = num_x() + replicated_.size();
+    return {begin, begin + layer_.base().size()};
+  }
   /// Expert `expert`'s place in the point.
   [[nodiscard]] Range expert_range(Index expert) const {
-    Range range{num_x() + replicated_.size(), num_x() + replicated_.size()};
+    Range range{base_range().end, base_range().end};
     for (Index e = 0; e <= expert; ++e) range = {range.end, range.end + expert_list(e).size()};
     return range;
   }
@@ -192,13 +204,13 @@ class MoeRun {
     const Range rows = local_tokens();
     return std::span(token_ids_).subspan(static_cast<std::size_t>(rows.begin), static_cast<std::size_t>(rows.size()));
   }
-  std::vector<T> reduced() {
-    std::vector<T> whole(static_cast<std::size_t>(replicated_.size()), T{0});
-    const Range slice = plan_.slice_of(communicator_.rank());
+  std::vector<T> reduced(const plan::ReducePlan& plan, const model::GroupGradients<T>& gradients) {
+    std::vector<T> whole(static_cast<std::size_t>(plan.num_elements()), T{0});
+    const Range slice = plan.slice_of(communicator_.rank());
     comm::reduce_scatter<T>(
-        plan_, communicator_, *exchange_, gradients_.partial_sums(),
+        plan, communicator_, *exchange_, gradients.partial_sums(),
         std::span(whole).subspan(static_cast<std::size_t>(slice.begin), static_cast<std::size_t>(slice.size())));
-    comm::all_gather_slices<T>(plan_, communicator_, whole);
+    comm::all_gather_slices<T>(plan, communicator_, whole);
     return whole;
   }
 

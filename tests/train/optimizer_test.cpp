@@ -104,6 +104,20 @@ TEST(Optimizer, LearningRateWarmsUpAndFallsToItsPart) {
   EXPECT_DOUBLE_EQ(learning_rate(options, 90, 104), 2.0);
 }
 
+TEST(Optimizer, PartsMoveUnlessTheyAreFrozenOrRest) {
+  OptimizerOptions options;
+  options.gate_every = 3;
+  options.freeze = {"dense"};
+  for (Index step = 0; step < 9; ++step) {
+    EXPECT_FALSE(moves(options, ModelPart::dense, step));
+    EXPECT_TRUE(moves(options, ModelPart::experts, step));
+    EXPECT_EQ(moves(options, ModelPart::gate, step), step == 2 || step == 5 || step == 8);
+    EXPECT_EQ(updates_before(options, ModelPart::experts, step), step);
+  }
+  EXPECT_EQ(updates_before(options, ModelPart::gate, 2), 0);
+  EXPECT_EQ(updates_before(options, ModelPart::gate, 8), 2);
+}
+
 TEST(Optimizer, RefusesWhatCannotBe) {
   const auto message = [](const std::function<void(OptimizerOptions&)>& spoil) {
     OptimizerOptions options;
@@ -120,6 +134,14 @@ TEST(Optimizer, RefusesWhatCannotBe) {
   EXPECT_EQ(message([](auto& o) { o.beta2 = 1.0; }), "beta2 = 1");
   EXPECT_EQ(message([](auto& o) { o.clip_norm = -2.0; }), "clip_norm = -2");
   EXPECT_EQ(message([](auto& o) { o.warmup_steps = -3; }), "warmup_steps = -3");
+  EXPECT_EQ(message([](auto& o) { o.gate_every = 0; }), "gate_every = 0");
+  EXPECT_EQ(message([](auto& o) { o.freeze = {"dense", "experts"}; }), "accepted");
+  EXPECT_EQ(message([](auto& o) { o.freeze = {"dense", "router"}; }), "freeze has 'router'");
+  EXPECT_EQ(message([](auto& o) { o.freeze = {"expert"}; }), "freeze has 'expert'; did you mean experts?");
+  EXPECT_EQ(message([](auto& o) {
+              o.freeze = {"dense", "gate", "experts"};
+            }),
+            "freeze = dense,gate,experts leaves nothing to train");
   EXPECT_EQ(message([](auto& o) { o.optimizer = "adamv"; }), "there is no optimizer 'adamv'; did you mean adamw?");
 }
 

@@ -170,6 +170,35 @@ TEST_F(TrainerBits, AreTheSameWithPassesSgdAndMixedBlocks) {
   expect_same(train_cut(options, world(), alone_), reference);
 }
 
+TEST_F(TrainerBits, AreTheSameWhereExpertsShareABase) {
+  TrainOptions options = small_run("");
+  options.model.experts.expert_kind = {"swiglu"};
+  options.model.experts.expert_hidden = {44};
+  options.model.experts.expert_bias = true;
+  options.model.experts.expert_sharing = experts::ExpertSharing::base_and_delta;
+  options.model.experts.expert_rank = 3;
+  options.groups = 10;
+  options.passes = 2;
+  options.steps = 6;
+  const Outcome reference = train_whole(options, alone_);
+  expect_same(train_whole(options, world()), reference);
+  expect_same(train_cut(options, world(), alone_), reference);
+  expect_same(train_cut(options, alone_, world()), reference);
+}
+
+// Cut between two steps in which the gate moves.
+TEST_F(TrainerBits, AreTheSameWithFrozenPartsAndARestingGate) {
+  TrainOptions options = small_run("");
+  options.optimizer.freeze = {"experts"};
+  options.optimizer.gate_every = 3;
+  options.steps = 8;
+  const Outcome reference = train_whole(options, alone_);
+  expect_same(train_whole(options, world()), reference);
+  expect_same(train_cut(options, world(), alone_), reference);
+  options.optimizer.freeze = {"dense"};
+  EXPECT_NE(train_whole(options, alone_), reference);
+}
+
 TEST_F(TrainerBits, OfAStepBalancedLossAndADenseModel) {
   TrainOptions options = small_run("");
   options.steps = 4;
