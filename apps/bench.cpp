@@ -2,6 +2,8 @@
 // The command `bench`: measures parts of the program on this machine, each beside what it cannot be faster than.
 #include "apps/command.hpp"
 #include "apps/launch.hpp"
+#include "apps/progress.hpp"
+#include "apps/router_options.hpp"
 #include "comm/mpi/reproducible_reduce.hpp"
 #include "experts/options.hpp"
 #include "runtime/core/gemm.hpp"
@@ -23,6 +25,7 @@ struct BenchOptions {
   experts::ExpertOptions experts;
   Index repeats = 7;
   Index threads = 1;
+  bool explain_router = false;
 
   BenchOptions() {
     router.experts = 16;
@@ -38,6 +41,7 @@ void describe(BenchOptions& o, OptionSections& sections) {
   table.add("width", o.width, "features of a token");
   table.add("repeats", o.repeats, "pairs of timings, after one that is not counted");
   table.add("threads", o.threads, "threads a rank; 0: this rank's share of the CPUs");
+  table.add("explain_router", o.explain_router, "say what the router will do with these options, and stop");
   gating::describe(o.router, sections.section("Router"));
   experts::describe(o.experts, sections.section("Experts"));
 }
@@ -208,8 +212,16 @@ int bench_moe_layer(const BenchOptions& o, const comm::Communicator& world) {
   return 0;
 }
 
-int run(const BenchOptions& o, const Session& session) {
+int run(const BenchOptions& given, const Session& session) {
+  BenchOptions o = given;
+  gating::apply_preset(o.router, session.given);
   validate(o);
+  if (o.explain_router) {
+    if (session.world.is_root()) {
+      fmt::print("{}", router_explanation(o.router, {o.tokens / o.groups, o.groups}, terminal_width(stdout)));
+    }
+    return 0;
+  }
   if (session.arguments.size() != 1 || session.arguments.front() != "moe-layer") {
     throw InputError(fmt::format("bench what? '{}' is not known", fmt::join(session.arguments, " ")),
                      "the measurements are: moe-layer");

@@ -107,7 +107,7 @@ std::string RunSummary::layers(const train::TrainOptions& options) const {
   for (const model::LayerStatistics& s : evaluation_->layers) out += fmt::format(" {:.2f} %", 100.0 * s.drop_rate());
   out += "\n";
   if (!evaluation_->domain_information.empty()) {
-    out += "What an expert tells about a token's hidden domain (0 nothing, 1 all), by layer:";
+    out += "What an expert tells about a token's domain (0 nothing, 1 all), by layer:";
     for (const double information : evaluation_->domain_information) out += fmt::format(" {:.3f}", information);
     out += "\n";
   }

@@ -7,7 +7,7 @@ namespace conclave::apps {
 namespace {
 
 // How the program was started this time: no part of what the run is.
-const std::set<std::string> of_one_start{"out", "resume", "stop_after", "threads"};
+const std::set<std::string> of_one_start{"explain_router", "out", "resume", "rule_file", "stop_after", "threads"};
 
 }  // namespace
 

@@ -19,8 +19,9 @@ void describe_training(train::TrainOptions& options, OptionSections& sections);
 [[nodiscard]] std::string training_configuration(const train::TrainOptions& options);
 
 /// Gives `options` the values that a checkpoint's run had, except for names in `given`, and for those that belong to
-/// one start of the program (out, resume, stop_after, threads). Returns a sentence for each given option that differs
-/// from the checkpoint's. InputError if the checkpoint has an option with a value that this version does not know.
+/// one start of the program (out, resume, stop_after, threads, ...). Returns a sentence for each given option that
+/// differs from the checkpoint's. InputError if the checkpoint has an option with a value that this version does not
+/// know.
 [[nodiscard]] std::vector<std::string> adopt_options(const train::CheckpointHeader& header,
                                                      const std::set<std::string>& given, train::TrainOptions& options);
 

@@ -127,7 +127,7 @@ class TopkRouter final : public Router<T> {
     Matrix<char>& refused = is_late ? tape.refused_late : tape.refused;
     refused.resize(input.x.rows, 2);
     refuse_weak_seconds<T>(tape.chosen_score.view(), this->random(RandomStream::second, input), input.first_token,
-                           refused.view());
+                           refused.view(), options().second_threshold);
   }
 
   // What the order of serving looks at; nothing for the order of position.

@@ -83,14 +83,15 @@ Evaluation evaluate(model::LanguageModel<float>& model, const Dataset& dataset, 
     const Index num_groups = std::max<Index>(1, std::min(shape.groups_in_pass, remaining / shape.sequences_in_group));
     const Index in_group = std::min(shape.sequences_in_group, remaining);
     const Range mine = even_share(num_groups, communicator.size(), communicator.rank().value());
+    read_batch(dataset, Split::validation, first + mine.begin * in_group, mine.size() * in_group, batch);
     const model::Step step{.number = 0,
                            .training = false,
                            .num_groups = num_groups,
                            .num_groups_in_pass = num_groups,
                            .first_group = mine.begin,
                            .groups = {mine.size(), in_group * dataset.context()},
-                           .times = &times};
-    read_batch(dataset, Split::validation, first + mine.begin * in_group, mine.size() * in_group, batch);
+                           .times = &times,
+                           .domains = batch.domains};
     model.evaluate(step, batch.tokens, batch.targets);
     totals.add(step, model.group_losses(), first + mine.begin * in_group);
     first += num_groups * in_group;
