@@ -106,7 +106,9 @@ std::string RunSummary::layers(const train::TrainOptions& options) const {
   out += fmt::format("Held out, capacity factor {}: dropped", router.eval_capacity_factor);
   for (const model::LayerStatistics& s : evaluation_->layers) out += fmt::format(" {:.2f} %", 100.0 * s.drop_rate());
   out += "\n";
-  if (!evaluation_->domain_information.empty()) {
+  if (evaluation_->domains_seen == 1) {
+    out += "The held-out tokens are of one domain: what experts tell about domains does not show.\n";
+  } else if (!evaluation_->domain_information.empty()) {
     out += "What an expert tells about a token's domain (0 nothing, 1 all), by layer:";
     for (const double information : evaluation_->domain_information) out += fmt::format(" {:.3f}", information);
     out += "\n";

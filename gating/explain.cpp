@@ -74,6 +74,12 @@ std::string best_by_score(const RouterOptions& o) {
   return text + "; of equals the lower number";
 }
 
+// Rules may be many.
+std::string shortened(const std::string& rules) {
+  constexpr std::size_t most = 400;
+  return rules.size() <= most ? rules : rules.substr(0, rules.rfind("; ", most)) + "; ...";
+}
+
 std::string selection(const RouterOptions& o) {
   if (o.router == "topk") return best_by_score(o);
   if (o.router == "expert_choice") {
@@ -91,7 +97,8 @@ std::string selection(const RouterOptions& o) {
     return fmt::format("each expert e with probability a_e, {:.4g} experts on average; one at random where none comes",
                        mean_choices(o));
   }
-  return "the first rule that fits the token: " + RuleTable(o.rules, "rules", {o.experts, o.top_k, {}}).text();
+  return "by the first rule that fits the token: " +
+         shortened(RuleTable(o.rules, "rules", {o.experts, o.top_k, {}}).text());
 }
 
 std::string gates(const RouterOptions& o) {
@@ -132,8 +139,11 @@ std::string second(const RouterOptions& o) {
 }
 
 std::string order(const RouterOptions& o) {
-  constexpr std::string_view by_position = "all first choices in the order of tokens, then all second ones, ...";
+  const bool one_choice = o.top_k == 1 && o.router != "bernoulli";
+  const std::string_view by_position =
+      one_choice ? "in the order of tokens" : "all first choices in the order of tokens, then all second ones, ...";
   if (o.router != "topk" || o.priority == Priority::position) return std::string(by_position);
+  if (o.priority == Priority::best_token && one_choice) return "the largest p first";
   if (o.priority == Priority::probability) return "the largest p first, over all choices";
   if (o.priority == Priority::best_token) {
     return "all first choices, then all second ones, ...; of each the tokens with the largest best p first";
@@ -244,8 +254,9 @@ std::string unused(const RouterOptions& o) {
 std::vector<Explained> explain(const RouterOptions& o, const RoutedTokens& tokens) {
   std::vector<Explained> result;
   result.push_back(
-      {"router", fmt::format("{}: {}; E = {} experts, k = {}, {} groups of S = {} tokens a step", o.router,
-                             find_router(o.router).help, o.experts, o.top_k, tokens.groups, tokens.in_group)});
+      {"router", fmt::format("{}: {}; E = {} experts, k = {:.4g}{}, groups of S = {} tokens, {} a step", o.router,
+                             find_router(o.router).help, o.experts, mean_choices(o),
+                             o.router == "bernoulli" ? " on average" : "", tokens.in_group, tokens.groups)});
   if (!o.router_preset.empty()) result.push_back({"preset", preset(o)});
   result.push_back({"scores", scores(o)});
   result.push_back({"experts", selection(o)});
@@ -272,13 +283,13 @@ std::string formula_of(CapacityFormula formula) {
     case CapacityFormula::flaxformer:
       return "round(S cf / E)";
     case CapacityFormula::deepspeed:
-      return "ceil(S / E cf k)";
+      return "ceil((S / E) cf k)";
     case CapacityFormula::tutel:
       return "k int(cf ceil(S / E))";
     case CapacityFormula::fastmoe:
       return "int(ceil(cf S) k / E)";
     case CapacityFormula::megatron:
-      return "ceil(S k / E cf)";
+      return "ceil((S k / E) cf)";
     case CapacityFormula::megablocks:
       return "int(cf k S / E), 0 is no limit,";
   }

@@ -164,7 +164,7 @@ const std::vector<RouterPreset>& router_presets() {
        "DeepSeek-AI 2024, DeepSeek-V3 technical report; Megatron-Core, transformer/moe/moe_utils.py",
        "Node-limited routing (4 of 8 blocks) is on where experts = 256, as in the model; where blocks is given, half "
        "of them are kept. With fewer than 8 experts a token chooses all. The balance loss is by sequence where a group "
-       "is one sequence, and counts the choices that the bias made, the report those of the scores alone.",
+       "is one sequence, and counts the choices as the bias makes them, the report those of the scores alone.",
        8, deepseek_v3},
       {"megatron", "top-k, gates over the chosen, no capacity limit",
        "Shoeybi et al. 2019; Megatron-Core, transformer/moe/router.py and moe_utils.py",

@@ -134,7 +134,6 @@ class TextData final : public Dataset {
  private:
   void check_size(const DataOptions& options) const;
   void notice_short_files();
-  void notice_one_domain();
   // The bytes of a sequence, [context + 1].
   [[nodiscard]] Range window(Split split, Index n) const;
 
@@ -159,7 +158,6 @@ TextData::TextData(const DataOptions& options, Index context, Index seed)
   check_size(options);
   order_.emplace(train_.count(), seed);
   notice_short_files();
-  notice_one_domain();
   if (options.validation_fraction > 0 && held_out_.count() == 0) {
     notices_.push_back(
         fmt::format("nothing is held out: the last {} of {} bytes have no run of the {} bytes that a "
@@ -185,17 +183,6 @@ void TextData::notice_short_files() {
   if (paths.empty()) return;
   notices_.push_back(fmt::format("left out: {} file(s) below the {} bytes that a context of {} needs: {}", paths.size(),
                                  context_ + 1, context_, listed(paths)));
-}
-
-// Held-out text is the end of the run, which may well be in one file.
-void TextData::notice_one_domain() {
-  if (domains_.names().empty() || held_out_.count() == 0) return;
-  const Index first = *domain(Split::validation, 0);
-  if (*domain(Split::validation, held_out_.count() - 1) != first) return;
-  notices_.push_back(
-      fmt::format("all held-out text is of one domain, {}: it cannot show whether experts and domains "
-                  "have to do with each other",
-                  domains_.names()[static_cast<std::size_t>(first)]));
 }
 
 Range TextData::window(Split split, Index n) const {

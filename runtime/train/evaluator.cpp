@@ -4,10 +4,22 @@
 #include "comm/mpi/reproducible_reduce.hpp"
 #include "comm/plan/reduction_tree.hpp"
 
+#include <algorithm>
+
 namespace conclave::train {
 namespace {
 
 using Layers = std::vector<const model::MoeLayer<float>*>;
+
+// The rows of counts [rows, cols] that are not all 0.
+Index rows_with_counts(const std::vector<Index>& counts, Index rows) {
+  const Index cols = std::ssize(counts) / rows;
+  Index result = 0;
+  for (auto row = counts.begin(); row != counts.end(); row += cols) {
+    result += std::any_of(row, row + cols, [](Index count) { return count > 0; }) ? 1 : 0;
+  }
+  return result;
+}
 
 /// Adds up what passes find.
 class Totals {
@@ -41,6 +53,7 @@ class Totals {
     evaluation.layers = model::merge_passes(statistics_);
     for (std::vector<Index>& counts : domain_counts_) {
       communicator_.sum(counts);
+      evaluation.domains_seen = rows_with_counts(counts, *dataset_.num_domains());
       evaluation.domain_information.push_back(normalised_information(counts, *dataset_.num_domains(), num_experts_));
     }
   }

@@ -45,6 +45,8 @@ struct Evaluation {
   /// How much an expert says about a token's domain, one number an MoE layer: mutual information over the domains'
   /// entropy, 0 (none) to 1 (all). Empty where the data has no known domains.
   std::vector<double> domain_information;
+  /// The domains that the held-out tokens come from; with fewer than 2 the information is 0 for want of a difference.
+  Index domains_seen = 0;
 };
 
 /// One line of JSON, for metrics.jsonl.
