@@ -60,9 +60,16 @@ int run(const EvaluateOptions& o, const Session& session) {
     fmt::print("  floor        {:.6f} nats/token, {:.6f} below\n", *dataset->entropy(), e.loss - *dataset->entropy());
   }
   for (std::size_t l = 0; l < e.layers.size(); ++l) {
-    fmt::print("  layer {:<6} capacity factor {}: dropped {:.2f} %, load max/mean {:.2f}\n", l,
-               loaded.options.model.router.eval_capacity_factor, 100.0 * e.layers[l].drop_rate(),
-               e.layers[l].imbalance());
+    const model::LayerStatistics& s = e.layers[l];
+    fmt::print(
+        "  layer {:<6} capacity factor {}: dropped {:.2f} %, tokens left out {:.2f} %; load max/mean {:.2f}, {:.2f} "
+        "effective experts of {}, {} dead, entropy {:.3f} nats\n",
+        l, loaded.options.model.router.eval_capacity_factor, 100.0 * s.drop_rate(), 100.0 * s.unserved_rate(),
+        s.imbalance(), s.effective_experts(), s.load.size(), s.dead_experts(), s.entropy);
+  }
+  for (std::size_t l = 0; l < e.layer_agreement.size(); ++l) {
+    fmt::print("  agreement    {:.3f} between the experts of layers {} and {} (0 none, 1 full)\n", e.layer_agreement[l],
+               l, l + 1);
   }
   return 0;
 }

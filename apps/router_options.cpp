@@ -7,6 +7,8 @@
 #include "gating/unused_options.hpp"
 #include "runtime/train/agreed.hpp"
 
+#include <algorithm>
+
 namespace conclave::apps {
 namespace {
 
@@ -62,6 +64,28 @@ std::vector<std::string> given_without_effect(RouterOptions options, const std::
   return result;
 }
 
+std::string combination(model::Fusion fusion) {
+  switch (fusion) {
+    case model::Fusion::weighted:
+      return "y = sum_j g_j f_j over the served choices, f_j the experts' results";
+    case model::Fusion::mean:
+      return "y = the mean of the served choices' results, whatever their gates (fusion = mean)";
+    case model::Fusion::max:
+      return "y = the element-wise maximum of the served choices' results, whatever their gates (fusion = max)";
+  }
+  invariant(false, "a fusion of number {}", static_cast<int>(fusion));
+  return {};
+}
+
+std::string laid_out(const std::vector<gating::Explained>& paragraphs, Index width) {
+  constexpr Index column = 12;  // where the texts begin
+  std::string out;
+  for (const gating::Explained& paragraph : paragraphs) {
+    out += fmt::format("{:<{}}{}\n", paragraph.title, column, wrapped(paragraph.text, column, width));
+  }
+  return out;
+}
+
 }  // namespace
 
 void settle_router(const Session& session, const std::optional<OpenedCheckpoint>& from, train::TrainOptions& options) {
@@ -102,18 +126,17 @@ std::vector<std::string> router_notices(const RouterOptions& options, const std:
 }
 
 std::string router_explanation(const RouterOptions& options, const gating::RoutedTokens& tokens, Index width) {
-  constexpr Index column = 12;  // where the texts begin
-  std::string out;
-  for (const gating::Explained& paragraph : gating::explain(options, tokens)) {
-    out += fmt::format("{:<{}}{}\n", paragraph.title, column, wrapped(paragraph.text, column, width));
-  }
-  return out;
+  return laid_out(gating::explain(options, tokens), width);
 }
 
 std::string router_explanation(const train::TrainOptions& options, Index width) {
   if (options.model.moe_every == 0) return "moe_every = 0: the model has no MoE layer, so nothing is routed\n";
-  return router_explanation(options.model.router,
-                            {options.sequences_in_group() * options.model.context, options.groups}, width);
+  std::vector<gating::Explained> paragraphs =
+      gating::explain(options.model.router, {options.sequences_in_group() * options.model.context, options.groups});
+  const auto gates =
+      std::find_if(paragraphs.begin(), paragraphs.end(), [](const auto& p) { return p.title == "gates"; });
+  paragraphs.insert(gates == paragraphs.end() ? gates : gates + 1, {"combine", combination(options.model.fusion)});
+  return laid_out(paragraphs, width);
 }
 
 }  // namespace conclave::apps

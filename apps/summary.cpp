@@ -12,11 +12,15 @@ std::string bar(double share, Index width) {
   return std::string(filled, '#');
 }
 
-// Values as a line of blocks, from the least (low) to the largest (high); each column is the mean of its values.
-std::string curve(const std::vector<double>& values) {
+// A value between 0 and 1 as a block of that height.
+std::string_view block(double height) {
   constexpr std::array<std::string_view, 8> blocks{"\u2581", "\u2582", "\u2583", "\u2584",
                                                    "\u2585", "\u2586", "\u2587", "\u2588"};
-  constexpr Index columns = 72;
+  return blocks[static_cast<std::size_t>(height * (static_cast<double>(blocks.size()) - 0.001))];
+}
+
+// The means of at most `columns` runs of values, one after another.
+std::vector<double> condensed(const std::vector<double>& values, Index columns) {
   const auto size = static_cast<Index>(values.size());
   std::vector<double> means;
   for (Index c = 0; c < std::min(columns, size); ++c) {
@@ -24,12 +28,24 @@ std::string curve(const std::vector<double>& values) {
     means.push_back(std::accumulate(values.begin() + part.begin, values.begin() + part.end, 0.0) /
                     static_cast<double>(part.size()));
   }
+  return means;
+}
+
+// Values as a line of blocks, from the least (low) to the largest (high).
+std::string curve(const std::vector<double>& values) {
+  const std::vector<double> means = condensed(values, 72);
   const auto [least, most] = std::minmax_element(means.begin(), means.end());
   std::string line;
-  for (const double mean : means) {
-    const double height = *most > *least ? (mean - *least) / (*most - *least) : 0.0;
-    line += blocks[static_cast<std::size_t>(height * (static_cast<double>(blocks.size()) - 0.001))];
-  }
+  for (const double mean : means) line += block(*most > *least ? (mean - *least) / (*most - *least) : 0.0);
+  return line;
+}
+
+// The load of each expert as a block, from none to the fullest one's.
+std::string load_picture(const std::vector<Index>& load) {
+  const std::vector<double> means = condensed({load.begin(), load.end()}, 48);
+  const double most = std::max(1.0, *std::max_element(means.begin(), means.end()));
+  std::string line;
+  for (const double mean : means) line += mean == 0.0 ? "." : block(mean / most);
   return line;
 }
 
@@ -87,25 +103,30 @@ std::string RunSummary::times() const {
 std::string RunSummary::layers(const train::TrainOptions& options) const {
   if (layers_.empty()) return "";
   const gating::RouterOptions& router = options.model.router;
-  std::string out =
-      fmt::format("\nRouting in training: top-{} of {} experts, capacity factor {}{}\n", router.top_k, router.experts,
-                  router.capacity_factor, router.capacity_factor == 0.0 ? " (no limit)" : "");
-  out += "  layer   dropped   load max/mean   dead   entropy   load by expert [%]\n";
+  std::string out = fmt::format("\nRouting in training: {}, top-{} of {} experts, capacity factor {}{}\n",
+                                router.router, router.top_k, router.experts, router.capacity_factor,
+                                router.capacity_factor == 0.0 ? " (no limit)" : "");
+  out += "  layer   dropped   left out   load max/mean   effective   dead   entropy   load by expert (. none)\n";
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     const model::LayerStatistics& s = layers_[l];
-    const auto claims = static_cast<double>(std::max<Index>(1, s.claims()));
-    std::string load;
-    for (std::size_t e = 0; e < std::min<std::size_t>(16, s.load.size()); ++e) {
-      load += fmt::format("{:5.1f}", 100.0 * static_cast<double>(s.load[e]) / claims);
-    }
-    if (s.load.size() > 16) load += " ...";
-    out += fmt::format("  {:<8}{:6.2f} %{:14.2f}{:9}{:10.3f}  {}\n", l, 100.0 * s.drop_rate(), s.imbalance(),
-                       std::count(s.load.begin(), s.load.end(), Index{0}), s.entropy, load);
+    out += fmt::format("  {:<8}{:6.2f} %{:9.2f} %{:16.2f}{:12.2f}{:7}{:10.3f}   {}\n", l, 100.0 * s.drop_rate(),
+                       100.0 * s.unserved_rate(), s.imbalance(), s.effective_experts(), s.dead_experts(), s.entropy,
+                       load_picture(s.load));
   }
+  out += "  dropped: share of claims without a slot; left out: share of tokens without any expert\n";
   if (!evaluation_) return out;
   out += fmt::format("Held out, capacity factor {}: dropped", router.eval_capacity_factor);
   for (const model::LayerStatistics& s : evaluation_->layers) out += fmt::format(" {:.2f} %", 100.0 * s.drop_rate());
-  out += "\n";
+  out += ", left out";
+  for (const model::LayerStatistics& s : evaluation_->layers) {
+    out += fmt::format(" {:.2f} %", 100.0 * s.unserved_rate());
+  }
+  out += " (by layer)\n";
+  if (!evaluation_->layer_agreement.empty()) {
+    out += "What a token's expert tells about its expert in the next MoE layer (0 nothing, 1 all):";
+    for (const double agreement : evaluation_->layer_agreement) out += fmt::format(" {:.3f}", agreement);
+    out += "\n";
+  }
   if (evaluation_->domains_seen == 1) {
     out += "The held-out tokens are of one domain: what experts tell about domains does not show.\n";
   } else if (!evaluation_->domain_information.empty()) {

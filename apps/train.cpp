@@ -92,6 +92,7 @@ class Run {
       const train::StepRecord step = trainer_.step();
       summary.add(step);
       if (log) log->append(step);
+      for (const std::string& alarm : step.alarms) progress.note(alarm);
       progress.update(step.step, fmt::format("loss {:.4f}  dropped {:.1f} %  {:.0f} tokens/s", step.loss,
                                              100.0 * step.drop_rate(), step.tokens_per_s()));
       const bool at_end = step.step == last;

@@ -26,6 +26,10 @@ class Totals {
  public:
   Totals(const Dataset& dataset, const comm::Communicator& communicator, Layers layers, Index num_experts)
       : dataset_(dataset), communicator_(communicator), layers_(std::move(layers)), num_experts_(num_experts) {
+    if (layers_.size() > 1) {
+      pair_counts_.assign(layers_.size() - 1,
+                          std::vector<Index>(static_cast<std::size_t>(num_experts * num_experts), 0));
+    }
     if (!dataset.num_domains()) return;
     domain_counts_.assign(layers_.size(),
                           std::vector<Index>(static_cast<std::size_t>(*dataset.num_domains() * num_experts), 0));
@@ -43,6 +47,7 @@ class Totals {
     tokens_ += step.num_groups * step.groups.rows;
     statistics_.push_back(model::collect_statistics<float>(communicator_, step, layers_));
     for (std::size_t l = 0; l < domain_counts_.size(); ++l) count_domains(step, first_sequence, l);
+    for (std::size_t l = 0; l < pair_counts_.size(); ++l) count_pairs(step, l);
   }
 
   void finish(Evaluation& evaluation) {
@@ -55,6 +60,10 @@ class Totals {
       communicator_.sum(counts);
       evaluation.domains_seen = rows_with_counts(counts, *dataset_.num_domains());
       evaluation.domain_information.push_back(normalised_information(counts, *dataset_.num_domains(), num_experts_));
+    }
+    for (std::vector<Index>& counts : pair_counts_) {
+      communicator_.sum(counts);
+      evaluation.layer_agreement.push_back(normalised_information(counts, num_experts_, num_experts_));
     }
   }
 
@@ -70,6 +79,19 @@ class Totals {
     }
   }
 
+  // counts[expert in this layer, expert in the next] += this rank's tokens that have one in both, by first kept choices
+  void count_pairs(const model::Step& step, std::size_t layer) {
+    for (Index g = 0; g < step.groups.num_groups; ++g) {
+      for (Index t = 0; t < step.groups.rows; ++t) {
+        const auto here = layers_[layer]->routed(g).routing.kept_of(t);
+        const auto next = layers_[layer + 1]->routed(g).routing.kept_of(t);
+        if (here.empty() || next.empty()) continue;
+        ++pair_counts_[layer][static_cast<std::size_t>(here.front().expert.value() * num_experts_ +
+                                                       next.front().expert.value())];
+      }
+    }
+  }
+
   const Dataset& dataset_;
   const comm::Communicator& communicator_;
   Layers layers_;
@@ -79,6 +101,7 @@ class Totals {
   std::int64_t correct_ = 0;                                     // on this rank
   std::vector<std::vector<model::LayerStatistics>> statistics_;  // one a pass
   std::vector<std::vector<Index>> domain_counts_;                // an MoE layer each, [domains, experts] on this rank
+  std::vector<std::vector<Index>> pair_counts_;                  // a pair of MoE layers each, [experts, experts]
 };
 
 }  // namespace

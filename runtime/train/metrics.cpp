@@ -16,8 +16,13 @@ Json layers_json(const std::vector<model::LayerStatistics>& layers) {
     list.push_back({{"load", s.load},
                     {"over_capacity", s.over_capacity},
                     {"refused_second", s.refused_second},
+                    {"unchosen", s.unchosen},
+                    {"rerouted", s.rerouted},
+                    {"unserved", s.unserved},
                     {"drop_rate", s.drop_rate()},
                     {"imbalance", s.imbalance()},
+                    {"effective_experts", s.effective_experts()},
+                    {"dead_experts", s.dead_experts()},
                     {"balance", s.balance},
                     {"z", s.z},
                     {"importance", s.importance},
@@ -54,6 +59,7 @@ std::string to_json(const StepRecord& r) {
                      {"learning_rate", r.learning_rate},
                      {"seconds", r.seconds},
                      {"tokens_per_s", r.tokens_per_s()},
+                     {"alarms", r.alarms},
                      {"phases", phases},
                      {"layers", layers_json(r.layers)}};
   return line.dump();
@@ -66,6 +72,7 @@ std::string to_json(const Evaluation& e) {
                      {"loss", e.loss},
                      {"accuracy", e.accuracy},
                      {"domain_information", e.domain_information},
+                     {"layer_agreement", e.layer_agreement},
                      {"layers", layers_json(e.layers)}};
   return line.dump();
 }

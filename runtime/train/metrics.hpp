@@ -3,6 +3,7 @@
 #pragma once
 
 #include "runtime/core/trace.hpp"
+#include "runtime/model/drop_ledger.hpp"
 #include "runtime/model/moe_statistics.hpp"
 
 #include <optional>
@@ -28,6 +29,8 @@ struct StepRecord {
   std::vector<model::LayerStatistics> layers;  // one an MoE layer
   double seconds = 0.0;                        // the slowest rank's
   std::array<PhaseSpread, num_phases> phases{};
+  std::vector<std::string> alarms;       // what a person should hear at once, a sentence each
+  std::vector<model::DropRecord> drops;  // the ledger, if it was asked for
 
   [[nodiscard]] double objective() const { return loss + router_loss; }
   [[nodiscard]] double tokens_per_s() const { return seconds > 0.0 ? static_cast<double>(tokens) / seconds : 0.0; }
@@ -47,6 +50,9 @@ struct Evaluation {
   std::vector<double> domain_information;
   /// The domains that the held-out tokens come from; with fewer than 2 the information is 0 for want of a difference.
   Index domains_seen = 0;
+  /// How much the expert of a token in one MoE layer says about its expert in the next one, one number a pair of
+  /// layers: mutual information of the first kept choices over the entropy of the former, 0 (none) to 1 (all).
+  std::vector<double> layer_agreement;
 };
 
 /// One line of JSON, for metrics.jsonl.

@@ -27,6 +27,8 @@ void describe_files(TrainOptions& o, OptionTable& table) {
   table.add("checkpoint_every", o.checkpoint_every, "steps between checkpoints; 0: only at the end");
   table.add("keep", o.keep, "checkpoints kept, the newest");
   table.add("eval_every", o.eval_every, "steps between evaluations on held-out data; 0: only at the end");
+  table.add("drop_ledger", o.drop_ledger, "write every dropped claim of every step into run.h5: who, where and why");
+  describe(o.collapse, table);
   table.add("eval_sequences", o.eval_sequences, "held-out sequences of an evaluation, from the first; 0: all");
 }
 
@@ -45,6 +47,7 @@ void refuse_remainder(Index whole, Index part, const std::string& message) {
 void validate(const TrainOptions& o) {
   model::validate(o.model);
   validate(o.optimizer);
+  validate(o.collapse);
   refuse_below(1, o.steps, "steps");
   refuse_below(0, o.stop_after, "stop_after");
   refuse_below(1, o.sequences, "sequences");
@@ -60,6 +63,10 @@ void validate(const TrainOptions& o) {
   refuse_below(0, o.eval_sequences, "eval_sequences");
   refuse_remainder(o.sequences, o.groups, fmt::format("{} sequences in {} groups", o.sequences, o.groups));
   refuse_remainder(o.groups, o.passes, fmt::format("{} groups in {} passes", o.groups, o.passes));
+  if (o.passes > 1 && o.model.moe_every > 0 && o.model.router.capacity_scope == gating::CapacityScope::step) {
+    throw InputError(fmt::format("capacity_scope = step with passes = {}", o.passes),
+                     "slots over a step need all its groups in one pass: use passes = 1, or capacity_scope = group");
+  }
   if (o.passes > 1 && o.model.moe_every > 0 && o.model.router.balance_scope == gating::BalanceScope::step) {
     throw InputError(
         fmt::format("balance_scope = step with passes = {}", o.passes),

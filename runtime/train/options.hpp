@@ -3,6 +3,7 @@
 #pragma once
 
 #include "runtime/model/options.hpp"
+#include "runtime/train/collapse_watch.hpp"
 #include "runtime/train/dataset.hpp"
 #include "runtime/train/optimizer.hpp"
 
@@ -12,6 +13,7 @@ struct TrainOptions {
   model::ModelOptions model;
   DataOptions data;
   OptimizerOptions optimizer;
+  CollapseOptions collapse;
 
   Index steps = 1000;
   Index stop_after = 0;
@@ -30,6 +32,7 @@ struct TrainOptions {
   Index keep = 3;
   Index eval_every = 250;
   Index eval_sequences = 1024;
+  bool drop_ledger = false;
 
   [[nodiscard]] Index groups_in_pass() const { return groups / passes; }
   [[nodiscard]] Index sequences_in_group() const { return sequences / groups; }

@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::array<const char*, 2> groups{"/steps", "/evaluations"};
+constexpr std::array<const char*, 3> groups{"/steps", "/evaluations", "/drops"};
 constexpr Index structure_bytes = Index{64} * 1024;  // of a file, its groups and their lists of names
 
 void require(const std::error_code& error, const char* action, const fs::path& path) {

@@ -52,6 +52,7 @@ void RunLog::add(const Record& record, Index& last_step) {
   tables_.require_same_tables(rows);
   begin();
   tables_.append(rows);
+  if constexpr (std::is_same_v<Record, StepRecord>) tables_.append(drop_rows_of(record));
   pending_lines_ += to_json(record) + '\n';
   last_step = record.step;
   if (std::chrono::duration<double>(Clock::now() - flushed_at_).count() >= flush_every_s_) flush();

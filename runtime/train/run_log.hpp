@@ -15,14 +15,20 @@
 //   /steps/phases           [n, phases, 3] float64, s  min, mean and max over ranks; its attributes "phases" and
 //                           "columns" name the phases and the three numbers, with commas between
 //   /steps/load             [n, layers, experts] int64  claims before capacity
-//   /steps/over_capacity, refused_second                  [n, layers] int64  claims
+//   /steps/over_capacity, refused_second, rerouted        [n, layers] int64  claims
+//   /steps/unchosen, unserved                             [n, layers] int64  tokens
+//   /steps/imbalance, effective_experts                   [n, layers] float64
 //   /steps/balance, z, importance                         [n, layers] float64  losses without their coefficients
 //   /steps/entropy          [n, layers] float64, nats
 //   /evaluations/step, tokens                             [m] int64
 //   /evaluations/loss, accuracy                           [m] float64  nats/token; 0 to 1
 //   /evaluations/domain_information                       [m, layers] float64, 0 to 1
+//   /evaluations/layer_agreement                          [m, layers - 1] float64, 0 to 1
+//   /drops/step, layer, token, choice, expert, reason     [d] int64  the drop ledger, by step, layer, token and choice,
+//                           if the run keeps it; the attribute "reasons" of reason names them
 // Every dataset has the attributes "unit" ("1": a plain number) and "meaning". A group comes with its first record. A
-// run without MoE layers has no tables with a dimension of layers, data without known domains no domain_information.
+// run without MoE layers has no tables with a dimension of layers (one with a single one no layer_agreement), data
+// without known domains no domain_information.
 #pragma once
 
 #include "runtime/train/line_file.hpp"

@@ -35,11 +35,19 @@ constexpr std::array<StepColumn, 9> step_columns{{
      [](const StepRecord& r) { return r.drop_rate(); }},
 }};
 
-constexpr std::array<LayerColumn, 6> layer_columns{{
+constexpr std::array<LayerColumn, 11> layer_columns{{
     {"over_capacity", "claims", "claims dropped because no slot was free",
      [](const LayerStatistics& s) { return s.over_capacity; }},
-    {"refused_second", "claims", "second choices turned down by the random policy",
+    {"refused_second", "claims", "second choices turned down by a random policy",
      [](const LayerStatistics& s) { return s.refused_second; }},
+    {"unchosen", "tokens", "tokens that no expert chose", [](const LayerStatistics& s) { return s.unchosen; }},
+    {"rerouted", "claims", "claims served by another expert than they asked for",
+     [](const LayerStatistics& s) { return s.rerouted; }},
+    {"unserved", "tokens", "tokens without any expert", [](const LayerStatistics& s) { return s.unserved; }},
+    {"imbalance", "1", "load of the fullest expert over the mean",
+     [](const LayerStatistics& s) { return s.imbalance(); }},
+    {"effective_experts", "experts", "exp of the entropy of the load over experts",
+     [](const LayerStatistics& s) { return s.effective_experts(); }},
     {"balance", "1", "balance loss without its coefficient", [](const LayerStatistics& s) { return s.balance; }},
     {"z", "1", "z loss without its coefficient", [](const LayerStatistics& s) { return s.z; }},
     {"importance", "1", "importance loss without its coefficient",
@@ -115,16 +123,43 @@ std::vector<Table> rows_of(const StepRecord& record) {
   return tables;
 }
 
+std::vector<Table> drop_rows_of(const StepRecord& record) {
+  if (record.drops.empty()) return {};
+  std::vector<std::string_view> reasons;
+  for (const auto& entry : enum_names(gating::DropReason{})) reasons.push_back(entry.name);
+  const auto column = [&](std::string_view name, std::string_view meaning, auto&& value) {
+    std::vector<Index> numbers;
+    for (const model::DropRecord& drop : record.drops) numbers.push_back(value(drop));
+    return Table{fmt::format("/drops/{}", name), {}, described("1", meaning), numbers};
+  };
+  using model::DropRecord;
+  std::vector<Table> tables{
+      column("step", "the step, counted from 1", [&](const DropRecord&) { return record.step; }),
+      column("layer", "the MoE layer, counted from 0", [](const DropRecord& d) { return d.layer; }),
+      column("token", "the token's number in the step: its sequence times the context, plus its place",
+             [](const DropRecord& d) { return d.token; }),
+      column("choice", "the choice that was lost, 0 the best", [](const DropRecord& d) { return d.choice; }),
+      column("expert", "the expert that it asked for; -1: no expert chose the token",
+             [](const DropRecord& d) { return d.expert; }),
+      column("reason", "why, by its place in the attribute \"reasons\"",
+             [](const DropRecord& d) { return static_cast<Index>(d.reason); })};
+  tables.back().attributes["reasons"] = fmt::format("{}", fmt::join(reasons, ","));
+  return tables;
+}
+
 std::vector<Table> rows_of(const Evaluation& evaluation) {
   std::vector<Table> tables;
   for (const EvaluationColumn& column : evaluation_columns) {
     tables.push_back(row<Evaluation>("/evaluations", column, {}, std::span(&evaluation, 1)));
   }
-  if (evaluation.domain_information.empty()) return tables;
-  tables.push_back({"/evaluations/domain_information",
-                    {std::ssize(evaluation.domain_information)},
-                    described("1", "what an expert says about a token's domain, 0 (nothing) to 1 (all)"),
-                    evaluation.domain_information});
+  const auto add = [&](const std::string& name, std::string_view meaning, const std::vector<double>& values) {
+    if (!values.empty()) tables.push_back({name, {std::ssize(values)}, described("1", meaning), values});
+  };
+  add("/evaluations/domain_information", "what an expert says about a token's domain, 0 (nothing) to 1 (all)",
+      evaluation.domain_information);
+  add("/evaluations/layer_agreement",
+      "what a token's expert in an MoE layer says about its expert in the next one, 0 (nothing) to 1 (all)",
+      evaluation.layer_agreement);
   return tables;
 }
 

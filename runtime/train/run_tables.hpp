@@ -9,6 +9,8 @@ namespace conclave::train {
 
 /// One row of every table of /steps.
 [[nodiscard]] std::vector<Table> rows_of(const StepRecord& record);
+/// A row for each of the record's drops in every table of /drops; none where it has none.
+[[nodiscard]] std::vector<Table> drop_rows_of(const StepRecord& record);
 /// One row of every table of /evaluations.
 [[nodiscard]] std::vector<Table> rows_of(const Evaluation& evaluation);
 

@@ -22,26 +22,30 @@ Trainer::Trainer(const TrainOptions& options, const Dataset& dataset, const comm
       exchange_(comm::make_exchange(options.exchange, communicator)),
       ranks_{&communicator, exchange_.get()},
       model_(options.model, dataset.vocabulary(), options.seed, ranks_),
-      optimizer_(options.optimizer, model_, ranks_, options.groups_in_pass()) {}
+      optimizer_(options.optimizer, model_, ranks_, options.groups_in_pass()),
+      watch_(options.collapse, options.model.router) {}
 
 StepRecord Trainer::step() {
   const Clock::time_point start = Clock::now();
   times_.clear();
-  std::vector<double> group_nats;  // [groups]
-  std::vector<std::vector<model::LayerStatistics>> pass_statistics;
-  for (Index pass = 0; pass < options_.passes; ++pass) train_pass(pass, group_nats, pass_statistics);
+  Passes passes;
+  for (Index pass = 0; pass < options_.passes; ++pass) train_pass(pass, passes);
 
   StepRecord record;
   record.learning_rate = learning_rate(options_.optimizer, step_, options_.steps);
   {
     const PhaseScope scope(times_, Phase::optimizer);
     record.gradient_norm = optimizer_.update(step_, record.learning_rate);
-    record.layers = model::merge_passes(pass_statistics);
+    record.layers = model::merge_passes(passes.statistics);
     update_selection_biases(record.layers);
   }
   record.step = ++step_;
   record.tokens = options_.tokens_in_step();
-  record.loss = plan::tree_sum(group_nats) / static_cast<double>(record.tokens);
+  record.drops = std::move(passes.drops);
+  std::stable_sort(record.drops.begin(), record.drops.end(),
+                   [](const model::DropRecord& a, const model::DropRecord& b) { return a.layer < b.layer; });
+  record.alarms = watch_.add(record.step, record.layers);
+  record.loss = plan::tree_sum(passes.group_nats) / static_cast<double>(record.tokens);
   for (const model::LayerStatistics& s : record.layers) record.router_loss += s.weighted_loss(options_.model.router);
   const std::array<double, 4> row{static_cast<double>(step_), record.loss, record.gradient_norm, record.learning_rate};
   history_.values.insert(history_.values.end(), row.begin(), row.end());
@@ -50,8 +54,7 @@ StepRecord Trainer::step() {
   return record;
 }
 
-void Trainer::train_pass(Index pass, std::vector<double>& group_nats,
-                         std::vector<std::vector<model::LayerStatistics>>& pass_statistics) {
+void Trainer::train_pass(Index pass, Passes& passes) {
   const Range mine = even_share(options_.groups_in_pass(), communicator_.size(), communicator_.rank().value());
   const Index rows = options_.sequences_in_group() * options_.model.context;
   const Index first_group = pass * options_.groups_in_pass() + mine.begin;
@@ -78,8 +81,11 @@ void Trainer::train_pass(Index pass, std::vector<double>& group_nats,
   std::vector<double> nats;
   for (const model::LossSums& sums : model_.group_losses()) nats.push_back(sums.nats);
   const std::vector<double> all = comm::gather_groups(communicator_, nats);
-  group_nats.insert(group_nats.end(), all.begin(), all.end());
-  pass_statistics.push_back(model::collect_statistics<float>(communicator_, step, layers()));
+  passes.group_nats.insert(passes.group_nats.end(), all.begin(), all.end());
+  passes.statistics.push_back(model::collect_statistics<float>(communicator_, step, layers()));
+  if (!options_.drop_ledger) return;
+  const std::vector<model::DropRecord> drops = model::collect_drops<float>(communicator_, step, layers());
+  passes.drops.insert(passes.drops.end(), drops.begin(), drops.end());
 }
 
 void Trainer::update_selection_biases(const std::vector<model::LayerStatistics>& statistics) {

@@ -38,8 +38,13 @@ class Trainer {
   [[nodiscard]] const NumberTable& history() const { return history_; }
 
  private:
-  void train_pass(Index pass, std::vector<double>& group_nats,
-                  std::vector<std::vector<model::LayerStatistics>>& pass_statistics);
+  /// What the passes of a step leave for its record.
+  struct Passes {
+    std::vector<double> group_nats;  // [groups]
+    std::vector<std::vector<model::LayerStatistics>> statistics;
+    std::vector<model::DropRecord> drops;
+  };
+  void train_pass(Index pass, Passes& passes);
   void update_selection_biases(const std::vector<model::LayerStatistics>& layers);
   void time_record(double seconds, StepRecord& record);
   [[nodiscard]] std::vector<const model::MoeLayer<float>*> layers();
@@ -51,6 +56,7 @@ class Trainer {
   model::Ranks ranks_;
   model::LanguageModel<float> model_;
   ShardedOptimizer optimizer_;
+  CollapseWatch watch_;
   PhaseTimes times_;
   Index step_ = 0;
   NumberTable history_{0, 4, {}};

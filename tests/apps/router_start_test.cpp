@@ -177,12 +177,14 @@ TEST(ExplainRouter, SaysTheSlotsOnceAndStops) {
   expect_success(one);
   EXPECT_EQ(count(one.output, "training: cf = 1.25, C = 7,"), 1) << one.output;  // int(24 * 1.25 / 4)
   EXPECT_EQ(count(one.output, "Zoph et al. 2022"), 1) << one.output;
+  EXPECT_EQ(count(one.output, "y = sum_j g_j f_j"), 1) << one.output;
   EXPECT_LE(count(one.output, "\n"), 60);
   EXPECT_EQ(on_ranks(3, CONCLAVE_PROGRAM, explain).output, one.output);
   EXPECT_FALSE(std::filesystem::exists(folder.path("no")));
   const Outcome bench = conclave("bench --explain-router --tokens 4000 --groups 4 --experts 64 --router-preset tutel");
   expect_success(bench);
   EXPECT_EQ(count(bench.output, "training: cf = 1, C = 32,"), 1) << bench.output;  // 2 int(ceil(1000 / 64))
+  EXPECT_EQ(count(conclave(small + "--fusion max --explain-router").output, "element-wise maximum"), 1);
   const Outcome dense = conclave(small + "--moe-every 0 --explain-router");
   expect_success(dense);
   EXPECT_EQ(count(dense.output, "no MoE layer"), 1) << dense.output;

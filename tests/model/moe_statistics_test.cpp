@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/model/moe_statistics.hpp"
 
+#include "runtime/model/drop_ledger.hpp"
+
 #include "tests/model/moe_run.hpp"
 #include "tests/support/mpi_world.hpp"
 
@@ -136,6 +138,7 @@ void expect_direct_sums(const LayerStatistics& s, MoeRun<double>& run) {
   double importance = 0.0;
   Index kept = 0;
   Index over_capacity = 0;
+  Index unserved = 0;
   for (Index g = 0; g < c.num_groups; ++g) {
     const Sums of_group = sums_over(run, {g * c.group_rows, (g + 1) * c.group_rows});
     balance += of_group.balance / static_cast<double>(c.num_groups);
@@ -143,6 +146,7 @@ void expect_direct_sums(const LayerStatistics& s, MoeRun<double>& run) {
   }
   for (Index g = 0; g < run.step().groups.num_groups; ++g) {
     kept += static_cast<Index>(run.layer().routed(g).routing.kept().size());
+    for (Index t = 0; t < c.group_rows; ++t) unserved += run.layer().routed(g).routing.kept_of(t).empty() ? 1 : 0;
     over_capacity += run.layer().routed(g).routing.counts().count(gating::DropReason::over_capacity);
   }
   if (c.shape.router.balance_scope == gating::BalanceScope::step) {
@@ -155,6 +159,7 @@ void expect_direct_sums(const LayerStatistics& s, MoeRun<double>& run) {
   EXPECT_EQ(s.over_capacity, world().sum(over_capacity));
   EXPECT_EQ(s.claims() - s.over_capacity - s.refused_second, world().sum(kept));
   EXPECT_GT(s.over_capacity, 0);
+  EXPECT_EQ(s.unserved, world().sum(unserved));
   EXPECT_EQ(s.refused_second > 0, c.shape.router.second_policy == gating::SecondPolicy::random);
   constexpr double tolerance = 1e-12;
   EXPECT_NEAR(s.balance, balance, tolerance);
@@ -180,6 +185,59 @@ TEST(MoeStatistics, AreTheDirectSumsForLayersOfAnyKindTogether) {
   for (MoeRun<double>* run : {&a, &b, &c, &d}) {
     SCOPED_TRACE(run->of().name);
     expect_direct_sums(all[i++], *run);
+  }
+}
+
+// Two layers' entries, seen whole on every rank, are those of one rank, in order, and as many as the counts say.
+TEST(DropLedger, IsThatOfOneRank) {
+  const comm::Communicator alone = world().split(world().rank().value());
+  const auto ledger = [](MoeRun<float>& a, MoeRun<float>& b, const comm::Communicator& communicator) {
+    static_cast<void>(a.forward());
+    static_cast<void>(b.forward());
+    const std::vector<const MoeLayer<float>*> layers{&a.layer(), &b.layer()};
+    return collect_drops<float>(communicator, a.step(), layers);
+  };
+  MoeRun<float> a(over_group(), world(), 1), b(first_over_step(), world(), 2);
+  MoeRun<float> a_alone(over_group(), alone, 1), b_alone(first_over_step(), alone, 2);
+  const std::vector<DropRecord> drops = ledger(a, b, world());
+  EXPECT_EQ(drops, ledger(a_alone, b_alone, alone));
+  EXPECT_TRUE(
+      std::ranges::is_sorted(drops, {}, [](const DropRecord& d) { return std::tuple(d.layer, d.token, d.choice); }));
+  const auto count = [&](Index layer, gating::DropReason reason) {
+    return std::ranges::count_if(drops, [&](const DropRecord& d) { return d.layer == layer && d.reason == reason; });
+  };
+  Index layer = 0;
+  for (MoeRun<float>* run : {&a, &b}) {
+    const LayerStatistics s = run->statistics();
+    EXPECT_GT(s.over_capacity, 0);
+    EXPECT_EQ(count(layer, gating::DropReason::over_capacity), s.over_capacity);
+    EXPECT_EQ(count(layer, gating::DropReason::refused_second), s.refused_second);
+    ++layer;
+  }
+}
+
+TEST(DropLedger, OfExpertChoiceNamesTheTokensThatNobodyTook) {
+  MoeCase c = over_group();
+  c.shape.router.router = "expert_choice";
+  c.shape.router.capacity_factor = 0.3;
+  c.shape.router.priority = gating::Priority::position;
+  c.shape.router.overflow = gating::Overflow::drop;
+  MoeRun<double> run(c, world());
+  const std::vector<double> y = run.forward();
+  const LayerStatistics s = run.statistics();
+  ASSERT_GT(s.unchosen, 0);
+  EXPECT_EQ(s.unchosen, s.unserved);
+  EXPECT_EQ(s.drop_rate(), 0.0);
+  const auto drops = collect_drops<double>(world(), run.step(), {&run.layer()});
+  EXPECT_EQ(std::ssize(drops), s.unchosen);
+  for (const DropRecord& d : drops) {
+    EXPECT_EQ(d.reason, gating::DropReason::unchosen);
+    EXPECT_EQ(d.expert, -1);
+    const auto row = std::span(y).subspan(static_cast<std::size_t>(d.token * c.shape.width),
+                                          static_cast<std::size_t>(c.shape.width));
+    if (c.shape.shared.empty()) {
+      EXPECT_TRUE(std::ranges::all_of(row, [](double v) { return v == 0.0; })) << "token " << d.token;
+    }
   }
 }
 

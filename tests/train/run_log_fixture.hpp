@@ -27,6 +27,9 @@ inline model::LayerStatistics some_layer(const Random& random, Index layer, Inde
   for (Index e = 0; e < experts; ++e) s.load.push_back(random.bits(layer, e) % 1000 + 1);
   s.over_capacity = random.bits(layer, 100) % 50 + 1;
   s.refused_second = random.bits(layer, 101) % 50 + 1;
+  s.unchosen = random.bits(layer, 106) % 50 + 1;
+  s.rerouted = random.bits(layer, 107) % 50 + 1;
+  s.unserved = random.bits(layer, 108) % 50 + 1;
   s.balance = random.normal(layer, 102);
   s.z = random.normal(layer, 103);
   s.importance = random.normal(layer, 104);
@@ -48,6 +51,12 @@ inline StepRecord some_step(Index step, const LogShape& shape = {}) {
     r.phases[p] = {random.uniform(6, p), random.uniform(7, p), random.uniform(8, p)};
   }
   for (Index l = 0; l < shape.layers; ++l) r.layers.push_back(some_layer(random, 10 + l, shape.experts));
+  // No drop, one, two, none, ...
+  for (Index d = 0; d < step % 3 && shape.layers > 0; ++d) {
+    r.drops.push_back({d, random.bits(9, d) % 1000, d, random.bits(9, 10 + d) % shape.experts,
+                       d == 0 ? gating::DropReason::refused_second : gating::DropReason::unchosen});
+  }
+  if (step % 5 == 0) r.alarms.push_back(fmt::format("alarm {}", step));
   return r;
 }
 
@@ -60,6 +69,7 @@ inline Evaluation some_evaluation(Index step, const LogShape& shape = {}) {
   e.accuracy = random.uniform(2, 0);
   for (Index d = 0; d < shape.domains; ++d) e.domain_information.push_back(random.uniform(3, d));
   for (Index l = 0; l < shape.layers; ++l) e.layers.push_back(some_layer(random, 10 + l, shape.experts));
+  for (Index l = 1; l < shape.layers; ++l) e.layer_agreement.push_back(random.uniform(4, l));
   return e;
 }
 
@@ -114,11 +124,12 @@ void expect_numbers(const Hdf5File& file, const std::string& name, const std::ve
 }
 
 /// A table of one number a layer.
-template <class Number>
+template <class Member>
 void expect_layer_numbers(const Hdf5File& file, const std::string& name, const std::vector<StepRecord>& steps,
-                          Number model::LayerStatistics::*member) {
+                          Member member) {
+  using Number = std::remove_cvref_t<std::invoke_result_t<Member, const model::LayerStatistics&>>;
   expect_table<Number>(file, name, steps, {std::ssize(steps.front().layers)}, [&](const StepRecord& r, auto& out) {
-    for (const model::LayerStatistics& layer : r.layers) out.push_back(layer.*member);
+    for (const model::LayerStatistics& layer : r.layers) out.push_back(std::invoke(member, layer));
   });
 }
 
@@ -133,10 +144,36 @@ inline void expect_layer_tables(const Hdf5File& file, const std::vector<StepReco
   });
   expect_layer_numbers(file, "/steps/over_capacity", steps, &model::LayerStatistics::over_capacity);
   expect_layer_numbers(file, "/steps/refused_second", steps, &model::LayerStatistics::refused_second);
+  expect_layer_numbers(file, "/steps/unchosen", steps, &model::LayerStatistics::unchosen);
+  expect_layer_numbers(file, "/steps/rerouted", steps, &model::LayerStatistics::rerouted);
+  expect_layer_numbers(file, "/steps/unserved", steps, &model::LayerStatistics::unserved);
+  expect_layer_numbers(file, "/steps/imbalance", steps, &model::LayerStatistics::imbalance);
+  expect_layer_numbers(file, "/steps/effective_experts", steps, &model::LayerStatistics::effective_experts);
   expect_layer_numbers(file, "/steps/balance", steps, &model::LayerStatistics::balance);
   expect_layer_numbers(file, "/steps/z", steps, &model::LayerStatistics::z);
   expect_layer_numbers(file, "/steps/importance", steps, &model::LayerStatistics::importance);
   expect_layer_numbers(file, "/steps/entropy", steps, &model::LayerStatistics::entropy);
+}
+
+/// The ledger: an entry of a table for each drop of each step, in order.
+inline void expect_drops(const Hdf5File& file, const std::vector<StepRecord>& steps) {
+  struct Entry {
+    Index step;
+    model::DropRecord drop;
+  };
+  std::vector<Entry> entries;
+  for (const StepRecord& r : steps) {
+    for (const model::DropRecord& drop : r.drops) entries.push_back({r.step, drop});
+  }
+  ASSERT_EQ(file.exists("/drops"), !entries.empty());
+  if (entries.empty()) return;
+  expect_numbers(file, "/drops/step", entries, &Entry::step);
+  expect_numbers(file, "/drops/layer", entries, [](const Entry& e) { return e.drop.layer; });
+  expect_numbers(file, "/drops/token", entries, [](const Entry& e) { return e.drop.token; });
+  expect_numbers(file, "/drops/choice", entries, [](const Entry& e) { return e.drop.choice; });
+  expect_numbers(file, "/drops/expert", entries, [](const Entry& e) { return e.drop.expert; });
+  expect_numbers(file, "/drops/reason", entries, [](const Entry& e) { return static_cast<Index>(e.drop.reason); });
+  EXPECT_EQ(file.attribute<std::string>("/drops/reason", "reasons"), "over_capacity,refused_second,unchosen");
 }
 
 inline void expect_steps(const Hdf5File& file, const std::vector<StepRecord>& steps, const LogShape& shape = {}) {
@@ -153,6 +190,7 @@ inline void expect_steps(const Hdf5File& file, const std::vector<StepRecord>& st
     for (const PhaseSpread& p : r.phases) out.insert(out.end(), {p.min_s, p.mean_s, p.max_s});
   });
   expect_layer_tables(file, steps, shape);
+  expect_drops(file, steps);
 }
 
 inline void expect_evaluations(const Hdf5File& file, const std::vector<Evaluation>& evaluations,
@@ -161,6 +199,13 @@ inline void expect_evaluations(const Hdf5File& file, const std::vector<Evaluatio
   expect_numbers(file, "/evaluations/tokens", evaluations, &Evaluation::tokens);
   expect_numbers(file, "/evaluations/loss", evaluations, &Evaluation::loss);
   expect_numbers(file, "/evaluations/accuracy", evaluations, &Evaluation::accuracy);
+  if (shape.layers > 1) {
+    expect_table<double>(
+        file, "/evaluations/layer_agreement", evaluations, {shape.layers - 1},
+        [](const auto& e, auto& out) { out.insert(out.end(), e.layer_agreement.begin(), e.layer_agreement.end()); });
+  } else {
+    EXPECT_FALSE(file.exists("/evaluations/layer_agreement"));
+  }
   if (shape.domains == 0) {
     EXPECT_FALSE(file.exists("/evaluations/domain_information"));
     return;
