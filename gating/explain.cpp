@@ -65,12 +65,7 @@ std::string best_by_score(const RouterOptions& o) {
         "{}; of them ",
         o.blocks, o.blocks_kept, q);
   }
-  const bool samples = o.top_k == 2 && o.second_policy == SecondPolicy::sampled;
-  text += samples ? fmt::format(
-                        "the expert with the largest {}, and a second one drawn from the softmax of the others' "
-                        "z",
-                        q)
-                  : fmt::format("the {} with the largest {}, best first", o.top_k, q);
+  text += fmt::format("the {} with the largest {}, best first", o.top_k, q);
   return text + "; of equals the lower number";
 }
 
@@ -132,7 +127,7 @@ std::string second(const RouterOptions& o) {
     case SecondPolicy::random_late:
       return drawn("after");
     case SecondPolicy::sampled:
-      return "drawn at random, in evaluation too";
+      return "in training drawn from the softmax of the others' z; in evaluation the one with the next largest score";
   }
   invariant(false, "a second policy of number {}", static_cast<int>(o.second_policy));
   return {};
@@ -210,7 +205,7 @@ std::string draws(const RouterOptions& o) {
   if (scored && o.jitter > 0.0) what.emplace_back("jitter (training)");
   if (scored && o.noise) what.emplace_back("noise (training)");
   if (o.router == "topk" && o.top_k == 2) {
-    if (o.second_policy == SecondPolicy::sampled) what.emplace_back("the second expert");
+    if (o.second_policy == SecondPolicy::sampled) what.emplace_back("the second expert (training)");
     if (o.second_policy == SecondPolicy::random || o.second_policy == SecondPolicy::random_late) {
       what.emplace_back("whether the second expert is asked (training)");
     }

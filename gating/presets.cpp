@@ -180,8 +180,8 @@ const std::vector<RouterPreset>& router_presets() {
       {"deepspeed", "top-1 at random order, top-2 with a sampled second expert, top-k by probability",
        "Rajbhandari et al. 2022, DeepSpeed-MoE; DeepSpeed, moe/sharded_moe.py and moe/layer.py",
        "S is a group's tokens; DeepSpeed takes those of a rank. DeepSpeed forms the capacity in float32, which may "
-       "round up once more, and draws top-1's order in evaluation too. The coefficient of the loss is the caller's in "
-       "DeepSpeed; 0.01 here.",
+       "round up once more, and draws top-1's order and top-2's second expert in evaluation too; here in training. The "
+       "coefficient of the loss is the caller's in DeepSpeed; 0.01 here.",
        0, deepspeed},
       {"fastmoe-gshard", "GShard's gate as FastMoE has it",
        "He et al. 2021, FastMoE; FastMoE, fmoe/gates/gshard_gate.py and naive_gate.py",
