@@ -3,6 +3,7 @@
 #include "apps/command.hpp"
 #include "apps/launch.hpp"
 #include "apps/loaded_model.hpp"
+#include "apps/router_options.hpp"
 #include "runtime/core/parallel.hpp"
 #include "runtime/train/agreed.hpp"
 #include "runtime/train/evaluator.hpp"
@@ -41,6 +42,7 @@ int run(const EvaluateOptions& o, const Session& session) {
   train::agreed(session.world, [&] {
     dataset = make_dataset(loaded.options.data, loaded.options.model.context, loaded.options.seed);
   });
+  refuse_unknown_domains(loaded.options.model, *dataset);
   const train::Evaluation e = train::evaluate(
       *loaded.model, *dataset, {o.sequences, loaded.options.sequences_in_group(), loaded.options.groups_in_pass()},
       session.world);

@@ -9,6 +9,7 @@ namespace conclave::train {
 struct Batch {
   std::vector<std::int32_t> tokens;   // [sequences * context]
   std::vector<std::int32_t> targets;  // [sequences * context]
+  std::vector<std::int32_t> domains;  // [sequences * context] each token's domain; empty where the data has none
 };
 
 /// Fills `batch` with `count` sequences of `split`, from number `first` on.

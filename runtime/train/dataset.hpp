@@ -45,8 +45,10 @@ class Dataset {
 
   /// The least loss that any model can have on new sequences [nats/token], where it is known.
   [[nodiscard]] virtual std::optional<double> entropy() const { return std::nullopt; }
-  /// The number of hidden domains, and the domain of the sequence that read() gives, where there are any.
-  [[nodiscard]] virtual std::optional<Index> num_domains() const { return std::nullopt; }
+  /// The names of the domains that sequences come from, by their numbers; empty where none are known.
+  [[nodiscard]] virtual const std::vector<std::string>& domain_names() const;
+  /// How many there are, and the domain of the sequence that read() gives, where they are known.
+  [[nodiscard]] std::optional<Index> num_domains() const;
   [[nodiscard]] virtual std::optional<Index> domain(Split, Index) const { return std::nullopt; }
 
   /// One line for the run's record.
