@@ -35,8 +35,8 @@ void describe(RouterOptions& o, OptionTable& table) {
   table.add("normalise", o.normalise, "divide gates by their sum over the selected or over the kept choices");
   table.add("gate_scale", o.gate_scale, "factor on all gates, after normalising");
   table.add("second_policy", o.second_policy,
-            "top-2: ask for the second expert always; in training at random by its gate (GShard), before or, late, "
-            "after it took a slot (FastMoE); or sample it (DeepSpeed)");
+            "top-2: ask for the second expert always; or, in training, at random by its gate (GShard), before or, late, "
+            "after it took a slot (FastMoE); or sample it in training (DeepSpeed)");
   table.add("capacity_factor", o.capacity_factor, "slots of an expert, as a multiple of an even share; 0: no limit");
   table.add("eval_capacity_factor", o.eval_capacity_factor, "the same in evaluation");
   table.add("capacity_formula", o.capacity_formula,
