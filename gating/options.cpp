@@ -34,9 +34,10 @@ void describe(RouterOptions& o, OptionTable& table) {
   table.add("noise", o.noise, "learned normal noise on the logits in training (noisy top-k)");
   table.add("normalise", o.normalise, "divide gates by their sum over the selected or over the kept choices");
   table.add("gate_scale", o.gate_scale, "factor on all gates, after normalising");
-  table.add("second_policy", o.second_policy,
-            "top-2: ask for the second expert always; or, in training, at random by its gate (GShard), before or, late, "
-            "after it took a slot (FastMoE); or sample it in training (DeepSpeed)");
+  table.add(
+      "second_policy", o.second_policy,
+      "top-2: ask for the second expert always; or, in training, at random by its gate (GShard), before or, late, "
+      "after it took a slot (FastMoE); or sample it in training (DeepSpeed)");
   table.add("capacity_factor", o.capacity_factor, "slots of an expert, as a multiple of an even share; 0: no limit");
   table.add("eval_capacity_factor", o.eval_capacity_factor, "the same in evaluation");
   table.add("capacity_formula", o.capacity_formula,
@@ -116,7 +117,7 @@ void validate_list(const std::vector<double>& values, std::string_view name, dou
                 "give one for each expert, or none");
   for (const double value : values) {
     refuse_unless(
-        value > 0.0 && value <= most, fmt::format("{} has {}", name, value),
+        std::isfinite(value) && value > 0.0 && value <= most, fmt::format("{} has {}", name, value),
         std::isinf(most) ? "give finite numbers above 0" : fmt::format("give numbers above 0, up to {}", most));
   }
 }

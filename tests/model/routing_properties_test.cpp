@@ -26,7 +26,13 @@ using test::ReferenceRouting;
 using test::Row;
 using test::world;
 
+// Each number of ranks has its own: together some hundreds, of which one rank runs them all, as messages cost it
+// nothing.
 constexpr Index num_configurations = 160;
+Range configurations() {
+  const Index first = world().size() > 1 ? world().size() * num_configurations : 0;
+  return {first, world().size() > 1 ? first + num_configurations : 2 * num_configurations};
+}
 
 struct Configuration {
   MoeCase layer;
@@ -44,12 +50,16 @@ Configuration random_configuration(Index number) {
   // Some of each, whatever is drawn.
   const auto& kinds = gating::router_kinds();
   if (number % 3 == 0) o.router = kinds[static_cast<std::size_t>(number / 3 % std::ssize(kinds))].name;
+  if (number % 20 == 13) o.router = "bernoulli";
   if (number % 3 == 1) {
+    o.router = "topk";
     o.blocks = o.blocks_kept = 1;
     o.top_k = std::min<Index>(2, o.experts);
-    o.second_policy = number % 2 == 0 ? gating::SecondPolicy::random : gating::SecondPolicy::random_late;
+    o.second_policy = enum_names(gating::SecondPolicy{})[static_cast<std::size_t>(number / 24 % 4)].value;
+    o.priority = enum_names(gating::Priority{})[static_cast<std::size_t>(number / 3 % 4)].value;
+    o.capacity_scope = number / 12 % 2 == 0 ? CapacityScope::step : CapacityScope::group;
   }
-  if (number % 2 == 0) {
+  if (number % 2 == 1) {
     o.capacity_factor = 0.6;
     o.min_capacity = 0;
   }
@@ -241,8 +251,8 @@ void expect_statistics_of(const std::vector<ReferenceRouting>& groups, const Con
     sum.z += r.z_sum / static_cast<double>(c.layer.num_tokens());
     sum.entropy += r.entropy_sum / static_cast<double>(c.layer.num_tokens());
     sum.importance += r.importance / static_cast<double>(c.layer.num_groups);
-    sum.balance += test::reference_balance(r.counted, of_group, c.layer.group_rows) /
-                   static_cast<double>(c.layer.num_groups);
+    sum.balance +=
+        test::reference_balance(r.counted, of_group, c.layer.group_rows) / static_cast<double>(c.layer.num_groups);
   }
   if (c.router().balance_scope == gating::BalanceScope::step) {
     sum.balance = test::reference_balance(counted, probability, c.layer.num_tokens());
@@ -404,10 +414,10 @@ class Coverage {
 void expect_coverage(const Coverage& coverage) {
   for (const auto& kind : gating::router_kinds()) coverage.expect(fmt::format("router {}", kind.name), 4);
   for (const auto& [value, name] : enum_names(Fusion{})) coverage.expect(fmt::format("fusion {}", name), 20);
-  for (const auto& [value, name] : enum_names(gating::GateKind{})) coverage.expect(fmt::format("gate {}", name), 15);
+  for (const auto& [value, name] : enum_names(gating::GateKind{})) coverage.expect(fmt::format("gate {}", name), 10);
   for (const auto& [scope, scope_name] : enum_names(CapacityScope{})) {
     for (const auto& [value, name] : enum_names(gating::Priority{})) {
-      coverage.expect(fmt::format("full in each {}, by {}", scope_name, name), 2);
+      coverage.expect(fmt::format("full in each {}, by {}", scope_name, name), 1);
     }
     coverage.expect(fmt::format("full in each {}, refused", scope_name), 2);
     coverage.expect(fmt::format("full in each {}: bernoulli", scope_name), 1);
@@ -422,7 +432,7 @@ TEST(RoutingProperties, EveryStepIsThatOfTheDefinitionAndHasTheBitsOfOneRank) {
   const comm::Communicator alone = world().split(world().rank().value());
   ASSERT_EQ(alone.size(), 1);
   Coverage coverage;
-  for (Index number = 0; number < num_configurations; ++number) {
+  for (Index number = configurations().begin; number < configurations().end; ++number) {
     const Configuration c = random_configuration(number);
     SCOPED_TRACE(fmt::format("configuration {}: {}", number, describe_configuration(c)));
     MoeRun<double> run(c.layer, world());
