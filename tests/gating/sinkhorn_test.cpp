@@ -143,6 +143,17 @@ TEST(SinkhornTest, ExtremeLogitsStayFinite) {
   }
 }
 
+// All tokens see expert 1 alone: each round takes its factor down by the number of experts, until there is nothing left
+// to divide by.
+TEST(SinkhornTest, AnImpossibleBalanceStaysFiniteOverManyRounds) {
+  Matrix<double> z(4, 3);
+  z.fill(-2000.0);
+  for (Index t = 0; t < 4; ++t) z(t, 1) = static_cast<double>(t);
+  const auto q = balanced(z, 3000);
+  EXPECT_TRUE(std::ranges::all_of(q.flat(), [](double v) { return std::isfinite(v) && v >= 0.0; }));
+  for (Index t = 0; t < 4; ++t) EXPECT_EQ(choices_of(q)(t, 0), 1);
+}
+
 TEST(SinkhornTest, NoTokens) {
   Matrix<double> none(0, 4);
   sinkhorn<double>(none.view(), 8, none.view());
