@@ -4,6 +4,8 @@
 
 #include "apps/command.hpp"
 #include "apps/launch.hpp"
+#include "apps/progress.hpp"
+#include "apps/router_options.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -55,6 +57,7 @@ void describe(BenchOptions& o, OptionSections& sections) {
   table.add("width", o.width, "features of a token");
   table.add("repeats", o.repeats, "pairs of timings, after one that is not counted");
   table.add("threads", o.threads, "threads a rank; 0: this rank's share of the CPUs");
+  table.add("explain_router", o.explain_router, "say what the router will do with these options, and stop");
   gating::describe(o.router, sections.section("Router"));
   experts::describe(o.experts, sections.section("Experts"));
 }
@@ -70,8 +73,16 @@ void validate(const BenchOptions& o) {
   apply_threads(o.threads);
 }
 
-int run(const BenchOptions& o, const Session& session) {
+int run(const BenchOptions& given, const Session& session) {
+  BenchOptions o = given;
+  gating::apply_preset(o.router, session.given);
   validate(o);
+  if (o.explain_router) {
+    if (session.world.is_root()) {
+      fmt::print("{}", router_explanation(o.router, {o.tokens / o.groups, o.groups}, terminal_width(stdout)));
+    }
+    return 0;
+  }
   std::vector<std::string> names;
   for (const Measurement& m : measurements()) {
     if (session.arguments.size() == 1 && session.arguments.front() == m.name) {

@@ -22,6 +22,7 @@ struct BenchOptions {
   experts::ExpertOptions experts;
   Index repeats = 7;
   Index threads = 1;
+  bool explain_router = false;
 
   BenchOptions() {
     router.experts = 16;

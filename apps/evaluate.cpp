@@ -4,6 +4,7 @@
 #include "apps/command.hpp"
 #include "apps/launch.hpp"
 #include "apps/loaded_model.hpp"
+#include "apps/router_options.hpp"
 #include "runtime/core/parallel.hpp"
 #include "runtime/train/agreed.hpp"
 #include "runtime/train/evaluator.hpp"
@@ -74,6 +75,7 @@ int run(const EvaluateOptions& o, const Session& session) {
   std::unique_ptr<train::Samples> dataset;
   train::agreed(session.world,
                 [&] { dataset = make_samples(loaded.options, loaded.encoding ? &*loaded.encoding : nullptr); });
+  refuse_unknown_domains(loaded.options.model, *dataset);
   const train::Evaluation e = train::evaluate(
       *loaded.model, *dataset,
       {o.split, o.sequences, loaded.options.sequences_in_group(), loaded.options.groups_in_pass()}, session.world);

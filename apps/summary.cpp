@@ -150,8 +150,10 @@ std::string RunSummary::layers(const train::TrainOptions& options) const {
     for (const double agreement : evaluation_->layer_agreement) out += fmt::format(" {:.3f}", agreement);
     out += "\n";
   }
-  if (!evaluation_->domain_information.empty()) {
-    out += "What an expert tells about a token's hidden domain (0 nothing, 1 all), by layer:";
+  if (evaluation_->domains_seen == 1) {
+    out += "The held-out tokens are of one domain: what experts tell about domains does not show.\n";
+  } else if (!evaluation_->domain_information.empty()) {
+    out += "What an expert tells about a token's domain (0 nothing, 1 all), by layer:";
     for (const double information : evaluation_->domain_information) out += fmt::format(" {:.3f}", information);
     out += "\n";
   }

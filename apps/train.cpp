@@ -4,6 +4,7 @@
 #include "apps/command.hpp"
 #include "apps/launch.hpp"
 #include "apps/progress.hpp"
+#include "apps/router_options.hpp"
 #include "apps/run_record.hpp"
 #include "apps/summary.hpp"
 #include "apps/train_options.hpp"
@@ -61,6 +62,7 @@ class Run {
   Run(const TrainOptions& options, const Session& session, const train::Samples& dataset)
       : options_(options), world_(session.world), dataset_(dataset), trainer_(options, dataset, session.world) {
     record_ = run_record(session);
+    if (options.model.moe_every > 0) router_notices_ = router_notices(options.model.router, session.given);
     for (const std::string& difference : ranks_that_differ(session.world, record_)) say(difference);
   }
 
@@ -129,11 +131,7 @@ class Run {
                     options_.groups));
     if (options_.model.moe_every > 0) say(expert_costs(trainer_.model(), options_.optimizer));
     for (const std::string& notice : dataset_.notices()) say(notice);
-    const gating::RouterOptions& router = options_.model.router;
-    if (options_.model.moe_every > 0 && router.top_k == 1 && router.normalise != gating::Normalise::none) {
-      say("with top_k = 1 a normalised gate is always 1, so only the balance and z losses train the router; "
-          "--normalise none lets the gate scale its expert");
-    }
+    for (const std::string& notice : router_notices_) say(notice);
   }
 
   void evaluate(Progress& progress, RunSummary& summary, std::optional<train::RunLog>& log) {
@@ -177,6 +175,7 @@ class Run {
   const train::Samples& dataset_;
   train::Trainer trainer_;
   std::map<std::string, std::string> record_;
+  std::vector<std::string> router_notices_;
 };
 
 int run(const TrainOptions& given, const Session& session) {
@@ -189,11 +188,17 @@ int run(const TrainOptions& given, const Session& session) {
     }
     if (!session.given.contains("out")) options.out = folder_of(from->file).string();
   }
+  settle_router(session, from, options);
   train::validate(options);
+  if (options.explain_router) {
+    if (session.world.is_root()) fmt::print("{}", router_explanation(options, terminal_width(stdout)));
+    return 0;
+  }
   refuse_used_folder(session.world, options, from);
   apply_threads(options.threads);
   std::unique_ptr<train::Samples> dataset;
   train::agreed(session.world, [&] { dataset = make_samples(options); });
+  refuse_unknown_domains(options.model, *dataset);
   Run training(options, session, *dataset);
   if (from) training.restore(*from);
   if (!options.start.init_from.empty()) {

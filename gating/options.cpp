@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "gating/options.hpp"
 
+#include "gating/presets.hpp"
 #include "gating/router.hpp"
 #include "gating/rule_table.hpp"
 
@@ -18,6 +19,9 @@ std::vector<double> RouterOptions::activations() const {
 }
 
 void describe(RouterOptions& o, OptionTable& table) {
+  table.add("router_preset", o.router_preset,
+            "route as a published system does: " + preset_names() +
+                "; sets the options below, except those that are given themselves");
   table.add("router", o.router, "how tokens are given to experts: " + router_names());
   table.add("experts", o.experts, "experts of an MoE layer, over all ranks");
   table.add("top_k", o.top_k, "experts a token chooses");
@@ -34,9 +38,12 @@ void describe(RouterOptions& o, OptionTable& table) {
   table.add("noise", o.noise, "learned normal noise on the logits in training (noisy top-k)");
   table.add("normalise", o.normalise, "divide gates by their sum over the selected or over the kept choices");
   table.add("gate_scale", o.gate_scale, "factor on all gates, after normalising");
-  table.add("second_policy", o.second_policy,
-            "top-2: ask for the second expert always; in training at random by its gate (GShard), before or, late, "
-            "after it took a slot (FastMoE); or sample it (DeepSpeed)");
+  table.add(
+      "second_policy", o.second_policy,
+      "top-2: ask for the second expert always; or, in training, at random by its gate (GShard), before or, late, "
+      "after it took a slot (FastMoE); or sample it in training (DeepSpeed)");
+  table.add("second_threshold", o.second_threshold,
+            "the random second expert is asked with probability gate / this, its gate a share of both (GShard: 0.5)");
   table.add("capacity_factor", o.capacity_factor, "slots of an expert, as a multiple of an even share; 0: no limit");
   table.add("eval_capacity_factor", o.eval_capacity_factor, "the same in evaluation");
   table.add("capacity_formula", o.capacity_formula,
@@ -98,6 +105,9 @@ void validate_numbers(const RouterOptions& o) {
   refuse_unless(o.sinkhorn_iterations >= 0, fmt::format("sinkhorn_iterations = {}", o.sinkhorn_iterations),
                 "give 0 or more");
   refuse_unless(o.jitter >= 0.0 && o.jitter < 1.0, fmt::format("jitter = {}", o.jitter), "jitter is in [0, 1)");
+  refuse_unless(o.second_threshold > 0.0 && o.second_threshold <= 1.0,
+                fmt::format("second_threshold = {}", o.second_threshold),
+                "it is the share of the second gate from which on the expert is always asked: above 0, up to 1");
   refuse_negative(o.capacity_factor, "capacity_factor");
   refuse_negative(o.eval_capacity_factor, "eval_capacity_factor");
   refuse_unless(o.min_capacity >= 0, fmt::format("min_capacity = {}", o.min_capacity), "give it a value of 0 or more");
@@ -116,7 +126,7 @@ void validate_list(const std::vector<double>& values, std::string_view name, dou
                 "give one for each expert, or none");
   for (const double value : values) {
     refuse_unless(
-        value > 0.0 && value <= most, fmt::format("{} has {}", name, value),
+        std::isfinite(value) && value > 0.0 && value <= most, fmt::format("{} has {}", name, value),
         std::isinf(most) ? "give finite numbers above 0" : fmt::format("give numbers above 0, up to {}", most));
   }
 }
@@ -164,6 +174,7 @@ void validate(const RouterOptions& o) {
   validate_list(o.load_weight, "load_weight", std::numeric_limits<double>::infinity(), o);
   validate_list(o.activation, "activation", 1.0, o);
   static_cast<void>(find_router(o.router));  // throws for an unknown name
+  if (!o.router_preset.empty()) static_cast<void>(find_preset(o.router_preset));
   validate_reroute(o);
   validate_combinations(o);
 }

@@ -71,6 +71,7 @@ inline constexpr std::array<EnumName<BalanceCount>, 2> enum_names(BalanceCount) 
 /// The router of an MoE layer: how tokens are scored, which experts they choose, what fits, and which losses keep the
 /// load even.
 struct RouterOptions {
+  std::string router_preset;  // what the other options were taken from, see presets.hpp; empty: nothing
   std::string router = "topk";
   Index experts = 8;
   Index top_k = 2;
@@ -87,6 +88,7 @@ struct RouterOptions {
   Normalise normalise = Normalise::selected;
   double gate_scale = 1.0;
   SecondPolicy second_policy = SecondPolicy::all;
+  double second_threshold = 0.5;
   double capacity_factor = 1.25;
   double eval_capacity_factor = 2.0;
   CapacityFormula capacity_formula = CapacityFormula::standard;

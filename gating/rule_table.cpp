@@ -110,7 +110,7 @@ class RuleTable::Reader {
     const auto value = number(text);
     if (value && (names.empty() || *value < std::ssize(names))) return *value;
     fail(fmt::format("there is no domain '{}'", text),
-         names.empty() ? "domains are numbers of 0 or more"
+         names.empty() ? "domains are numbers of 0 or more; a rule file may name those of data that has them"
                        : fmt::format("the domains of this data are 0 to {}, or by name: {}", names.size() - 1,
                                      fmt::join(names, ", ")));
   }
@@ -163,6 +163,14 @@ std::span<const std::int32_t> RuleTable::experts_of(std::int32_t token_id, std::
   const auto found =
       std::find_if(rules_.begin(), rules_.end(), [&](const Rule& r) { return fits(r, token_id, domain); });
   return found == rules_.end() ? std::span<const std::int32_t>() : std::span(found->experts);
+}
+
+std::optional<std::int32_t> RuleTable::largest_domain() const {
+  std::optional<std::int32_t> largest;
+  for (const Rule& rule : rules_) {
+    for (const std::int32_t domain : rule.domains) largest = std::max(domain, largest.value_or(domain));
+  }
+  return largest;
 }
 
 std::string RuleTable::text() const {

@@ -43,6 +43,8 @@ class RuleTable {
   /// The experts of a token, best first; empty if no rule fits. domain: nothing where it is not known.
   [[nodiscard]] std::span<const std::int32_t> experts_of(std::int32_t token_id,
                                                          std::optional<std::int32_t> domain) const;
+  /// The largest number of a domain that a rule is for, if one is.
+  [[nodiscard]] std::optional<std::int32_t> largest_domain() const;
   /// The rules once more, in one line, domains by number: read again they are the same table.
   [[nodiscard]] std::string text() const;
 

@@ -7,13 +7,13 @@ namespace conclave::gating {
 
 template <class T>
 void refuse_weak_seconds(ConstMatrixView<T> chosen_score, const Random& random, TokenId first_token,
-                         MatrixView<char> refused) {
+                         MatrixView<char> refused, double threshold) {
   for (Index t = 0; t < chosen_score.rows; ++t) {
     const auto first = static_cast<double>(chosen_score(t, 0));
     const auto second = static_cast<double>(chosen_score(t, 1));
     const double share = second / std::max(first + second, 1e-9);
     refused(t, 0) = 0;
-    refused(t, 1) = 2.0 * share > random.uniform(first_token.value() + t, 0) ? 0 : 1;
+    refused(t, 1) = share / threshold > random.uniform(first_token.value() + t, 0) ? 0 : 1;
   }
 }
 
@@ -35,8 +35,8 @@ void sample_second(ConstMatrixView<T> logits, const Random& random, TokenId firs
   }
 }
 
-template void refuse_weak_seconds(ConstMatrixView<float>, const Random&, TokenId, MatrixView<char>);
-template void refuse_weak_seconds(ConstMatrixView<double>, const Random&, TokenId, MatrixView<char>);
+template void refuse_weak_seconds(ConstMatrixView<float>, const Random&, TokenId, MatrixView<char>, double);
+template void refuse_weak_seconds(ConstMatrixView<double>, const Random&, TokenId, MatrixView<char>, double);
 template void sample_second(ConstMatrixView<float>, const Random&, TokenId, MatrixView<std::int32_t>);
 template void sample_second(ConstMatrixView<double>, const Random&, TokenId, MatrixView<std::int32_t>);
 

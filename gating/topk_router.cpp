@@ -35,7 +35,7 @@ class TopkRouter final : public Router<T> {
     const ConstMatrixView<T> q = selection_score(input, tape);
     tape.choices.resize(input.x.rows, options().top_k);
     select_top_k<T>(q, {options().blocks, options().blocks_kept}, tape.choices.view());
-    if (samples_second()) {
+    if (samples_second(input)) {
       sample_second<T>(tape.scores.logits.view(), this->random(RandomStream::gumbel, input), input.first_token,
                        tape.choices.view());
     }
@@ -113,11 +113,11 @@ class TopkRouter final : public Router<T> {
     }
   }
 
-  [[nodiscard]] bool samples_second() const {
-    return options().top_k == 2 && options().second_policy == SecondPolicy::sampled;
+  // The random policies act in training only.
+  [[nodiscard]] bool samples_second(const RouterInput<T>& input) const {
+    return input.training && options().top_k == 2 && options().second_policy == SecondPolicy::sampled;
   }
 
-  // The random policies act in training only.
   void refuse_seconds(const RouterInput<T>& input, TopkTape<T>& tape) const {
     tape.refused.resize(0, 0);
     tape.refused_late.resize(0, 0);
@@ -127,7 +127,7 @@ class TopkRouter final : public Router<T> {
     Matrix<char>& refused = is_late ? tape.refused_late : tape.refused;
     refused.resize(input.x.rows, 2);
     refuse_weak_seconds<T>(tape.chosen_score.view(), this->random(RandomStream::second, input), input.first_token,
-                           refused.view());
+                           refused.view(), options().second_threshold);
   }
 
   // What the order of serving looks at; nothing for the order of position.

@@ -12,6 +12,7 @@ struct Batch {
   std::vector<std::int32_t> tokens;   // [samples * tokens in a sample]; of feature vectors all 0
   std::vector<std::int32_t> targets;  // [samples * context] the tokens that follow, or [samples] classes
   std::vector<std::int32_t> lengths;  // [samples] tokens that count, of texts with a class; else empty
+  std::vector<std::int32_t> domains;  // [samples * tokens in a sample] or empty: the data has no known domains
   std::vector<float> features;        // [samples, num_features], or empty
   Index num_features = 0;
 
@@ -19,6 +20,7 @@ struct Batch {
     tokens.clear();
     targets.clear();
     lengths.clear();
+    domains.clear();
     features.clear();
   }
   [[nodiscard]] model::BatchView<float> view() const {

@@ -5,6 +5,7 @@
 #include "runtime/core/error.hpp"
 #include "runtime/train/sampler.hpp"
 #include "runtime/train/text.hpp"
+#include "runtime/train/text_domains.hpp"
 
 #include <array>
 
@@ -48,7 +49,7 @@ class SyntheticData final : public Dataset {
     corpus_.generate(number(split, n), tokens);
   }
   [[nodiscard]] std::optional<double> entropy() const override { return corpus_.entropy(); }
-  [[nodiscard]] std::optional<Index> num_domains() const override { return corpus_.domains(); }
+  [[nodiscard]] std::vector<std::string> domain_names() const override { return domain_names_; }
   [[nodiscard]] std::optional<Index> domain(Split split, Index n) const override {
     return corpus_.domain(number(split, n));
   }
@@ -66,6 +67,7 @@ class SyntheticData final : public Dataset {
   Index num_held_out_;
   Index num_train_;
   Sampler order_;
+  std::vector<std::string> domain_names_;
   std::vector<std::string> notices_;
 };
 
@@ -75,6 +77,7 @@ SyntheticData::SyntheticData(const DataOptions& options, Index context, Index se
       num_held_out_(part_of(options.corpus.sequences, options.validation_fraction)),
       num_train_(options.corpus.sequences - num_held_out_),
       order_(num_train_, seed) {
+  for (Index d = 0; d < corpus_.domains(); ++d) domain_names_.push_back(fmt::format("{}", d));
   if (options.validation_fraction > 0 && num_held_out_ == 0) {
     notices_.push_back(fmt::format("nothing is held out: {} of {} sequences is less than one",
                                    options.validation_fraction, options.corpus.sequences));
@@ -119,6 +122,8 @@ class TextData final : public Dataset {
     return split == Split::train ? train_.count() : split == Split::validation ? held_out_.count() : 0;
   }
   void read(Split split, Index n, std::span<std::int32_t> tokens) const override;
+  [[nodiscard]] std::vector<std::string> domain_names() const override { return domains_.names(); }
+  [[nodiscard]] std::optional<Index> domain(Split split, Index n) const override;
   [[nodiscard]] std::string description() const override;
   [[nodiscard]] std::uint64_t fingerprint() const override {
     return files_.fingerprint() ^
@@ -129,8 +134,11 @@ class TextData final : public Dataset {
  private:
   void check_size(const DataOptions& options) const;
   void notice_short_files();
+  // The bytes of a sequence, [context + 1].
+  [[nodiscard]] Range window(Split split, Index n) const;
 
   TextFiles files_;
+  TextDomains domains_;
   Index context_;
   Index border_;  // bytes from here on are held out
   Windows train_;
@@ -141,6 +149,7 @@ class TextData final : public Dataset {
 
 TextData::TextData(const DataOptions& options, Index context, Index seed)
     : files_(options.data),
+      domains_(files_, options.data),
       context_(context),
       border_(files_.num_bytes() - part_of(files_.num_bytes(), options.validation_fraction)),
       train_(Windows::shifting(segments(files_, {0, border_}), context, seed)),
@@ -176,11 +185,20 @@ void TextData::notice_short_files() {
                                  context_ + 1, context_, listed(paths)));
 }
 
+Range TextData::window(Split split, Index n) const {
+  if (split == Split::validation) return held_out_.window(n);
+  const Sampler::Draw draw = order_->draw(n);
+  return train_.window(draw.item, draw.epoch);
+}
+
 void TextData::read(Split split, Index n, std::span<std::int32_t> tokens) const {
   check_read(*this, split, n, tokens.size());
-  if (split == Split::validation) return files_.read(held_out_.window(n).begin, tokens);
-  const Sampler::Draw draw = order_->draw(n);
-  files_.read(train_.window(draw.item, draw.epoch).begin, tokens);
+  files_.read(window(split, n).begin, tokens);
+}
+
+std::optional<Index> TextData::domain(Split split, Index n) const {
+  if (domains_.names().empty()) return std::nullopt;
+  return domains_.of_file(files_.file_at(window(split, n).begin));
 }
 
 std::string TextData::description() const {
@@ -198,6 +216,9 @@ void Dataset::read_batch(Split split, Index first, Index count, Batch& batch) co
     read(split, first + i, sequence);
     batch.tokens.insert(batch.tokens.end(), sequence.begin(), sequence.end() - 1);
     batch.targets.insert(batch.targets.end(), sequence.begin() + 1, sequence.end());
+    if (const auto of_sequence = domain(split, first + i)) {
+      batch.domains.insert(batch.domains.end(), sequence.size() - 1, static_cast<std::int32_t>(*of_sequence));
+    }
   }
 }
 

@@ -4,10 +4,22 @@
 #include "comm/mpi/reproducible_reduce.hpp"
 #include "comm/plan/reduction_tree.hpp"
 
+#include <algorithm>
+
 namespace conclave::train {
 namespace {
 
 using Layers = std::vector<const model::MoeLayer<float>*>;
+
+// The rows of counts [rows, cols] that are not all 0.
+Index rows_with_counts(const std::vector<Index>& counts, Index rows) {
+  const Index cols = std::ssize(counts) / rows;
+  Index result = 0;
+  for (auto row = counts.begin(); row != counts.end(); row += cols) {
+    result += std::any_of(row, row + cols, [](Index count) { return count > 0; }) ? 1 : 0;
+  }
+  return result;
+}
 
 /// Adds up what passes find.
 class Totals {
@@ -59,6 +71,7 @@ class Totals {
     evaluation.layers = model::merge_passes(statistics_);
     for (std::vector<Index>& counts : domain_counts_) {
       communicator_.sum(counts);
+      evaluation.domains_seen = rows_with_counts(counts, *dataset_.num_domains());
       evaluation.domain_information.push_back(normalised_information(counts, *dataset_.num_domains(), num_experts_));
     }
     for (std::vector<Index>& counts : pair_counts_) {
@@ -122,14 +135,15 @@ Evaluation evaluate(model::Model<float>& model, const Samples& dataset, const Ev
     const Index num_groups = std::max<Index>(1, std::min(shape.groups_in_pass, remaining / shape.sequences_in_group));
     const Index in_group = std::min(shape.sequences_in_group, remaining);
     const Range mine = even_share(num_groups, communicator.size(), communicator.rank().value());
+    dataset.read_batch(shape.split, first + mine.begin * in_group, mine.size() * in_group, batch);
     const model::Step step{.number = 0,
                            .training = false,
                            .num_groups = num_groups,
                            .num_groups_in_pass = num_groups,
                            .first_group = mine.begin,
                            .groups = {mine.size(), in_group * dataset.tokens_in_sample()},
-                           .times = &times};
-    dataset.read_batch(shape.split, first + mine.begin * in_group, mine.size() * in_group, batch);
+                           .times = &times,
+                           .domains = batch.domains};
     model.evaluate(step, batch.view());
     totals.add(step, model, batch, first + mine.begin * in_group);
     first += num_groups * in_group;

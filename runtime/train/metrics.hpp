@@ -59,6 +59,8 @@ struct Evaluation {
   /// How much an expert says about a token's domain, one number an MoE layer: mutual information over the domains'
   /// entropy, 0 (none) to 1 (all). Empty where the data has no known domains.
   std::vector<double> domain_information;
+  /// The domains that the held-out tokens come from; with fewer than 2 the information is 0 for want of a difference.
+  Index domains_seen = 0;
   /// How much the expert of a token in one MoE layer says about its expert in the next one, one number a pair of
   /// layers: mutual information of the first kept choices over the entropy of the former, 0 (none) to 1 (all).
   std::vector<double> layer_agreement;

@@ -22,12 +22,14 @@ void describe_run(TrainOptions& o, OptionTable& table) {
             "forward and backward passes of a step (gradient accumulation); they divide the groups");
   table.add("seed", o.seed, "of initial weights, data order and routing");
   table.add("threads", o.threads, "threads a rank; 0: this rank's share of the CPUs");
+  table.add("explain_router", o.explain_router, "say what the router will do with these options, and stop");
   table.add("exchange", o.exchange, fmt::format("how rows travel between ranks: {}", fmt::join(exchanges, ", ")));
 }
 
 void describe_files(TrainOptions& o, OptionTable& table) {
   table.add("out", o.out, "folder for checkpoints, metrics and the run's configuration");
   table.add("resume", o.resume, "continue from a checkpoint, or from the newest one in a folder");
+  table.add("rule_file", o.rule_file, "router = rule: a file of rules, which become the run's own (see rules)");
   table.add("checkpoint_every", o.checkpoint_every, "steps between checkpoints; 0: only at the end");
   table.add("keep", o.keep, "checkpoints kept, the newest");
   table.add("eval_every", o.eval_every, "steps between evaluations on held-out data; 0: only at the end");

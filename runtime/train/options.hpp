@@ -33,9 +33,11 @@ struct TrainOptions {
   Index seed = 1;
   Index threads = 0;
   std::string exchange = "flat";
+  bool explain_router = false;
 
   std::string out = "conclave-run";
   std::string resume;
+  std::string rule_file;
   Index checkpoint_every = 500;
   Index keep = 3;
   Index eval_every = 250;

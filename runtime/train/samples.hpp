@@ -41,8 +41,13 @@ class Samples {
   [[nodiscard]] virtual std::vector<std::string> class_names() const { return {}; }
   /// The least loss that any model can have on new samples [nats/token], where it is known.
   [[nodiscard]] virtual std::optional<double> entropy() const { return std::nullopt; }
-  /// The number of hidden domains, and the domain of a sample, where there are any.
-  [[nodiscard]] virtual std::optional<Index> num_domains() const { return std::nullopt; }
+  /// The names of the domains that samples come from, by their numbers; empty where none are known.
+  [[nodiscard]] virtual std::vector<std::string> domain_names() const { return {}; }
+  /// How many there are, and the domain of a sample, where they are known.
+  [[nodiscard]] std::optional<Index> num_domains() const {
+    const auto count = std::ssize(domain_names());
+    return count == 0 ? std::nullopt : std::optional<Index>(count);
+  }
   [[nodiscard]] virtual std::optional<Index> domain(Split, Index) const { return std::nullopt; }
 
   /// One line for the run's record.

@@ -144,6 +144,11 @@ TextFiles::TextFiles(const std::string& path) {
   }
 }
 
+Index TextFiles::file_at(Index position) const {
+  invariant(position >= 0 && position < num_bytes(), "byte {} of a text of {} bytes", position, num_bytes());
+  return std::upper_bound(ends_.begin(), ends_.end(), position) - ends_.begin();
+}
+
 void TextFiles::read(Index position, std::span<std::int32_t> tokens) const {
   if (tokens.empty()) return;
   const auto size = static_cast<Index>(tokens.size());

@@ -33,6 +33,8 @@ class TextFiles {
   [[nodiscard]] const std::string& path(Index file) const { return files_[file].path(); }
   /// Where a file's bytes stand in the run. Never empty.
   [[nodiscard]] Range place(Index file) const { return {file == 0 ? 0 : ends_[file - 1], ends_[file]}; }
+  /// The file that the byte at `position` of the run is in.
+  [[nodiscard]] Index file_at(Index position) const;
   /// The bytes from `position` of the run on, which must be in one file.
   void read(Index position, std::span<std::int32_t> tokens) const;
 

@@ -59,19 +59,20 @@ void Trainer::train_pass(Index pass, Passes& passes) {
   const Range mine = even_share(options_.groups_in_pass(), communicator_.size(), communicator_.rank().value());
   const Index rows = options_.sequences_in_group() * dataset_.tokens_in_sample();
   const Index first_group = pass * options_.groups_in_pass() + mine.begin;
-  const model::Step step{.number = step_,
-                         .training = true,
-                         .num_groups = options_.groups,
-                         .num_groups_in_pass = options_.groups_in_pass(),
-                         .first_group = first_group,
-                         .groups = {mine.size(), rows},
-                         .times = &times_};
   {
     const PhaseScope scope(times_, Phase::data);
     const Index in_group = options_.sequences_in_group();
     dataset_.read_batch(Split::train, step_ * options_.sequences + first_group * in_group, mine.size() * in_group,
                         batch_);
   }
+  const model::Step step{.number = step_,
+                         .training = true,
+                         .num_groups = options_.groups,
+                         .num_groups_in_pass = options_.groups_in_pass(),
+                         .first_group = first_group,
+                         .groups = {mine.size(), rows},
+                         .times = &times_,
+                         .domains = batch_.domains};
   model_->forward_backward(step, batch_.view(), optimizer_.pass_gradients());
   {
     const PhaseScope scope(times_, Phase::reduce);

@@ -23,6 +23,7 @@ struct Sample {
   Colour colour = Colour::red;
   std::vector<std::string> names{"x", "y"};
   std::vector<Index> sizes{4, 5};
+  std::vector<double> shares{0.5, 2.0};
 };
 
 OptionTable describe(Sample& sample) {
@@ -34,6 +35,7 @@ OptionTable describe(Sample& sample) {
   table.add("colour", sample.colour, "a colour");
   table.add("names", sample.names, "names");
   table.add("sizes", sample.sizes, "sizes");
+  table.add("shares", sample.shares, "shares");
   return table;
 }
 
@@ -47,6 +49,7 @@ TEST(Options, AssignReadsEveryKind) {
   table.assign("colour", "green");
   table.assign("names", "one,two,three");
   table.assign("sizes", "1,-2");
+  table.assign("shares", "1,-2.5,3e-2");
   EXPECT_EQ(sample.top_k, -7);
   EXPECT_EQ(sample.capacity_factor, 5.0);
   EXPECT_TRUE(sample.jitter);
@@ -54,8 +57,11 @@ TEST(Options, AssignReadsEveryKind) {
   EXPECT_EQ(sample.colour, Colour::green);
   EXPECT_EQ(sample.names, (std::vector<std::string>{"one", "two", "three"}));
   EXPECT_EQ(sample.sizes, (std::vector<Index>{1, -2}));
+  EXPECT_EQ(sample.shares, (std::vector<double>{1.0, -2.5, 0.03}));
   table.assign("sizes", "");
   EXPECT_TRUE(sample.sizes.empty());
+  table.assign("shares", "");
+  EXPECT_TRUE(sample.shares.empty());
   for (const auto* no : {"no", "false", "0"}) {
     sample.jitter = true;
     table.assign("jitter", no);
@@ -72,10 +78,11 @@ TEST(Options, TextMayBeGivenBack) {
   given.colour = Colour::green;
   given.names = {};
   given.sizes = {9};
+  given.shares = {0.1 + 0.2, -1e300};
   Sample taken;
   OptionTable target = describe(taken);
   const OptionTable source = describe(given);
-  ASSERT_EQ(source.options().size(), 7U);
+  ASSERT_EQ(source.options().size(), 8U);
   for (const Option& option : source.options()) target.assign(option.name, option.text());
   EXPECT_EQ(taken.top_k, given.top_k);
   EXPECT_EQ(taken.capacity_factor, given.capacity_factor);
@@ -84,14 +91,25 @@ TEST(Options, TextMayBeGivenBack) {
   EXPECT_EQ(taken.colour, given.colour);
   EXPECT_EQ(taken.names, given.names);
   EXPECT_EQ(taken.sizes, given.sizes);
+  EXPECT_EQ(taken.shares, given.shares);
 }
 
 TEST(Options, WrongTextIsAnInputErrorAndChangesNothing) {
   Sample sample;
   OptionTable table = describe(sample);
   const std::vector<std::pair<std::string, std::string>> wrong{
-      {"top_k", "two"},   {"top_k", "2.5"},  {"top_k", ""},    {"top_k", "99999999999999999999"}, {"jitter", "maybe"},
-      {"colour", "blue"}, {"sizes", "1,,2"}, {"sizes", "1,x"}, {"capacity_factor", "1.0x"},
+      {"top_k", "two"},
+      {"top_k", "2.5"},
+      {"top_k", ""},
+      {"top_k", "99999999999999999999"},
+      {"jitter", "maybe"},
+      {"colour", "blue"},
+      {"sizes", "1,,2"},
+      {"sizes", "1,x"},
+      {"capacity_factor", "1.0x"},
+      {"shares", "1,,2"},
+      {"shares", "0.5,half"},
+      {"shares", "1;2"},
   };
   for (const auto& [name, text] : wrong) {
     try {
@@ -106,6 +124,7 @@ TEST(Options, WrongTextIsAnInputErrorAndChangesNothing) {
   EXPECT_FALSE(sample.jitter);
   EXPECT_EQ(sample.colour, Colour::red);
   EXPECT_EQ(sample.sizes, (std::vector<Index>{4, 5}));
+  EXPECT_EQ(sample.shares, (std::vector<double>{0.5, 2.0}));
   EXPECT_EQ(sample.capacity_factor, 1.25);
 }
 

@@ -68,20 +68,40 @@ TEST(CapacityTest, OfEachSystem) {
 }
 
 TEST(CapacityTest, EqualsTheReferenceOnRandomNumbers) {
-  Index num_between = 0;
-  for (Index number = 0; number < 2000; ++number) {
+  std::array<Index, 9> num_between{};
+  std::array<Index, 9> num_fractional{};  // with a k that is no whole number
+  for (Index number = 0; number < 6000; ++number) {
     test::Draws draw(number);
+    const auto formula = draw.any<CapacityFormula>();
     const double factor = draw.yes() ? 0.25 * static_cast<double>(draw.below(13)) : 3.0 * draw.uniform();
-    const auto choices = static_cast<double>(1 + draw.below(4));
+    const bool is_fractional = draw.below(3) == 0;
+    const double choices = is_fractional ? 4.0 * draw.uniform() : static_cast<double>(1 + draw.below(4));
     const Index num_tokens = draw.below(100);
     const Index num_experts = 1 + draw.below(20);
     const Index least = draw.below(6);
-    const Index capacity = standard_capacity(factor, choices, num_tokens, num_experts, least);
-    ASSERT_EQ(capacity, test::reference_capacity(factor, choices, num_tokens, num_experts, least))
-        << fmt::format("cf {} k {} S {} E {} least {}", factor, choices, num_tokens, num_experts, least);
-    num_between += least < capacity && capacity < num_tokens ? 1 : 0;
+    const Index capacity = expert_capacity(formula, factor, choices, num_tokens, num_experts, least);
+    ASSERT_EQ(capacity, test::reference_capacity(formula, factor, choices, num_tokens, num_experts, least))
+        << fmt::format("{}: cf {} k {} S {} E {} least {}", name_of(formula), factor, choices, num_tokens, num_experts,
+                       least);
+    if (capacity == least || capacity == num_tokens) continue;
+    ++num_between[static_cast<std::size_t>(formula)];
+    num_fractional[static_cast<std::size_t>(formula)] += is_fractional ? 1 : 0;
   }
-  EXPECT_GT(num_between, 500);
+  for (const auto& [formula, name] : enum_names(CapacityFormula{})) {
+    EXPECT_GT(num_between[static_cast<std::size_t>(formula)], 150) << name;
+    EXPECT_GT(num_fractional[static_cast<std::size_t>(formula)], 40) << name;
+  }
+}
+
+// Under every formula.
+TEST(CapacityTest, BordersOfTheFactor) {
+  for (const auto& [formula, name] : enum_names(CapacityFormula{})) {
+    SCOPED_TRACE(name);
+    EXPECT_EQ(expert_capacity(formula, 0.0, 2.0, 64, 8, 4), 64) << "0 is no limit";
+    EXPECT_EQ(expert_capacity(formula, 1.0, 2.0, 0, 8, 4), 0) << "no tokens, no slots";
+    EXPECT_EQ(expert_capacity(formula, 1e300, 2.0, 64, 8, 4), 64);
+    EXPECT_EQ(expert_capacity(formula, 1e-300, 2.0, 64, 8, 7), formula == CapacityFormula::megablocks ? 64 : 7);
+  }
 }
 
 }  // namespace

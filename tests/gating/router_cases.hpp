@@ -3,33 +3,11 @@
 #pragma once
 
 #include "gating/router.hpp"
+#include "tests/gating/draws.hpp"
 #include "tests/gating/reference_router.hpp"
+#include "tests/gating/rule_cases.hpp"
 
 namespace conclave::test {
-
-/// A row of draws.
-class Draws {
- public:
-  explicit Draws(Index number) : random_(number, RandomStream::initial, 400) {}
-  [[nodiscard]] double uniform() { return random_.uniform(next_++, 0); }
-  [[nodiscard]] double normal() { return random_.normal(next_++, 0); }
-  /// 0, 1, ..., count - 1.
-  [[nodiscard]] Index below(Index count) { return static_cast<Index>(uniform() * static_cast<double>(count)); }
-  [[nodiscard]] bool yes() { return below(2) == 1; }
-  template <class T>
-  [[nodiscard]] T pick(std::initializer_list<T> values) {
-    return values.begin()[below(static_cast<Index>(values.size()))];
-  }
-  [[nodiscard]] Row normals(Index count, double deviation) {
-    Row values;
-    for (Index i = 0; i < count; ++i) values.push_back(deviation * normal());
-    return values;
-  }
-
- private:
-  Random random_;
-  Index next_ = 0;
-};
 
 /// A router, its parameters and one or more groups for it.
 struct RouterCase {
@@ -42,50 +20,105 @@ struct RouterCase {
   Index step = 0;
   Index first_token = 0;  // of the first group
   bool training = true;
-  Row x;               // [num_groups, num_tokens, width]
-  Row selection_bias;  // [experts] or empty
+  Row x;                                // [num_groups, num_tokens, width]
+  Row selection_bias;                   // [experts] or empty
+  std::vector<std::int32_t> token_ids;  // [num_groups, num_tokens]
+  std::vector<std::int32_t> domains;    // [num_groups, num_tokens] or empty
+  std::vector<ReferenceRule> rules;     // those of the options, taken apart
   ParameterList parameters;
   Row values;  // of the parameters
   std::unique_ptr<gating::Router<double>> router;
 };
 
-/// Options over the whole range of what the top-k router takes.
+/// Changes what the router and the other options cannot have.
+inline void make_possible(gating::RouterOptions& o) {
+  using namespace gating;
+  if (o.router != "topk") o.selection = Selection::score;
+  if (o.selection == Selection::sinkhorn) o.selection_bias = false;
+  if (o.second_policy == SecondPolicy::sampled) o.blocks_kept = o.blocks;
+  if (o.router == "expert_choice") {
+    o.capacity_scope = CapacityScope::group;
+    if (o.capacity_factor == 0.0) o.capacity_factor = 1.5;
+    if (o.eval_capacity_factor == 0.0) o.eval_capacity_factor = 1.0;
+  }
+  const bool can_reroute = o.router == "topk" && o.selection == Selection::score &&
+                           o.capacity_scope == CapacityScope::group && o.second_policy != SecondPolicy::random_late;
+  if (!can_reroute) o.overflow = Overflow::drop;
+}
+
+/// Options over the whole range of what routers take; every second one is a top-k router. The rules of a rule router
+/// are yet to come.
 inline gating::RouterOptions random_options(Draws& draw) {
   using namespace gating;
   RouterOptions o;
+  const auto& kinds = router_kinds();
+  if (draw.yes()) o.router = kinds[static_cast<std::size_t>(draw.below(std::ssize(kinds)))].name;
   o.experts = draw.pick<Index>({1, 2, 3, 4, 6, 8, 8, 12});
-  o.top_k = 1 + draw.below(std::min<Index>(o.experts, 4));
+  o.top_k = draw.below(3) == 0 ? std::min<Index>(2, o.experts) : 1 + draw.below(std::min<Index>(o.experts, 4));
   for (const Index blocks : {Index{2}, Index{3}, Index{4}, o.experts}) {
     if (o.experts % blocks == 0 && draw.yes()) o.blocks = blocks;
   }
   const Index block_size = o.experts / o.blocks;
   const Index least_kept = (o.top_k + block_size - 1) / block_size;
   o.blocks_kept = least_kept + draw.below(o.blocks - least_kept + 1);
-  o.scorer = draw.pick({Scorer::softmax, Scorer::sigmoid});
+  o.gate = draw.any<GateKind>();
+  o.gate_width = draw.pick<Index>({0, 2, 5});
+  o.scorer = draw.any<Scorer>();
   o.router_bias = draw.yes();
+  o.selection = draw.below(4) == 0 ? Selection::sinkhorn : Selection::score;
+  o.sinkhorn_iterations = draw.pick<Index>({0, 1, 8});
   o.jitter = draw.pick({0.0, 0.1, 0.5});
   o.noise = draw.yes();
-  o.normalise = draw.pick({Normalise::none, Normalise::selected, Normalise::kept});
+  o.normalise = draw.any<Normalise>();
   o.gate_scale = draw.pick({1.0, 2.5, -0.5});
-  o.second_policy = draw.pick({SecondPolicy::all, SecondPolicy::random});
+  o.second_policy = draw.any<SecondPolicy>();
   o.capacity_factor = draw.pick({0.0, 0.3, 0.5, 0.75, 1.0, 1.25, 100.0});
   o.eval_capacity_factor = draw.pick({0.0, 0.4, 1.0, 2.0});
+  o.capacity_formula = draw.any<CapacityFormula>();
+  o.capacity_scope = draw.below(3) == 0 ? CapacityScope::step : CapacityScope::group;
   o.min_capacity = draw.pick<Index>({0, 0, 1, 2, 30});
-  o.priority = draw.pick({Priority::position, Priority::probability});
-  o.overflow = draw.pick({Overflow::drop, Overflow::reroute});
-  o.balance_count = draw.pick({BalanceCount::all, BalanceCount::first});
-  o.balance_scope = draw.pick({BalanceScope::group, BalanceScope::step});
+  o.priority = draw.any<Priority>();
+  o.overflow = draw.any<Overflow>();
+  o.balance_count = draw.any<BalanceCount>();
+  o.balance_scope = draw.any<BalanceScope>();
   o.selection_bias = draw.yes();
+  for (Index e = 0; e < o.experts && draw.below(3) != 0; ++e) {
+    if (e == 0) o.load_weight.assign(static_cast<std::size_t>(o.experts), 1.0);
+    o.load_weight[static_cast<std::size_t>(e)] = draw.pick({0.5, 1.0, 3.0, 0.7});
+  }
+  for (Index e = 0; e < o.experts && draw.below(3) != 0; ++e) {
+    if (e == 0) o.activation.assign(static_cast<std::size_t>(o.experts), 0.2);
+    o.activation[static_cast<std::size_t>(e)] = draw.pick({0.01, 0.3, 0.5, 1.0});
+  }
+  make_possible(o);
   return o;
 }
 
 /// Builds the router of c.options and draws its parameters, its bias and the groups.
 inline void fill_case(RouterCase& c, Draws& draw) {
+  if (c.options.router == "rule") {
+    c.rules = random_rules(draw, c.options.experts, c.options.top_k);
+    c.options.rules = rules_text(c.rules, draw);
+  }
   gating::validate(c.options);
   c.router = gating::make_router<double>(c.options, c.seed, c.width, c.parameters, "router/");
   c.values = draw.normals(c.parameters.size(), 0.7);
   if (c.options.selection_bias) c.selection_bias = draw.normals(c.options.experts, 0.3);
   c.x = draw.normals(c.num_groups * c.num_tokens * c.width, 1.0);
+  const bool has_domains = draw.yes();
+  for (Index t = 0; t < c.num_groups * c.num_tokens; ++t) {
+    c.token_ids.push_back(static_cast<std::int32_t>(draw.below(280)));
+    if (has_domains) c.domains.push_back(static_cast<std::int32_t>(draw.below(4)));
+  }
+}
+
+/// The place of a parameter tensor of the case among its values, by the end of its name; it must be there.
+inline Range place_of(const RouterCase& c, const std::string& name) {
+  for (const ParameterEntry& entry : c.parameters.entries()) {
+    if (entry.name == "router/" + name) return entry.tensor.range();
+  }
+  invariant(false, "no tensor {}", name);
+  return {};
 }
 
 inline RouterCase random_case(Index number) {
@@ -99,8 +132,22 @@ inline RouterCase random_case(Index number) {
   c.step = draw.below(100);
   c.first_token = draw.below(1000);
   c.training = draw.below(4) != 0;
+  // Where by the definition all experts are equal, rounding would decide: balanced scores of a lone token, and
+  // directions in one dimension.
+  if (c.num_tokens == 1) c.options.sinkhorn_iterations = 0;
+  if (c.width < 4 && c.options.gate_width == 0) c.options.gate_width = 3;
   fill_case(c, draw);
+  const bool is_hot = draw.below(4) == 0;  // above the limit of the temperature
+  if (c.options.gate == gating::GateKind::cosine && !c.values.empty() && is_hot) {
+    c.values[static_cast<std::size_t>(place_of(c, "router_temperature").begin)] = 4.7;
+  }
   return c;
+}
+
+/// Lowers a cosine gate's temperature: of very hot scores some underflow.
+inline void cool(RouterCase& c) {
+  if (c.options.gate != gating::GateKind::cosine || c.values.empty()) return;
+  c.values[static_cast<std::size_t>(place_of(c, "router_temperature").begin)] = 1.0;
 }
 
 inline gating::RouterInput<double> input_of(const RouterCase& c, Index group = 0) {
@@ -108,6 +155,12 @@ inline gating::RouterInput<double> input_of(const RouterCase& c, Index group = 0
   const Index size = c.num_tokens * c.width;
   input.x = as_matrix(std::span(c.x).subspan(static_cast<std::size_t>(group * size), static_cast<std::size_t>(size)),
                       c.num_tokens, c.width);
+  const auto tokens = [&](const std::vector<std::int32_t>& all) {
+    return std::span(all).subspan(static_cast<std::size_t>(group * c.num_tokens),
+                                  static_cast<std::size_t>(c.num_tokens));
+  };
+  input.token_ids = tokens(c.token_ids);
+  if (!c.domains.empty()) input.domains = tokens(c.domains);
   input.selection_bias = c.selection_bias;
   input.first_token = TokenId{c.first_token + group * c.num_tokens};
   input.layer = c.layer;
@@ -126,6 +179,22 @@ inline Rows rows_at(std::span<const double> values, Index begin, Index rows, Ind
   return result;
 }
 
+/// Gives the reference the tensors that a router has registered under `prefix`.
+inline void set_parameters(ReferenceInput& in, const ParameterList& list, const std::string& prefix,
+                           std::span<const double> values) {
+  for (const ParameterEntry& entry : list.entries()) {
+    if (!entry.name.starts_with(prefix)) continue;
+    const std::string name = entry.name.substr(prefix.size());
+    const Rows rows = rows_at(values, entry.tensor.offset, entry.tensor.rows, entry.tensor.cols);
+    if (name == "router_weight") in.weight = rows;
+    if (name == "noise_weight") in.noise_weight = rows;
+    if (name == "router_bias") in.bias = rows[0];
+    if (name == "router_hidden_weight" || name == "router_projection") in.inner_weight = rows;
+    if (name == "router_hidden_bias" || name == "router_projection_bias") in.inner_bias = rows[0];
+    if (name == "router_temperature") in.temperature = rows[0][0];
+  }
+}
+
 /// Group `group` of the case, with these parameters and these tokens [num_groups, num_tokens, width] in place of its
 /// own.
 inline ReferenceInput reference_input(const RouterCase& c, Index group, std::span<const double> values,
@@ -133,12 +202,12 @@ inline ReferenceInput reference_input(const RouterCase& c, Index group, std::spa
   ReferenceInput in;
   in.options = c.options;
   in.x = rows_at(x, group * c.num_tokens * c.width, c.num_tokens, c.width);
-  for (const ParameterEntry& entry : c.parameters.entries()) {
-    const Rows rows = rows_at(values, entry.tensor.offset, entry.tensor.rows, entry.tensor.cols);
-    if (entry.name == "router/router_weight") in.weight = rows;
-    if (entry.name == "router/noise_weight") in.noise_weight = rows;
-    if (entry.name == "router/router_bias") in.bias = rows[0];
+  set_parameters(in, c.parameters, "router/", values);
+  for (Index t = group * c.num_tokens; t < (group + 1) * c.num_tokens; ++t) {
+    in.token_ids.push_back(c.token_ids[static_cast<std::size_t>(t)]);
+    if (!c.domains.empty()) in.domains.push_back(c.domains[static_cast<std::size_t>(t)]);
   }
+  in.rules = c.rules;
   in.selection_bias = c.selection_bias;
   in.seed = c.seed;
   in.layer = c.layer;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The router's backward against central differences of the reference: random cotangents of the gates and of every loss,
+// The routers' backward against central differences of the reference: random cotangents of the gates and of every loss,
 // over two groups, with respect to the tokens and all parameters.
-#include "gating/topk_router.hpp"
+#include "gating/router.hpp"
 #include "runtime/core/gemm.hpp"
 #include "tests/gating/router_cases.hpp"
 #include "tests/support/gradient_check.hpp"
@@ -35,6 +35,13 @@ std::vector<ReferenceRouting> route_groups(const RouterCase& c, std::span<const 
   std::vector<ReferenceRouting> groups;
   for (Index g = 0; g < c.num_groups; ++g) groups.push_back(reference_route(reference_input(c, g, values, x)));
   return groups;
+}
+
+// The number of kept choices.
+Index kept_of(const ReferenceRouting& r) {
+  Index kept = 0;
+  for (const IndexRow& row : r.serving) kept += std::count_if(row.begin(), row.end(), [](Index e) { return e >= 0; });
+  return kept;
 }
 
 // Section 7: the mean over groups, or the same over all groups' tokens.
@@ -104,9 +111,7 @@ void expect_router_gradient(const RouterCase& c, const Coefficients& k, Index nu
   const std::vector<ReferenceRouting> base = route_groups(c, point);
   Rows d_gates;
   for (const ReferenceRouting& r : base) {
-    Index kept = 0;
-    for (const IndexRow& row : r.serving) kept += std::count_if(row.begin(), row.end(), [](Index e) { return e >= 0; });
-    d_gates.push_back(random_values(kept, 1000 + number * 10 + static_cast<Index>(d_gates.size())));
+    d_gates.push_back(random_values(kept_of(r), 1000 + number * 10 + static_cast<Index>(d_gates.size())));
   }
   Index num_changed = 0;
   const auto of_point = [&](std::span<const double> moved) {
@@ -122,12 +127,17 @@ RouterCase gradient_case(Index number) {
   Draws draw(5000 + number);
   RouterCase c;
   c.options = random_options(draw);
+  c.options.router = number % 8 == 7 ? "expert_choice" : "topk";
   c.options.experts = draw.pick<Index>({4, 6});
   c.options.top_k = 1 + draw.below(3);
   c.options.blocks = draw.pick<Index>({1, 2});
   c.options.blocks_kept = c.options.top_k > 2 ? c.options.blocks : 1 + draw.below(c.options.blocks);
+  c.options.load_weight.clear();
+  c.options.activation.clear();
+  c.options.capacity_scope = CapacityScope::group;
   c.options.capacity_factor = draw.pick({0.0, 0.5, 0.75, 1.0});
   c.options.min_capacity = draw.below(2);
+  c.options.gate_width = 4;
   // Every combination of these comes round, whatever is drawn.
   c.options.scorer = number % 2 == 0 ? Scorer::softmax : Scorer::sigmoid;
   c.options.normalise = std::array{Normalise::none, Normalise::selected, Normalise::kept}[number / 2 % 3];
@@ -135,6 +145,10 @@ RouterCase gradient_case(Index number) {
   c.options.balance_scope = number / 12 % 2 == 0 ? BalanceScope::group : BalanceScope::step;
   c.options.noise = number / 24 % 2 == 1;
   c.options.jitter = number / 48 % 2 == 0 ? 0.0 : 0.3;
+  // Every fifth, so that all gates meet all of the above.
+  c.options.gate =
+      std::array{GateKind::linear, GateKind::mlp, GateKind::linear, GateKind::cosine, GateKind::mlp}[number % 5];
+  make_possible(c.options);
   c.seed = number;
   c.width = 3 + draw.below(3);
   c.num_tokens = 6;
@@ -148,7 +162,8 @@ RouterCase gradient_case(Index number) {
 
 TEST_F(RouterGradientTest, IsTheGradientOfGatesAndLosses) {
   Index num_dropped = 0, num_refused = 0, num_rerouted = 0;
-  for (Index number = 0; number < 192; ++number) {
+  Index num_late = 0, num_sampled = 0, num_balanced = 0, num_unchosen = 0;
+  for (Index number = 0; number < 240; ++number) {
     const RouterCase c = gradient_case(number);
     SCOPED_TRACE(fmt::format("case {}: {}", number, describe_case(c)));
     const Row k = random_values(3, 20000 + number);
@@ -158,12 +173,21 @@ TEST_F(RouterGradientTest, IsTheGradientOfGatesAndLosses) {
       num_dropped += r.over_capacity;
       num_refused += r.num_refused;
       num_rerouted += r.num_rerouted;
+      num_late += r.is_late ? r.num_refused : 0;
+      num_unchosen += r.num_unchosen;
     }
+    const bool is_topk = c.options.router == "topk";
+    num_sampled += is_topk && c.options.top_k == 2 && c.options.second_policy == SecondPolicy::sampled ? 1 : 0;
+    num_balanced += c.options.selection == Selection::sinkhorn ? 1 : 0;
     if (HasFailure()) return;
   }
   EXPECT_GT(num_dropped, 200);
   EXPECT_GT(num_refused, 50);
-  EXPECT_GT(num_rerouted, 100);
+  EXPECT_GT(num_rerouted, 50);
+  EXPECT_GT(num_late, 15);
+  EXPECT_GT(num_sampled, 8);
+  EXPECT_GT(num_balanced, 20);
+  EXPECT_GT(num_unchosen, 20);
 }
 
 // One term alone, so that none can hide behind another.
@@ -177,6 +201,22 @@ TEST_F(RouterGradientTest, OfEachTermAlone) {
     expect_router_gradient(c, {0.0, 0.4, 0.0}, number);
     expect_router_gradient(c, {0.0, 0.0, 2.0}, number, 0);
     if (HasFailure()) return;
+  }
+}
+
+// Even by construction: no balance or importance loss, so no gradient of one.
+TEST_F(RouterGradientTest, OfExpertChoiceIsThatOfGatesAndZOnly) {
+  for (Index number = 7; number < 80; number += 8) {
+    RouterCase c = gradient_case(number);
+    ASSERT_EQ(c.options.router, "expert_choice");
+    SCOPED_TRACE(fmt::format("case {}: {}", number, describe_case(c)));
+    Row point = c.values;
+    point.insert(point.end(), c.x.begin(), c.x.end());
+    const std::vector<ReferenceRouting> base = route_groups(c, point);
+    const Rows d_gates = {random_values(kept_of(base[0]), 1), random_values(kept_of(base[1]), 2)};
+    const Row without = analytic_gradient(c, base, d_gates, {0.0, 0.3, 0.0});
+    EXPECT_EQ(analytic_gradient(c, base, d_gates, {5.0, 0.3, 5.0}), without);
+    EXPECT_GT(std::count_if(without.begin(), without.end(), [](double d) { return std::abs(d) > 1e-3; }), 10);
   }
 }
 

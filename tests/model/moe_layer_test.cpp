@@ -3,6 +3,7 @@
 // bits as one rank computes.
 #include "runtime/model/moe_layer.hpp"
 
+#include "runtime/model/step_capacity.hpp"
 #include "tests/model/moe_run.hpp"
 #include "tests/support/mpi_world.hpp"
 
@@ -115,9 +116,60 @@ MoeCase fused(Fusion fusion) {
   return c;
 }
 
+// Experts take their tokens; some tokens are taken by nobody. Scores from a hidden layer.
+MoeCase expert_choice() {
+  MoeCase c{"expert_choice", {width, router(4, 2, 0.5), {}, {}, 1.0}, 5, 6};
+  c.shape.experts = shapes({ExpertKind::gelu, ExpertKind::linear, ExpertKind::swiglu, ExpertKind::gelu}, false);
+  c.shape.router.router = "expert_choice";
+  c.shape.router.gate = gating::GateKind::mlp;
+  c.shape.router.gate_width = 5;
+  c.shape.router.router_bias = true;
+  return c;
+}
+
+// Groups compete for the step's slots, by cosines and at random; second choices are sampled.
+MoeCase step_slots() {
+  MoeCase c{"step_slots", {width, router(4, 2, 0.6), {}, {}, 1.0}, 5, 6};
+  c.shape.experts = shapes({ExpertKind::gelu, ExpertKind::linear, ExpertKind::swiglu, ExpertKind::gelu}, true);
+  c.shape.router.gate = gating::GateKind::cosine;
+  c.shape.router.gate_width = 4;
+  c.shape.router.capacity_scope = gating::CapacityScope::step;
+  c.shape.router.priority = gating::Priority::random;
+  c.shape.router.second_policy = gating::SecondPolicy::sampled;
+  return c;
+}
+
+// Balanced choices, of which second ones may be turned down after they took a slot.
+MoeCase balanced_choices() {
+  MoeCase c{"balanced_choices", {width, router(3, 2, 0.8), {}, {}, 1.0}, 5, 6};
+  c.shape.experts = shapes({ExpertKind::gelu, ExpertKind::linear, ExpertKind::swiglu}, true);
+  c.shape.router.selection = gating::Selection::sinkhorn;
+  c.shape.router.second_policy = gating::SecondPolicy::random_late;
+  c.shape.router.priority = gating::Priority::best_token;
+  c.shape.router.normalise = gating::Normalise::kept;
+  return c;
+}
+
+// A router without scores, so one without a tensor; tokens with different numbers of choices over the step's slots.
+MoeCase without_scores(const std::string& name) {
+  MoeCase c{name, {width, router(4, 2, 0.8), {}, {}, 1.0}, 5, 6};
+  c.shape.experts = shapes({ExpertKind::gelu, ExpertKind::linear, ExpertKind::swiglu, ExpertKind::gelu}, false);
+  c.shape.router.router = name;
+  c.shape.router.capacity_scope = gating::CapacityScope::step;
+  if (name == "bernoulli") c.shape.router.activation = {0.7, 0.2, 0.4, 0.9};
+  if (name == "rule") c.shape.router.rules = "token 0-4 -> 3,1; default -> 0,2";
+  return c;
+}
+
 std::vector<MoeCase> cases() {
-  return {mixed_kinds(),       scarce(),           shared_experts(), random_router(), one_group(), lone_expert(),
-          fused(Fusion::mean), fused(Fusion::max), base_and_delta(), linear_deltas()};
+  return {mixed_kinds(),         scarce(),
+          shared_experts(),      random_router(),
+          one_group(),           lone_expert(),
+          fused(Fusion::mean),   fused(Fusion::max),
+          base_and_delta(),      linear_deltas(),
+          expert_choice(),       step_slots(),
+          balanced_choices(),    without_scores("bernoulli"),
+          without_scores("rule")};
 }
 
 // Plain loops ---------------------------------------------------------------------------------------------------------
@@ -203,48 +255,68 @@ std::vector<double> plain_fusion(Fusion fusion, const std::vector<double>& gates
   return y;
 }
 
-/// The whole layer on one process. The router is asked group by group; the rest is the definition.
-Plain plain_layer(MoeRun<double>& run) {
+/// What the router decides for each group, on one process.
+std::vector<std::unique_ptr<gating::RouterTape<double>>> plain_routings(MoeRun<double>& run) {
   const MoeCase& c = run.of();
   ParameterList router_list;
   const auto router = gating::make_router<double>(c.shape.router, MoeRun<double>::seed, width, router_list, "layer/");
-  const auto values = run.part({run.num_x(), run.num_x() + run.replicated().size()});
-  Plain plain;
-  for (Index g = 0; g < c.num_groups; ++g) {
+  const auto input = [&](Index g) {
     const Index first = g * c.group_rows;
-    const auto tape = router->make_tape();
     const auto x =
         as_matrix<const double>(run.part({first * width, (first + c.group_rows) * width}), c.group_rows, width);
-    router->route(run.values(),
-                  {x,
-                   run.token_ids().subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(c.group_rows)),
-                   {},
-                   run.layer().selection_bias(),
-                   TokenId{first},
-                   MoeRun<double>::layer_number,
-                   MoeRun<double>::step_number,
-                   true},
-                  *tape);
-    for (Index t = 0; t < c.group_rows; ++t) {
-      std::vector<double> gates;
-      std::vector<std::vector<double>> of_experts;
-      for (const auto& kept : tape->routing.kept_of(t)) {
-        const auto e = static_cast<std::size_t>(kept.expert.value());
-        const auto [list, own] = with_base(run, kept.expert.value());
-        gates.push_back(kept.gate);
-        of_experts.push_back(
-            plain_expert(c.shape.experts[e], list, own, fmt::format("layer/expert/{:04}/", e), x.row(t)));
-      }
-      std::vector<double> y = plain_fusion(c.shape.fusion, gates, of_experts);
-      for (std::size_t s = 0; s < c.shape.shared.size(); ++s) {
-        const auto f =
-            plain_expert(c.shape.shared[s], run.replicated(), values, fmt::format("layer/shared/{:04}/", s), x.row(t));
-        for (std::size_t i = 0; i < y.size(); ++i) y[i] += f[i];
-      }
-      test::append(y, plain.y);
-      plain.num_kept += static_cast<Index>(tape->routing.kept_of(t).size());
-      plain.num_kept_none += tape->routing.kept_of(t).empty() ? 1 : 0;
+    return gating::RouterInput<double>{
+        x,
+        run.token_ids().subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(c.group_rows)),
+        {},
+        run.layer().selection_bias(),
+        TokenId{first},
+        MoeRun<double>::layer_number,
+        MoeRun<double>::step_number,
+        true};
+  };
+  std::vector<std::unique_ptr<gating::RouterTape<double>>> tapes;
+  for (Index g = 0; g < c.num_groups; ++g) {
+    tapes.push_back(router->make_tape());
+    router->choose(run.values(), input(g), *tapes.back());
+    if (c.shape.router.capacity_scope == gating::CapacityScope::group) router->serve(input(g), *tapes.back());
+  }
+  if (c.shape.router.capacity_scope == gating::CapacityScope::step) {
+    PhaseTimes times;
+    const Step whole{MoeRun<double>::step_number,  true,  c.num_groups, c.num_groups, 0,
+                     {c.num_groups, c.group_rows}, &times};
+    serve_over_step<double>(world().split(world().rank().value()), whole, *router, tapes);
+  }
+  for (Index g = 0; g < c.num_groups; ++g) router->settle(input(g), *tapes[static_cast<std::size_t>(g)]);
+  return tapes;
+}
+
+/// The whole layer on one process. The router is asked for its routings; the rest is the definition.
+Plain plain_layer(MoeRun<double>& run) {
+  const MoeCase& c = run.of();
+  const auto values = run.part({run.num_x(), run.num_x() + run.replicated().size()});
+  const auto tapes = plain_routings(run);
+  Plain plain;
+  for (Index token = 0; token < c.num_tokens(); ++token) {
+    const auto x = run.part({token * width, (token + 1) * width});
+    const auto kept_choices =
+        tapes[static_cast<std::size_t>(token / c.group_rows)]->routing.kept_of(token % c.group_rows);
+    std::vector<double> gates;
+    std::vector<std::vector<double>> of_experts;
+    for (const auto& kept : kept_choices) {
+      const auto e = static_cast<std::size_t>(kept.expert.value());
+      const auto [list, own] = with_base(run, kept.expert.value());
+      gates.push_back(kept.gate);
+      of_experts.push_back(plain_expert(c.shape.experts[e], list, own, fmt::format("layer/expert/{:04}/", e), x));
     }
+    std::vector<double> y = plain_fusion(c.shape.fusion, gates, of_experts);
+    for (std::size_t s = 0; s < c.shape.shared.size(); ++s) {
+      const auto f =
+          plain_expert(c.shape.shared[s], run.replicated(), values, fmt::format("layer/shared/{:04}/", s), x);
+      for (std::size_t i = 0; i < y.size(); ++i) y[i] += f[i];
+    }
+    test::append(y, plain.y);
+    plain.num_kept += std::ssize(kept_choices);
+    plain.num_kept_none += kept_choices.empty() ? 1 : 0;
   }
   return plain;
 }
@@ -424,6 +496,13 @@ TEST(MoeLayer, EvaluationDrawsNothingAndHasItsOwnCapacity) {
   EXPECT_EQ(run.forward(), evaluation);  // no draw depends on the step
   run.step().training = true;
   EXPECT_NE(run.forward(), training);
+}
+
+// Nor can slots be shared with groups that a pass does not show.
+TEST(MoeLayer, SlotsOverTheStepRefuseAPassThatShowsAPart) {
+  MoeRun<double> run(step_slots(), world());
+  run.step().num_groups *= 2;
+  EXPECT_THROW(static_cast<void>(run.forward()), InvariantError);
 }
 
 // The balance over a step needs all of its counts before the first gradient.
