@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <functional>
 #include <sstream>
 
 namespace conclave::train {
@@ -74,11 +75,19 @@ void add(const StepRecord& step, Outcome& outcome) {
     outcome.numbers.insert(outcome.numbers.end(), {s.balance, s.z, s.entropy});
     for (const Index load : s.load) outcome.numbers.push_back(static_cast<double>(load));
   }
+  for (const model::DropRecord& d : step.drops) {
+    for (const Index entry : {d.layer, d.token, d.choice, d.expert, static_cast<Index>(d.reason)}) {
+      outcome.numbers.push_back(static_cast<double>(entry));
+    }
+  }
 }
 
 void finish(Trainer& trainer, const comm::Communicator& communicator, Outcome& outcome) {
   const Evaluation evaluation = trainer.evaluate();
   outcome.numbers.insert(outcome.numbers.end(), {evaluation.loss, evaluation.accuracy});
+  for (const std::vector<double>& about_layers : {evaluation.layer_agreement, evaluation.domain_information}) {
+    outcome.numbers.insert(outcome.numbers.end(), about_layers.begin(), about_layers.end());
+  }
   for (const Index count : evaluation.confusion.counts()) outcome.numbers.push_back(static_cast<double>(count));
   const auto file = trainer.save({}, {});
   communicator.barrier();
@@ -206,6 +215,60 @@ TEST_F(TrainerBits, OfAStepBalancedLossAndADenseModel) {
   expect_same(train_whole(options, world()), train_whole(options, alone_));
   options.model.moe_every = 0;
   expect_same(train_whole(options, world()), train_whole(options, alone_));
+}
+
+// The ledger and what layers agree on are among the numbers.
+TEST_F(TrainerBits, OfEveryKindOfRouting) {
+  TrainOptions options = small_run("");
+  options.steps = 3;
+  options.drop_ledger = true;
+  gating::RouterOptions& router = options.model.router;
+  router = {};
+  router.experts = 5;
+  router.capacity_factor = 0.8;
+  router.min_capacity = 0;
+  const gating::RouterOptions plain = router;
+  const std::vector<std::function<void()>> variants = {
+      [&] { router.router = "expert_choice", router.gate = gating::GateKind::mlp; },
+      [&] { router.router = "hash", options.model.fusion = model::Fusion::max; },
+      [&] { router.router = "bernoulli", router.capacity_scope = gating::CapacityScope::step; },
+      [&] { router.router = "rule", router.rules = "domain 0 -> 3,1; default -> 0,2"; },
+      [&] { router.selection = gating::Selection::sinkhorn, router.priority = gating::Priority::random; },
+      [&] {
+        router.gate = gating::GateKind::cosine, router.priority = gating::Priority::best_token;
+        router.capacity_scope = gating::CapacityScope::step, options.model.fusion = model::Fusion::mean;
+      }};
+  for (std::size_t v = 0; v < variants.size(); ++v) {
+    SCOPED_TRACE(fmt::format("variant {}", v));
+    router = plain;
+    options.model.fusion = model::Fusion::weighted;
+    variants[v]();
+    ASSERT_NO_THROW(model::validate(options.model));
+    const Outcome reference = train_whole(options, alone_);
+    ASSERT_GT(reference.numbers.size(), 120U) << "the ledger has entries";
+    expect_same(train_whole(options, world()), reference);
+  }
+}
+
+// A hash knows no layer: what it says in one, it says in the next. A draw for each layer says nothing.
+TEST_F(TrainerBits, LayersAgreeFullyByHashAndHardlyByChance) {
+  TrainOptions options = small_run("");
+  options.model.router = {};
+  options.model.router.experts = 5;
+  options.model.router.capacity_factor = options.model.router.eval_capacity_factor = 0.0;
+  options.eval_sequences = 100;
+  const auto agreement = [&](const std::string& name) {
+    options.model.router.router = name;
+    const TemporaryFolder folder;
+    options.out = folder.path();
+    const auto dataset = make_samples(options);
+    Trainer trainer(options, *dataset, world());
+    const std::vector<double> of_pairs = trainer.evaluate().layer_agreement;
+    EXPECT_EQ(of_pairs.size(), 1U);
+    return of_pairs.at(0);
+  };
+  EXPECT_NEAR(agreement("hash"), 1.0, 1e-12);
+  EXPECT_LT(agreement("random"), 0.05);
 }
 
 TEST_F(TrainerBits, OfAClassifierOfTexts) {
