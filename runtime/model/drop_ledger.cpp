@@ -5,6 +5,11 @@
 
 namespace conclave::model {
 
+void order_by_layer(std::vector<DropRecord>& drops) {
+  std::stable_sort(drops.begin(), drops.end(),
+                   [](const DropRecord& a, const DropRecord& b) { return a.layer < b.layer; });
+}
+
 template <class T>
 std::vector<DropRecord> collect_drops(const comm::Communicator& communicator, const Step& step,
                                       const std::vector<const MoeLayer<T>*>& layers) {
@@ -23,9 +28,7 @@ std::vector<DropRecord> collect_drops(const comm::Communicator& communicator, co
   for (std::size_t i = 0; i < all.size(); i += columns) {
     drops.push_back({all[i], all[i + 1], all[i + 2], all[i + 3], static_cast<gating::DropReason>(all[i + 4])});
   }
-  // Gathered by rank, then layer, then token: ranks hold ascending tokens, so only the layers have to be put together.
-  std::stable_sort(drops.begin(), drops.end(),
-                   [](const DropRecord& a, const DropRecord& b) { return a.layer < b.layer; });
+  order_by_layer(drops);  // gathered by rank, then layer, then token
   return drops;
 }
 

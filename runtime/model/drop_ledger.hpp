@@ -15,6 +15,10 @@ struct DropRecord {
   friend bool operator==(const DropRecord&, const DropRecord&) = default;
 };
 
+/// Puts entries of ascending tokens, from several ranks or passes one after another, into the ledger's order: by layer,
+/// token and choice.
+void order_by_layer(std::vector<DropRecord>& drops);
+
 /// Every drop of the last forward of the layers, by layer, token and choice, the same on every rank. Collective: one
 /// gather of five integers a drop.
 template <class T>

@@ -58,6 +58,15 @@ struct Differences {
   void compare(std::string_view name, const V& source, const V& target) {
     if (source != target) lines.push_back(fmt::format("{}: {} in the checkpoint, {} here", name, source, target));
   }
+  // What has to be the same wherever parameters are taken over, with or without experts.
+  void compare_outside_feed_forwards(const ModelOptions& source, const ModelOptions& target) {
+    compare("layers", source.layers, target.layers);
+    compare("width", source.width, target.width);
+    compare("heads", source.heads, target.heads);
+    compare("tied_head", source.tied_head, target.tied_head);
+    compare("input_map", source.input_map, target.input_map);
+    compare("residual", source.residual, target.residual);
+  }
 };
 
 std::string kinds_of_experts(const ModelOptions& o, Index num_experts) {
@@ -95,12 +104,7 @@ ModelOptions model_options(const CheckpointHeader& header) {
 
 void refuse_other_model(const ModelOptions& source, const ModelOptions& target) {
   Differences found;
-  found.compare("layers", source.layers, target.layers);
-  found.compare("width", source.width, target.width);
-  found.compare("heads", source.heads, target.heads);
-  found.compare("tied_head", source.tied_head, target.tied_head);
-  found.compare("input_map", source.input_map, target.input_map);
-  found.compare("residual", source.residual, target.residual);
+  found.compare_outside_feed_forwards(source, target);
   found.compare("moe_every", source.moe_every, target.moe_every);
   if (has_dense_blocks(target)) found.compare("dense_kind", name_of(source.dense_kind), name_of(target.dense_kind));
   if (target.moe_every > 0 && source.moe_every > 0) {
@@ -121,13 +125,8 @@ void refuse_to_upcycle(const StartOptions& options, const ModelOptions& source, 
         "train a model without experts with moe_every = 0, or leave --upcycle out to go on with these");
   }
   Differences found;
-  found.compare("layers", source.layers, target.layers);
-  found.compare("width", source.width, target.width);
-  found.compare("heads", source.heads, target.heads);
+  found.compare_outside_feed_forwards(source, target);
   found.compare("context", source.context, target.context);
-  found.compare("tied_head", source.tied_head, target.tied_head);
-  found.compare("input_map", source.input_map, target.input_map);
-  found.compare("residual", source.residual, target.residual);
   found.compare("expert_bias", source.experts.expert_bias, target.experts.expert_bias);
   const bool is_linear = source.dense_kind == experts::ExpertKind::linear;
   if (has_dense_blocks(target)) {

@@ -42,8 +42,7 @@ StepRecord Trainer::step() {
   record.step = ++step_;
   record.tokens = options_.tokens_in_step();
   record.drops = std::move(passes.drops);
-  std::stable_sort(record.drops.begin(), record.drops.end(),
-                   [](const model::DropRecord& a, const model::DropRecord& b) { return a.layer < b.layer; });
+  model::order_by_layer(record.drops);
   record.alarms = watch_.add(record.step, record.layers);
   record.loss = plan::tree_sum(passes.group_nats) / static_cast<double>(options_.targets_in_step());
   record.loss_unit = loss_unit(options_.task == Task::classify);

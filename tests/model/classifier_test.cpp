@@ -4,6 +4,7 @@
 #include "runtime/model/classifier.hpp"
 
 #include "tests/model/model_run.hpp"
+#include "tests/model/tiny_model.hpp"
 #include "tests/support/mpi_world.hpp"
 
 #include <gtest/gtest.h>
@@ -30,21 +31,8 @@ struct ClassifierCase {
 
 void PrintTo(const ClassifierCase& c, std::ostream* out) { *out << c.name; }
 
-ModelOptions tiny() {
-  ModelOptions o;
-  o.layers = 2;
-  o.width = 8;
-  o.heads = 2;
-  o.context = 4;
-  o.dense_hidden = 10;
-  o.router.experts = 3;
-  o.router.top_k = 2;
-  o.router.capacity_factor = 1.0;
-  o.router.min_capacity = 0;
-  o.router.c_balance = 0.5;
-  o.router.c_z = 0.1;
-  o.router.c_importance = 0.2;
-  o.experts.expert_hidden = {6, 9};
+ModelOptions tiny_with_shared_expert() {
+  ModelOptions o = tiny();
   o.experts.shared_experts = 1;
   o.experts.shared_hidden = 7;
   return o;
@@ -52,7 +40,7 @@ ModelOptions tiny() {
 
 // y = sum_e softmax(W x)_e f_e(x), and a head.
 ModelOptions classic() {
-  ModelOptions o = tiny();
+  ModelOptions o = tiny_with_shared_expert();
   o.layers = 1;
   o.input_map = false;
   o.residual = false;
@@ -71,8 +59,8 @@ ClassifierCase voting(ClassifierCase c) {
 }
 
 std::vector<ClassifierCase> cases() {
-  const ClassifierCase texts{"texts", tiny()};
-  ClassifierCase features{"features", tiny(), 5};
+  const ClassifierCase texts{"texts", tiny_with_shared_expert()};
+  ClassifierCase features{"features", tiny_with_shared_expert(), 5};
   features.options.moe_every = 2;
   const ClassifierCase dense_mixture{"classic", classic(), 8};
   return {texts, features, dense_mixture, voting(texts), voting(features), voting(dense_mixture)};
@@ -165,7 +153,7 @@ TEST_P(ClassifierTest, EvaluateGivesTheLossesAndClassesOfForwardBackward) {
 // Without a limit on capacity no token decides about another: what fills up a text must not be seen.
 TEST(Classifier, DoesNotSeeWhatIsBehindATextsEnd) {
   for (const Fusion fusion : {Fusion::weighted, Fusion::vote}) {
-    ClassifierCase c{"", tiny()};
+    ClassifierCase c{"", tiny_with_shared_expert()};
     c.options.router.capacity_factor = 0.0;
     c.options.fusion = fusion;
     const StepSamples<double> samples = step_samples<double>(c, 3);
@@ -284,7 +272,7 @@ TEST(Classifier, RefusesVectorsThatDoNotFitTheWidthWithoutAMap) {
 }
 
 TEST(Classifier, RefusesOtherSamplesThanTheStepHas) {
-  const ClassifierCase c{"", tiny()};
+  const ClassifierCase c{"", tiny_with_shared_expert()};
   ModelRun<float> run(c.options, step_samples<float>(c, 1), world());
   PhaseTimes times;
   const Step step{0, true, 1, 1, 0, {1, 8}, &times};

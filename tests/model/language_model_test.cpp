@@ -3,6 +3,7 @@
 #include "runtime/model/language_model.hpp"
 
 #include "tests/model/model_run.hpp"
+#include "tests/model/tiny_model.hpp"
 #include "tests/support/mpi_world.hpp"
 
 #include <gtest/gtest.h>
@@ -13,24 +14,6 @@ namespace {
 using test::world;
 
 constexpr Index vocabulary = 11;
-
-ModelOptions tiny() {
-  ModelOptions o;
-  o.layers = 2;
-  o.width = 8;
-  o.heads = 2;
-  o.context = 4;
-  o.dense_hidden = 10;
-  o.router.experts = 3;
-  o.router.top_k = 2;
-  o.router.capacity_factor = 1.0;
-  o.router.min_capacity = 0;
-  o.router.c_balance = 0.5;
-  o.router.c_z = 0.1;
-  o.router.c_importance = 0.2;
-  o.experts.expert_hidden = {6, 9};
-  return o;
-}
 
 struct ModelCase {
   std::string name;
