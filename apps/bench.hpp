@@ -93,5 +93,7 @@ template <class Options>
 [[nodiscard]] Command bench_memory();
 [[nodiscard]] Command bench_gate();
 [[nodiscard]] Command bench_layer();
+[[nodiscard]] Command bench_step();
+[[nodiscard]] Command bench_checkpoint();
 
 }  // namespace conclave::apps
