@@ -149,7 +149,8 @@ Command bench_command() {
           "measure this machine and this MPI, each thing beside what it cannot be faster than",
           "MEASUREMENT",
           {},
-          {bench_gemm(), bench_memory(), bench_gate(), bench_layer(), bench_step(), bench_checkpoint()}};
+          {bench_gemm(), bench_memory(), bench_exchange(), bench_gate(), bench_layer(), bench_step(), bench_reduce(),
+           bench_checkpoint()}};
 }
 
 }  // namespace conclave::apps

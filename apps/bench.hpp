@@ -91,9 +91,11 @@ template <class Options>
 
 [[nodiscard]] Command bench_gemm();
 [[nodiscard]] Command bench_memory();
+[[nodiscard]] Command bench_exchange();
 [[nodiscard]] Command bench_gate();
 [[nodiscard]] Command bench_layer();
 [[nodiscard]] Command bench_step();
+[[nodiscard]] Command bench_reduce();
 [[nodiscard]] Command bench_checkpoint();
 
 }  // namespace conclave::apps

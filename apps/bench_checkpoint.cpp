@@ -91,17 +91,17 @@ std::optional<Report> measure_checkpoint(TrainCase& c, const Session& session) {
   std::vector<Timings> timings;
   {
     const RawFile raw(c.train.out, world.rank(), even_share(bytes, world.size(), world.rank().value()).size());
-    timings = timed_in_turn(world, c.run.repeats, Across::slowest_rank,
-                            {[&] { file = trainer.save(config, {}); },
-                             [&] { train::agreed(world, [&] { raw.write(); }); }});
+    timings =
+        timed_in_turn(world, c.run.repeats, Across::slowest_rank,
+                      {[&] { file = trainer.save(config, {}); }, [&] { train::agreed(world, [&] { raw.write(); }); }});
   }
   world.barrier();
   train::on_root(world, [&] { std::filesystem::remove_all(c.train.out); });
 
-  Report report{.measurement = "checkpoint",
-                .title = fmt::format("Checkpoint of {:.4g} MB: {}", 1e-6 * static_cast<double>(bytes),
-                                     size_text(c.train, world)),
-                .floors = {"raw writes"}};
+  Report report{
+      .measurement = "checkpoint",
+      .title = fmt::format("Checkpoint of {:.4g} MB: {}", 1e-6 * static_cast<double>(bytes), size_text(c.train, world)),
+      .floors = {"raw writes"}};
   const double megabytes = 1e-6 * static_cast<double>(bytes);
   report.lines.push_back({"save", timings[0], {timings[1]}, megabytes, "MB/s"});
   report.lines.push_back({"raw writes", timings[1], {}, megabytes, "MB/s"});

@@ -7,10 +7,11 @@ namespace conclave::apps {
 namespace {
 
 // Where files are, how a run begins and when it is looked at.
-const std::set<std::string> not_of_a_step{
-    "checkpoint_every", "collapse_alarm", "collapse_window", "eval_every", "eval_sequences", "explain_router",
-    "init_from",        "keep",           "out",             "resume",     "steps",          "stop_after",
-    "upcycle",          "upcycle_noise",  "upcycle_split"};
+const std::set<std::string> not_of_a_step{"checkpoint_every", "collapse_alarm", "collapse_window",
+                                          "eval_every",       "eval_sequences", "explain_router",
+                                          "init_from",        "keep",           "out",
+                                          "resume",           "steps",          "stop_after",
+                                          "upcycle",          "upcycle_noise",  "upcycle_split"};
 
 // The products of this rank's even share of the rows of one layer's feed-forward.
 BareExperts one_layer(const train::TrainOptions& o, const comm::Communicator& world) {
@@ -73,10 +74,9 @@ std::optional<Report> measure_step(TrainCase& c, const Session& session) {
   const double rate = bare_flops / timings[1].median();
   report.facts["gemm_flops"] = flops * static_cast<double>(world.size());
   report.facts["gemm_flops_per_s"] = rate;
-  report.notes = {
-      fmt::format("products: {:.4g} GFLOP a rank, at the {:.4g} GFLOP/s of the experts' products", 1e-9 * flops,
-                  1e-9 * rate),
-      "phases are means over the ranks, by their main threads"};
+  report.notes = {fmt::format("products: {:.4g} GFLOP a rank, at the {:.4g} GFLOP/s of the experts' products",
+                              1e-9 * flops, 1e-9 * rate),
+                  "phases are means over the ranks, by their main threads"};
   return report;
 }
 
