@@ -21,9 +21,7 @@ struct ExchangeOptions {
 
 void describe_exchange(ExchangeOptions& o, OptionSections& sections) {
   OptionTable& table = sections.section("Exchange");
-  std::vector<std::string> names;
-  for (const auto& s : comm::exchange_strategies()) names.push_back(fmt::format("{} ({})", s.name, s.help));
-  table.add("exchange", o.exchange, fmt::format("strategies to measure: {}; none: all", fmt::join(names, ", ")));
+  table.add("exchange", o.exchange, "strategies to measure; none: all. They are: " + exchange_names());
   table.add("sizes", o.sizes, "bytes from each rank to each rank");
   table.add("row_bytes", o.row_bytes, "bytes of a row; sizes are multiples of it");
 }

@@ -21,11 +21,9 @@ struct ReduceOptions {
 
 void describe_reduce(ReduceOptions& o, OptionSections& sections) {
   OptionTable& table = sections.section("Reduction");
-  std::vector<std::string> names;
-  for (const auto& s : comm::exchange_strategies()) names.push_back(fmt::format("{} ({})", s.name, s.help));
   table.add("elements", o.elements, "numbers of a gradient, fp32");
   table.add("groups", o.groups, "groups over all ranks, each with a gradient");
-  table.add("exchange", o.exchange, fmt::format("how rows travel between ranks: {}", fmt::join(names, ", ")));
+  table.add("exchange", o.exchange, "how rows travel between ranks: " + exchange_names());
   conclave::describe(o.compute, table);
   table.remove("gemm");  // nothing is multiplied
 }

@@ -41,7 +41,8 @@ std::vector<Case> cases() {
           {"step",
            tiny_model + " --sequences 4 --groups 2 ",
            {"step_s", "gemm_floor_s", "ratio", "tokens_per_s", "gemm_flops"}},
-          {"checkpoint", tiny_model, {"save_s", "raw_write_s", "ratio", "bytes"}}};
+          {"checkpoint", tiny_model, {"save_s", "raw_write_s", "ratio", "bytes"}},
+          {"scaling", tiny_layer, {}}};
 }
 
 // The object that `bench` prints on stdout, which must hold nothing else; stderr goes elsewhere.
@@ -50,6 +51,11 @@ json object_of(Index ranks, const std::string& arguments) {
                                                 ranks, CONCLAVE_PROGRAM, arguments));
   EXPECT_EQ(outcome.exit_code, 0) << arguments << '\n' << outcome.output;
   return json::parse(outcome.output, nullptr, false);
+}
+
+std::string text_of(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 void expect_lines(const json& object) {
@@ -98,8 +104,7 @@ TEST(Bench, EveryMeasurementPrintsATableAndWritesTheObject) {
     const Outcome outcome = on_ranks(2, CONCLAVE_PROGRAM, "bench " + c.name + c.options + "--calibration " + file);
     EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
     EXPECT_EQ(count(outcome.output, "median"), 1) << "one table: " << outcome.output;
-    std::ifstream stream(file);
-    const json object = json::parse(stream, nullptr, false);
+    const json object = json::parse(text_of(file), nullptr, false);
     ASSERT_TRUE(object.is_object());
     for (const json& line : object.at("results")) {
       EXPECT_THAT(outcome.output, testing::HasSubstr(line.at("name").get<std::string>()));
@@ -118,6 +123,32 @@ TEST(BenchLayer, TellsRatioSpeedAndPhases) {
       EXPECT_GT(object.at("phases").at(phase).get<double>(), 0.0) << phase;
     }
   }
+}
+
+TEST(BenchScaling, MeasuresStrongAndWeakOnEachNumberOfRanks) {
+  const TemporaryFolder folder;
+  const json object = object_of(3, "scaling --ranks 1,3" + tiny_layer + "--csv " + folder.path("table.csv") +
+                                       " --picture " + folder.path("picture.svg"));
+  const json& lines = object.at("results");
+  ASSERT_EQ(lines.size(), 4U);
+  EXPECT_EQ(lines[1].at("name"), "strong, 3 ranks");
+  EXPECT_EQ(lines[3].at("name"), "weak, 3 ranks");
+  const auto median = [&](std::size_t i) { return lines[i].at("median_s").get<double>(); };
+  const auto near = [](const json& value, double expected) {
+    EXPECT_NEAR(value.get<double>(), expected, 1e-9 * expected);
+  };
+  near(lines[0].at("speed_up"), 1.0);
+  near(lines[1].at("speed_up"), median(0) / median(1));
+  near(lines[1].at("efficiency"), median(0) / median(1) / 3.0);
+  near(lines[3].at("speed_up"), 3.0 * median(2) / median(3));
+  near(lines[3].at("efficiency"), median(2) / median(3));
+  const std::string table = text_of(folder.path("table.csv"));
+  EXPECT_EQ(count(table, "\n"), 5);
+  EXPECT_EQ(count(table, "\nstrong,3,24,"), 1) << table;
+  EXPECT_EQ(count(table, "\nweak,3,72,"), 1) << table;
+  const std::string picture = text_of(folder.path("picture.svg"));
+  EXPECT_TRUE(picture.starts_with("<svg ")) << picture;
+  EXPECT_EQ(count(picture, "<circle "), 4) << picture;
 }
 
 TEST(BenchExchange, MeasuresEveryStrategyInEverySize) {
@@ -222,6 +253,9 @@ TEST(Bench, RefusesWhatItCannotMeasure) {
   expect_refusal(conclave("bench step --out x"), "'--out' has no effect here");
   expect_refusal(conclave("bench checkpoint --sequences 8"), "'--sequences' has no effect here");
   expect_refusal(conclave("bench checkpoint --out /"), "'/' is there already");
+  expect_refusal(conclave("bench scaling --ranks 1,2"), "ranks has 2, the program runs on 1");
+  expect_refusal(on_ranks(2, CONCLAVE_PROGRAM, "bench scaling --ranks 2,1"), "ranks = 2,1");
+  expect_refusal(conclave("bench scaling --picture /nonexistent/file"), "picture: cannot write '/nonexistent/file'");
   const Outcome file = on_ranks(2, CONCLAVE_PROGRAM, "bench gemm --calibration /nonexistent/file");
   expect_refusal(file, "cannot write '/nonexistent/file'");
 }
