@@ -3,6 +3,7 @@
 #pragma once
 
 #include "experts/feed_forward.hpp"
+#include "runtime/core/scattered_rows.hpp"
 
 #include <deque>
 #include <vector>
@@ -39,12 +40,13 @@ class ExpertShard {
   [[nodiscard]] std::span<T> base_values() { return base_.flat(); }
 
   /// y = f_e(x) for the rows of each expert: expert i's are rows_per_expert[i] consecutive ones, in order of i.
-  /// x, y: [sum of rows_per_expert, width]. Keeps what backward needs; x must stay as it is until then.
-  void forward(const std::vector<Index>& rows_per_expert, ConstMatrixView<T> x, MatrixView<T> y);
+  /// x, y: [sum of rows_per_expert, width]. Keeps what backward needs; x must stay as it is until then. The last
+  /// product writes straight to y where a block's rows follow one another there.
+  void forward(const std::vector<Index>& rows_per_expert, ConstMatrixView<T> x, const ScatteredRows<T>& y);
 
   /// The backward of the last forward(), of the same x: dx = d objective / d x; the weights' gradients are added to
   /// those since clear_gradients().
-  void backward(ConstMatrixView<T> x, ConstMatrixView<T> dy, MatrixView<T> dx);
+  void backward(ConstMatrixView<T> x, ConstMatrixView<T> dy, const ScatteredRows<T>& dx);
   /// After backward(), of the same x and dy: base_gradient += the term of one expert.
   void backward_base(LocalExpertId expert, ConstMatrixView<T> x, ConstMatrixView<T> dy, ParameterView<T> base_gradient);
 
