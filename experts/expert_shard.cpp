@@ -71,8 +71,10 @@ void ExpertShard<T>::lay_out(const std::vector<Index>& rows_per_expert) {
     elements += expert.rows.size() * expert.function.tape_columns();
     low_elements += expert.rows.size() * expert.function.low_columns();
     any_gate = any_gate || expert.function.has_gate();
-    for (Index begin = expert.rows.begin; begin < expert.rows.end; begin += block_rows) {
-      blocks_.push_back({i, {begin, std::min(begin + block_rows, expert.rows.end)}});
+    const Index num_blocks = (expert.rows.size() + block_rows - 1) / block_rows;
+    for (Index b = 0; b < num_blocks; ++b) {
+      const Range own = even_share(expert.rows.size(), num_blocks, b);
+      blocks_.push_back({i, {expert.rows.begin + own.begin, expert.rows.begin + own.end}});
     }
   }
   pre_.resize(1, elements);

@@ -16,10 +16,10 @@ namespace conclave::experts {
                                               ExpertId expert);
 
 /// A shard of a layer's experts with their values and gradients. Rows come ordered by expert, and within an expert in
-/// the global order of their tokens, wherever these came from. All of a step's rows of an expert are computed in blocks
-/// of block_rows and a remainder, and its weights' gradient over all rows at once: so every GEMM's shape depends on the
-/// expert's row count alone, not on ranks or threads. Where the experts share a base, every shard has its values whole;
-/// its gradient is a sum over all experts of the layer, whose terms the shards give one by one.
+/// the global order of their tokens, wherever these came from. All of a step's rows of an expert are computed in the
+/// fewest even blocks of at most block_rows, and its weights' gradient over all rows at once: so every GEMM's shape
+/// depends on the expert's row count alone, not on ranks or threads. Where the experts share a base, every shard has
+/// its values whole; its gradient is a sum over all experts of the layer, whose terms the shards give one by one.
 template <class T>
 class ExpertShard {
  public:
@@ -28,7 +28,8 @@ class ExpertShard {
   ExpertShard(const std::vector<ExpertShape>& shapes, const std::vector<ExpertId>& mine, const std::string& prefix,
               double output_scale, const ParameterList& base = {});
 
-  static constexpr Index block_rows = 512;
+  /// Large, because each call packs the weights anew; small enough that threads have blocks to share out.
+  static constexpr Index block_rows = 768;
 
   [[nodiscard]] Index num_experts() const { return static_cast<Index>(experts_.size()); }
   [[nodiscard]] ExpertId global(LocalExpertId expert) const { return at(expert).id; }
