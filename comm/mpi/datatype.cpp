@@ -3,7 +3,7 @@
 
 namespace conclave::comm {
 
-RowType::RowType(Index count, MPI_Datatype element) {
+RowType::RowType(Index count, MPI_Datatype element) : count_(count) {
   check_mpi(MPI_Type_contiguous(checked_int(count, "elements of a row"), element, &type_), "MPI_Type_contiguous");
   if (const int code = MPI_Type_commit(&type_); code != MPI_SUCCESS) {
     MPI_Type_free(&type_);

@@ -41,8 +41,10 @@ class RowType {
   RowType(const RowType&) = delete;
   RowType& operator=(const RowType&) = delete;
   [[nodiscard]] MPI_Datatype handle() const { return type_; }
+  [[nodiscard]] Index count() const { return count_; }
 
  private:
+  Index count_;
   MPI_Datatype type_ = MPI_DATATYPE_NULL;
 };
 

@@ -1,42 +1,83 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "comm/mpi/flat_exchange.hpp"
 
+#include "comm/mpi/request.hpp"
+#include "comm/mpi/staging.hpp"
+
+#include <optional>
+
 namespace conclave::comm {
 namespace {
 
-// What MPI_Ialltoallv reads until it has ended.
-struct Rows {
-  std::vector<int> send_counts;            // [num_ranks]
-  std::vector<int> send_displacements;     // [num_ranks]
-  std::vector<int> receive_counts;         // [num_ranks]
-  std::vector<int> receive_displacements;  // [num_ranks]
-  RowType type;
+// Messages as MPI wants them: in rows, each of them one datatype, so that more than 2^31 bytes can be counted.
+struct Parts {
+  std::vector<int> counts;         // [num_ranks]
+  std::vector<int> displacements;  // [num_ranks]
 
-  Rows(const plan::ExchangeShape& shape, Index row_bytes) : type(row_bytes, MPI_BYTE) {
-    for (RankId peer; peer < RankId{shape.num_ranks()}; ++peer) {
-      send_counts.push_back(checked_int(shape.rows_to(peer), "rows to be sent"));
-      send_displacements.push_back(checked_int(shape.send_offset(peer), "rows to be sent"));
-      receive_counts.push_back(checked_int(shape.rows_from(peer), "rows to be received"));
-      receive_displacements.push_back(checked_int(shape.receive_offset(peer), "rows to be received"));
+  void assign(const std::vector<Range>& messages, std::string_view what) {
+    counts.clear();
+    displacements.clear();
+    for (const Range& message : messages) {
+      counts.push_back(checked_int(message.size(), what));
+      displacements.push_back(checked_int(message.begin, what));
     }
   }
+};
+
+class FlatInbox : public Inbox {
+ public:
+  explicit FlatInbox(const Communicator& communicator) : Inbox(communicator), communicator_(communicator) {}
+
+ private:
+  void do_open() override {
+    staging_.lay_out(shape(), [&](RankId peer) { return peer != rank(); });
+    send_.assign(staging_.sent(), "rows to be sent");
+    receive_.assign(staging_.received(), "rows to be received");
+    if (!type_ || type_->count() != row_bytes()) type_.emplace(row_bytes(), MPI_BYTE);
+    outgoing_.resize(staging_.rows_to_send(), row_bytes());
+    rows_.resize(staging_.rows_to_hold(), row_bytes());
+    for (RankId peer; peer < RankId{shape().num_ranks()}; ++peer) {
+      if (peer == rank()) {
+        add_slots(peer, shape().received().runs(peer), rows_.data());
+      } else {
+        add_slots(peer, std::span(&staging_.sent()[static_cast<std::size_t>(peer.value())], 1), outgoing_.data());
+      }
+    }
+  }
+
+  void do_start() override {
+    if (shape().num_ranks() == 1) return;
+    MPI_Request request = MPI_REQUEST_NULL;
+    check_mpi(MPI_Ialltoallv(outgoing_.data(), send_.counts.data(), send_.displacements.data(), type_->handle(),
+                             rows_.data(), receive_.counts.data(), receive_.displacements.data(), type_->handle(),
+                             communicator_.handle(), &request),
+              "MPI_Ialltoallv");
+    request_ = Request(request);
+  }
+
+  bool do_test() override { return request_.test(); }
+
+  void do_wait() override {
+    request_.wait();
+    staging_.put_in_place(rows_.data(), row_bytes());
+  }
+
+  std::byte* data() override { return rows_.data(); }
+
+  const Communicator& communicator_;
+  Staging staging_;
+  Parts send_;
+  Parts receive_;
+  std::optional<RowType> type_;
+  Matrix<std::byte> outgoing_;  // [rows for other ranks, row_bytes] by peer
+  Matrix<std::byte> rows_;      // [rows to hold, row_bytes]
+  Request request_;             // the last member: it ends before its buffers
 };
 
 class FlatExchange : public Exchange {
  public:
   explicit FlatExchange(const Communicator& communicator) : communicator_(communicator) {}
-
-  Request start(const plan::ExchangeShape& shape, const void* send, void* receive, Index row_bytes) const override {
-    invariant(shape.num_ranks() == communicator_.size(), "an exchange between {} ranks on {} ranks", shape.num_ranks(),
-              communicator_.size());
-    const auto rows = std::make_shared<const Rows>(shape, row_bytes);
-    MPI_Request request = MPI_REQUEST_NULL;
-    check_mpi(MPI_Ialltoallv(send, rows->send_counts.data(), rows->send_displacements.data(), rows->type.handle(),
-                             receive, rows->receive_counts.data(), rows->receive_displacements.data(),
-                             rows->type.handle(), communicator_.handle(), &request),
-              "MPI_Ialltoallv");
-    return Request(request, rows);
-  }
+  std::unique_ptr<Inbox> make_inbox() const override { return std::make_unique<FlatInbox>(communicator_); }
 
  private:
   const Communicator& communicator_;

@@ -10,95 +10,91 @@ namespace {
 
 constexpr Index block_elements = plan::ReducePlan::block_elements;
 
-// The elements `part` of each of the partial sums, every one filled up to whole blocks.
-// blocks: [partial sums x blocks, block_elements]
-template <class T>
-void copy_blocks(std::span<const std::span<const T>> partial_sums, Range part, MatrixView<T> blocks) {
-  T* to = blocks.data;
-  const Index num_blocks = (part.size() + block_elements - 1) / block_elements;
-  for (const std::span<const T> sums : partial_sums) {
-    T* const filled = std::copy(sums.begin() + part.begin, sums.begin() + part.end, to);
-    to += num_blocks * block_elements;
-    std::fill(filled, to, T{});
-  }
-}
-
 template <class T>
 void add(const T* x, T* y, Index count) {
   for (Index i = 0; i < count; ++i) y[i] += x[i];
 }
 
-// The partial sums of all ranks for this rank's slice.
-template <class T>
-struct Pieces {
-  plan::ExchangeShape shape;
-  Matrix<T> own;       // [own pieces x blocks of the slice, block_elements]
-  Matrix<T> received;  // [other ranks' pieces x blocks of the slice, block_elements], by rank
-
-  // Where each piece stands, by its first group; null for groups that begin none.  [num_groups]
-  std::vector<T*> by_first_group(const plan::ReducePlan& plan, RankId rank) {
-    std::vector<T*> begins(static_cast<std::size_t>(plan.num_groups()), nullptr);
-    const Index piece_elements = plan.blocks_of(rank).size() * block_elements;
-    for (RankId peer; peer < RankId{plan.num_ranks()}; ++peer) {
-      T* begin = peer == rank ? own.data() : received.data() + shape.receive_offset(peer) * block_elements;
-      for (const Range& piece : plan.pieces_of(peer)) {
-        begins[static_cast<std::size_t>(piece.begin)] = begin;
-        begin += piece_elements;
-      }
-    }
-    return begins;
-  }
-};
+}  // namespace
 
 template <class T>
-Pieces<T> exchange_pieces(const plan::ReducePlan& plan, RankId rank, const Exchange& exchange,
-                          std::span<const std::span<const T>> partial_sums) {
-  Pieces<T> pieces{plan.exchange(rank), {}, {}};
-  const plan::ExchangeShape& shape = pieces.shape;
-  Matrix<T> send;  // [pieces x blocks of the others' slices, block_elements], by rank
-  send.resize(shape.total_sent(), block_elements);
-  parallel_for(plan.num_ranks(), [&](Index p) {
-    const RankId peer{p};
-    if (peer == rank) return;
-    copy_blocks(partial_sums, plan.slice_of(peer), send.view().row_block(shape.send_offset(peer), shape.rows_to(peer)));
-  });
-  pieces.received.resize(shape.total_received(), block_elements);
-  Request request =
-      exchange.start(shape, send.data(), pieces.received.data(), block_elements * static_cast<Index>(sizeof(T)));
-  pieces.own.resize(std::ssize(partial_sums) * plan.blocks_of(rank).size(), block_elements);
-  copy_blocks(partial_sums, plan.slice_of(rank), pieces.own.view());
-  request.wait();
-  return pieces;
+ReduceScatter<T>::ReduceScatter(const plan::ReducePlan& plan, const Communicator& communicator,
+                                const Exchange& exchange)
+    : plan_(plan), rank_(communicator.rank()), inbox_(exchange.make_inbox()) {
+  invariant(plan.num_ranks() == communicator.size(), "a reduction planned for {} ranks on {}", plan.num_ranks(),
+            communicator.size());
+  shape_ = plan.exchange(rank_);
 }
 
-}  // namespace
+// Every rank's slice of each of the partial sums, in whole blocks: the last one is filled up.
+template <class T>
+void ReduceScatter<T>::start(std::span<const std::span<const T>> partial_sums) {
+  invariant(partial_sums.size() == plan_.pieces_of(rank_).size(), "{} partial sums, planned {}", partial_sums.size(),
+            plan_.pieces_of(rank_).size());
+  for (const std::span<const T> sums : partial_sums) {
+    invariant(std::ssize(sums) == plan_.num_elements(), "{} partial sums of {} elements", sums.size(),
+              plan_.num_elements());
+  }
+  inbox_->open(shape_, block_elements * static_cast<Index>(sizeof(T)));
+  const OutgoingRows<T> blocks = inbox_->template outgoing<T>();
+  const Index num_pieces = std::ssize(partial_sums);
+  parallel_for(plan_.num_ranks() * num_pieces, [&](Index i) {
+    const Range part = plan_.blocks_of(RankId{i / num_pieces});
+    const std::span<const T> sums = partial_sums[static_cast<std::size_t>(i % num_pieces)];
+    // The rows of the peers before, which are rows of all pieces, then of this peer's pieces before.
+    Index row = part.begin * num_pieces + part.size() * (i % num_pieces);
+    for (Index block = part.begin; block < part.end; ++block, ++row) {
+      const Index first = block * block_elements;
+      const auto elements = sums.subspan(static_cast<std::size_t>(first),
+                                         static_cast<std::size_t>(std::min(block_elements, std::ssize(sums) - first)));
+      const std::span<T> to = blocks.row(row);
+      std::fill(std::ranges::copy(elements, to.begin()).out, to.end(), T{});
+    }
+  });
+  inbox_->start();
+}
+
+// Pieces arrive by rank, which is by group.
+template <class T>
+void ReduceScatter<T>::find_sums() {
+  sums_.assign(static_cast<std::size_t>(plan_.num_groups()), nullptr);
+  const Index piece_elements = plan_.blocks_of(rank_).size() * block_elements;
+  T* begin = inbox_->template arrived<T>().data;
+  for (RankId peer; peer < RankId{plan_.num_ranks()}; ++peer) {
+    for (const Range& piece : plan_.pieces_of(peer)) {
+      sums_[static_cast<std::size_t>(piece.begin)] = begin;
+      begin += piece_elements;
+    }
+  }
+}
+
+template <class T>
+void ReduceScatter<T>::finish(std::span<T> slice) {
+  invariant(std::ssize(slice) == plan_.slice_of(rank_).size(), "a slice of {} values, planned {}", slice.size(),
+            plan_.slice_of(rank_).size());
+  inbox_->wait();
+  if (plan_.num_groups() == 0) return;
+  find_sums();
+  // (pieces of all ranks) x slice additions, block by block: a block stays in cache while its tree is finished.
+  parallel_for(plan_.blocks_of(rank_).size(), [&](Index block) {
+    const Index first = block * block_elements;
+    const Index count = std::min(block_elements, std::ssize(slice) - first);
+    for (const plan::Merge& merge : plan_.finish()) {
+      add(sums_[static_cast<std::size_t>(merge.right)] + first, sums_[static_cast<std::size_t>(merge.left)] + first,
+          count);
+    }
+    add(sums_.front() + first, slice.data() + first, count);
+  });
+}
 
 template <class T>
 void reduce_scatter(const plan::ReducePlan& plan, const Communicator& communicator, const Exchange& exchange,
                     std::span<const std::span<const T>> partial_sums, std::span<T> slice) {
-  const RankId rank = communicator.rank();
-  invariant(plan.num_ranks() == communicator.size(), "a reduction planned for {} ranks on {}", plan.num_ranks(),
-            communicator.size());
-  invariant(partial_sums.size() == plan.pieces_of(rank).size() && std::ssize(slice) == plan.slice_of(rank).size(),
-            "{} partial sums into {} values, planned {} into {}", partial_sums.size(), slice.size(),
-            plan.pieces_of(rank).size(), plan.slice_of(rank).size());
-  for (const std::span<const T> sums : partial_sums) {
-    invariant(std::ssize(sums) == plan.num_elements(), "{} partial sums of {} elements", sums.size(),
-              plan.num_elements());
-  }
-  Pieces<T> pieces = exchange_pieces(plan, rank, exchange, partial_sums);
-  if (plan.num_groups() == 0) return;
-  const std::vector<T*> sum_from = pieces.by_first_group(plan, rank);
-  // (pieces of all ranks) x slice additions, block by block: a block stays in cache while its tree is finished.
-  parallel_for(plan.blocks_of(rank).size(), [&](Index block) {
-    const Index first = block * block_elements;
-    const Index count = std::min(block_elements, std::ssize(slice) - first);
-    for (const plan::Merge& merge : plan.finish()) {
-      add(sum_from[static_cast<std::size_t>(merge.right)] + first,
-          sum_from[static_cast<std::size_t>(merge.left)] + first, count);
-    }
-    add(sum_from.front() + first, slice.data() + first, count);
-  });
+  ReduceScatter<T> reduce(plan, communicator, exchange);
+  invariant(std::ssize(slice) == plan.slice_of(communicator.rank()).size(), "a slice of {} values, planned {}",
+            slice.size(), plan.slice_of(communicator.rank()).size());
+  reduce.start(partial_sums);
+  reduce.finish(slice);
 }
 
 template <class T>
@@ -130,6 +126,8 @@ std::vector<double> gather_groups(const Communicator& communicator, std::span<co
   return communicator.gather_all(rows);
 }
 
+template class ReduceScatter<float>;
+template class ReduceScatter<double>;
 template void reduce_scatter<float>(const plan::ReducePlan&, const Communicator&, const Exchange&,
                                     std::span<const std::span<const float>>, std::span<float>);
 template void reduce_scatter<double>(const plan::ReducePlan&, const Communicator&, const Exchange&,

@@ -3,31 +3,12 @@
 
 #include "runtime/core/error.hpp"
 
-#include <utility>
-
 namespace conclave::plan {
-namespace {
 
-// counts [n] -> where each part begins, and the total [n + 1].
-std::vector<Index> offsets_of(const std::vector<Index>& counts) {
-  std::vector<Index> offsets{0};
-  offsets.reserve(counts.size() + 1);
-  for (const Index count : counts) {
-    invariant(count >= 0, "an exchange of {} rows with peer {}", count, offsets.size() - 1);
-    offsets.push_back(offsets.back() + count);
-  }
-  return offsets;
-}
-
-}  // namespace
-
-ExchangeShape::ExchangeShape(std::vector<Index> send_rows, std::vector<Index> receive_rows)
-    : send_rows_(std::move(send_rows)),
-      receive_rows_(std::move(receive_rows)),
-      send_offsets_(offsets_of(send_rows_)),
-      receive_offsets_(offsets_of(receive_rows_)) {
-  invariant(send_rows_.size() == receive_rows_.size(), "an exchange that sends to {} ranks and receives from {}",
-            send_rows_.size(), receive_rows_.size());
+ExchangeShape::ExchangeShape(RowLayout sent, RowLayout received)
+    : sent_(std::move(sent)), received_(std::move(received)) {
+  invariant(sent_.num_peers() == received_.num_peers(), "an exchange that sends to {} ranks and receives from {}",
+            sent_.num_peers(), received_.num_peers());
 }
 
 }  // namespace conclave::plan

@@ -1,39 +1,40 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// How many rows a rank sends to and receives from each peer: all that an exchange has to know about them.
+// Which rows a rank sends to and receives from each peer, and where they stand: all that an exchange has to know.
 #pragma once
 
-#include "runtime/core/ids.hpp"
+#include "comm/plan/row_layout.hpp"
 
-#include <vector>
+#include <utility>
 
 namespace conclave::plan {
 
-/// One rank's side of an all-to-all of rows. Rows to (from) peer r follow those to (from) peer r-1 in the send
-/// (receive) buffer.
+/// One rank's side of an all-to-all of rows. The rows from one rank to another travel in an order that both sides agree
+/// on: the sender's runs for the receiver, one after another, become the receiver's runs from the sender. So rows may
+/// be sent in one order and stand in another where they arrive.
 class ExchangeShape {
  public:
-  /// Throws InvariantError unless both have one non-negative count a peer.
-  ExchangeShape(std::vector<Index> send_rows, std::vector<Index> receive_rows);
+  /// Nobody, and no rows.
+  ExchangeShape() = default;
+  /// Throws InvariantError unless both sides have the same number of peers.
+  ExchangeShape(RowLayout sent, RowLayout received);
+  /// Peer after peer on both sides.
+  ExchangeShape(const std::vector<Index>& rows_to, const std::vector<Index>& rows_from)
+      : ExchangeShape(RowLayout::by_peer(rows_to), RowLayout::by_peer(rows_from)) {}
 
-  [[nodiscard]] Index num_ranks() const { return static_cast<Index>(send_rows_.size()); }
-  [[nodiscard]] Index rows_to(RankId peer) const { return send_rows_[static_cast<std::size_t>(peer.value())]; }
-  [[nodiscard]] Index rows_from(RankId peer) const { return receive_rows_[static_cast<std::size_t>(peer.value())]; }
-  /// The first row for (from) peer r in the send (receive) buffer.
-  [[nodiscard]] Index send_offset(RankId peer) const { return send_offsets_[static_cast<std::size_t>(peer.value())]; }
-  [[nodiscard]] Index receive_offset(RankId peer) const {
-    return receive_offsets_[static_cast<std::size_t>(peer.value())];
-  }
-  [[nodiscard]] Index total_sent() const { return send_offsets_.back(); }
-  [[nodiscard]] Index total_received() const { return receive_offsets_.back(); }
+  [[nodiscard]] Index num_ranks() const { return sent_.num_peers(); }
+  [[nodiscard]] const RowLayout& sent() const { return sent_; }
+  [[nodiscard]] const RowLayout& received() const { return received_; }
+  [[nodiscard]] Index rows_to(RankId peer) const { return sent_.rows(peer); }
+  [[nodiscard]] Index rows_from(RankId peer) const { return received_.rows(peer); }
+  [[nodiscard]] Index total_sent() const { return sent_.num_rows(); }
+  [[nodiscard]] Index total_received() const { return received_.num_rows(); }
   /// The way back: what was received is sent to where it came from. Also the adjoint of the exchange.
-  [[nodiscard]] ExchangeShape inverse() const { return {receive_rows_, send_rows_}; }
+  [[nodiscard]] ExchangeShape inverse() const { return {received_, sent_}; }
   friend bool operator==(const ExchangeShape&, const ExchangeShape&) = default;
 
  private:
-  std::vector<Index> send_rows_;        // [num_ranks]
-  std::vector<Index> receive_rows_;     // [num_ranks]
-  std::vector<Index> send_offsets_;     // [num_ranks + 1], the last is the total
-  std::vector<Index> receive_offsets_;  // [num_ranks + 1]
+  RowLayout sent_;
+  RowLayout received_;
 };
 
 }  // namespace conclave::plan

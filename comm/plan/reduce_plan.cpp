@@ -26,14 +26,13 @@ Range ReducePlan::slice_of(RankId rank) const {
 }
 
 ExchangeShape ReducePlan::exchange(RankId rank) const {
-  std::vector<Index> send_rows;
-  std::vector<Index> receive_rows;
+  std::vector<Index> rows_to;
+  std::vector<Index> rows_from;
   for (RankId peer; peer < RankId{num_ranks()}; ++peer) {
-    const bool travels = peer != rank;
-    send_rows.push_back(travels ? std::ssize(pieces_of(rank)) * blocks_of(peer).size() : 0);
-    receive_rows.push_back(travels ? std::ssize(pieces_of(peer)) * blocks_of(rank).size() : 0);
+    rows_to.push_back(std::ssize(pieces_of(rank)) * blocks_of(peer).size());
+    rows_from.push_back(std::ssize(pieces_of(peer)) * blocks_of(rank).size());
   }
-  return {std::move(send_rows), std::move(receive_rows)};
+  return {rows_to, rows_from};
 }
 
 }  // namespace conclave::plan

@@ -13,7 +13,7 @@ namespace conclave::plan {
 /// blocks of block_elements (the last may be short); rank r owns an even share of the blocks: its slice. A rank sums
 /// the groups of its run up to complete subtrees, sends every peer that peer's slice of each, and finishes the tree for
 /// its own slice. Rows of the exchange are blocks, the short last one filled up; a rank's row order is by peer, then by
-/// piece, then by block. A rank's part for itself does not travel.
+/// piece, then by block.
 class ReducePlan {
  public:
   /// Any number of elements and groups, none included, on at least one rank; InvariantError otherwise.
@@ -33,7 +33,7 @@ class ReducePlan {
   /// The blocks, and the elements, of a rank's slice.
   [[nodiscard]] Range blocks_of(RankId rank) const { return even_share(num_blocks(), num_ranks(), rank.value()); }
   [[nodiscard]] Range slice_of(RankId rank) const;
-  /// The exchange of partial sums as `rank` sees it: rows are blocks, none from a rank to itself.
+  /// The exchange of partial sums as `rank` sees it: rows are blocks.
   [[nodiscard]] ExchangeShape exchange(RankId rank) const;
   /// The additions every rank does on its slice, once all pieces are there.
   [[nodiscard]] const std::vector<Merge>& finish() const { return finish_; }

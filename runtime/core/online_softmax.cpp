@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/core/online_softmax.hpp"
 
+#include "runtime/core/simd.hpp"
 #include "runtime/core/vector_kernels.hpp"
-#include "runtime/core/vectors.hpp"
 
 #include <limits>
 
 namespace conclave {
 namespace {
 
-using namespace vectors;
+using namespace simd;
 
 template <class T>
 constexpr T lowest = -std::numeric_limits<T>::infinity();

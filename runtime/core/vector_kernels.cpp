@@ -1,27 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/core/vector_kernels.hpp"
 
-#include "runtime/core/vectors.hpp"
+#include "runtime/core/simd.hpp"
 
-#include <array>
 #include <cmath>
 #include <limits>
-#include <numbers>
 
 namespace conclave {
 namespace {
 
-using namespace vectors;
-
-template <class T>
-Vec<T> standard_normal_cdf(Vec<T> x) {
-  return T(0.5) * (T(1) + xsimd::erf(x * T(1 / std::numbers::sqrt2)));
-}
-
-template <class T>
-Vec<T> logistic(Vec<T> x) {
-  return T(1) / (T(1) + xsimd::exp(-x));
-}
+using namespace simd;
 
 }  // namespace
 
@@ -72,6 +60,14 @@ void scaled_copy(T alpha, std::span<const T> x, std::span<T> y) {
 }
 
 template <class T>
+void product(std::span<const T> x, std::span<const T> y, std::span<T> z) {
+  invariant(x.size() == y.size() && x.size() == z.size(), "product of {} and {} to {} elements", x.size(), y.size(),
+            z.size());
+  map<T, 2, 1>(length(x), {x.data(), y.data()}, {z.data()},
+               [](const Vecs<T, 2>& in) { return Vecs<T, 1>{in[0] * in[1]}; });
+}
+
+template <class T>
 T dot(std::span<const T> x, std::span<const T> y) {
   invariant(x.size() == y.size(), "dot of {} and {} elements", x.size(), y.size());
   const auto sums = accumulate<T, 2>(length(x), {x.data(), y.data()}, T(0), T(0),
@@ -100,63 +96,6 @@ double sum_of_squares(std::span<const T> x) {
     for (Index k = 0; k < half; ++k) sums[k] += sums[k + half];
   }
   return sums[0];
-}
-
-template <class T>
-void relu(std::span<const T> x, std::span<T> y) {
-  invariant(x.size() == y.size(), "relu of {} to {} elements", x.size(), y.size());
-  // In this form a NaN stays a NaN.
-  map<T, 1, 1>(length(x), {x.data()}, {y.data()}, [](const Vecs<T, 1>& in) {
-    return Vecs<T, 1>{xsimd::select(in[0] < Vec<T>(T(0)), Vec<T>(T(0)), in[0])};
-  });
-}
-
-template <class T>
-void relu_backward(std::span<const T> x, std::span<const T> dy, std::span<T> dx) {
-  invariant(x.size() == dy.size() && x.size() == dx.size(), "relu_backward of {}, {} to {} elements", x.size(),
-            dy.size(), dx.size());
-  map<T, 2, 1>(length(x), {x.data(), dy.data()}, {dx.data()}, [](const Vecs<T, 2>& in) {
-    return Vecs<T, 1>{xsimd::select(in[0] > Vec<T>(T(0)), in[1], Vec<T>(T(0)))};
-  });
-}
-
-template <class T>
-void gelu(std::span<const T> x, std::span<T> y) {
-  invariant(x.size() == y.size(), "gelu of {} to {} elements", x.size(), y.size());
-  map<T, 1, 1>(length(x), {x.data()}, {y.data()},
-               [](const Vecs<T, 1>& in) { return Vecs<T, 1>{in[0] * standard_normal_cdf<T>(in[0])}; });
-}
-
-template <class T>
-void gelu_backward(std::span<const T> x, std::span<const T> dy, std::span<T> dx) {
-  invariant(x.size() == dy.size() && x.size() == dx.size(), "gelu_backward of {}, {} to {} elements", x.size(),
-            dy.size(), dx.size());
-  map<T, 2, 1>(length(x), {x.data(), dy.data()}, {dx.data()}, [](const Vecs<T, 2>& in) {
-    const Vec<T> v = in[0];
-    const Vec<T> density = T(std::numbers::inv_sqrtpi / std::numbers::sqrt2) * xsimd::exp(T(-0.5) * v * v);
-    return Vecs<T, 1>{in[1] * (standard_normal_cdf<T>(v) + v * density)};
-  });
-}
-
-template <class T>
-void swiglu(std::span<const T> a, std::span<const T> b, std::span<T> y) {
-  invariant(a.size() == b.size() && a.size() == y.size(), "swiglu of {}, {} to {} elements", a.size(), b.size(),
-            y.size());
-  map<T, 2, 1>(length(a), {a.data(), b.data()}, {y.data()},
-               [](const Vecs<T, 2>& in) { return Vecs<T, 1>{in[0] * logistic<T>(in[0]) * in[1]}; });
-}
-
-template <class T>
-void swiglu_backward(std::span<const T> a, std::span<const T> b, std::span<const T> dy, std::span<T> da,
-                     std::span<T> db) {
-  invariant(a.size() == b.size() && a.size() == dy.size() && a.size() == da.size() && a.size() == db.size(),
-            "swiglu_backward of {}, {}, {} to {}, {} elements", a.size(), b.size(), dy.size(), da.size(), db.size());
-  map<T, 3, 2>(length(a), {a.data(), b.data(), dy.data()}, {da.data(), db.data()}, [](const Vecs<T, 3>& in) {
-    const auto& [gate, value, cotangent] = in;
-    const Vec<T> sigma = logistic<T>(gate);
-    const Vec<T> slope = sigma * (T(1) + gate * (T(1) - sigma));
-    return Vecs<T, 2>{cotangent * value * slope, cotangent * gate * sigma};
-  });
 }
 
 template <class T>
@@ -212,23 +151,17 @@ void exp_shifted(T shift, std::span<T> x) {
                [s = Vec<T>(shift)](const Vecs<T, 1>& in) { return Vecs<T, 1>{xsimd::exp(in[0] - s)}; });
 }
 
-#define CONCLAVE_INSTANTIATE(T)                                                                           \
-  template void add_bias(std::span<const T>, MatrixView<T>);                                              \
-  template void add_column_sums(ConstMatrixView<T>, std::span<T>);                                        \
-  template void axpy(T, std::span<const T>, std::span<T>);                                                \
-  template void scaled_copy(T, std::span<const T>, std::span<T>);                                         \
-  template T dot(std::span<const T>, std::span<const T>);                                                 \
-  template double sum_of_squares(std::span<const T>);                                                     \
-  template void relu(std::span<const T>, std::span<T>);                                                   \
-  template void relu_backward(std::span<const T>, std::span<const T>, std::span<T>);                      \
-  template void gelu(std::span<const T>, std::span<T>);                                                   \
-  template void gelu_backward(std::span<const T>, std::span<const T>, std::span<T>);                      \
-  template void swiglu(std::span<const T>, std::span<const T>, std::span<T>);                             \
-  template void swiglu_backward(std::span<const T>, std::span<const T>, std::span<const T>, std::span<T>, \
-                                std::span<T>);                                                            \
-  template void softmax_rows(ConstMatrixView<T>, MatrixView<T>, std::span<T>);                            \
-  template void softmax_rows_backward(ConstMatrixView<T>, ConstMatrixView<T>, MatrixView<T>);             \
-  template void sigmoid(std::span<const T>, std::span<T>);                                                \
+#define CONCLAVE_INSTANTIATE(T)                                                               \
+  template void add_bias(std::span<const T>, MatrixView<T>);                                  \
+  template void add_column_sums(ConstMatrixView<T>, std::span<T>);                            \
+  template void axpy(T, std::span<const T>, std::span<T>);                                    \
+  template void scaled_copy(T, std::span<const T>, std::span<T>);                             \
+  template void product(std::span<const T>, std::span<const T>, std::span<T>);                \
+  template T dot(std::span<const T>, std::span<const T>);                                     \
+  template double sum_of_squares(std::span<const T>);                                         \
+  template void softmax_rows(ConstMatrixView<T>, MatrixView<T>, std::span<T>);                \
+  template void softmax_rows_backward(ConstMatrixView<T>, ConstMatrixView<T>, MatrixView<T>); \
+  template void sigmoid(std::span<const T>, std::span<T>);                                    \
   template void exp_shifted(T, std::span<T>)
 CONCLAVE_INSTANTIATE(float);
 CONCLAVE_INSTANTIATE(double);

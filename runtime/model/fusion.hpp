@@ -2,8 +2,8 @@
 // How what a token's experts computed becomes the token's output.
 #pragma once
 
+#include "comm/mpi/inbox.hpp"
 #include "gating/dispatch_plan.hpp"
-#include "runtime/core/matrix.hpp"
 #include "runtime/core/options.hpp"
 
 #include <array>
@@ -33,8 +33,8 @@ struct KeptResults {
 /// The gradients of such results and their gates, laid out as they are.
 template <class T>
 struct VoteGradients {
-  MatrixView<T> rows;  // [kept choices, width] in sending order
-  std::span<T> gates;  // [kept choices] by token, then choice
+  comm::OutgoingRows<T> rows;  // [kept choices, width] in sending order
+  std::span<T> gates;          // [kept choices] by token, then choice
 };
 
 /// y[t] for the tokens t in `tokens`; choices are taken in order. y: [all tokens, width].
@@ -46,6 +46,6 @@ void fuse(Fusion fusion, const KeptResults<T>& results, Range tokens, MatrixView
 /// 0; of max an element's gradient goes to the first choice that attains it. Not for vote, where no y depends on them.
 template <class T>
 void fuse_backward(Fusion fusion, const KeptResults<T>& results, Range tokens, ConstMatrixView<T> dy,
-                   MatrixView<T> d_results, std::span<T> d_gates);
+                   const comm::OutgoingRows<T>& d_results, std::span<T> d_gates);
 
 }  // namespace conclave::model

@@ -40,7 +40,11 @@ MoeLayer<T>::MoeLayer(ParameterList& replicated, const std::string& prefix, MoeS
       base_(base_of(shape_, prefix, map)),
       base_plan_(base_.size(), map.num_experts(), map.num_ranks()),
       shard_(shape_.experts, map.experts_of(ranks.communicator->rank()), prefix + "expert/", shape_.output_scale,
-             base_) {
+             base_),
+      expert_x_(ranks.exchange->make_inbox()),
+      results_(ranks.exchange->make_inbox()),
+      d_expert_y_(ranks.exchange->make_inbox()),
+      d_copies_(ranks.exchange->make_inbox()) {
   router_parameters_.end = replicated.size();
   for (std::size_t i = 0; i < shape_.shared.size(); ++i) {
     shared_.emplace_back(replicated, fmt::format("{}shared/{:04}/", prefix, i), shape_.shared[i], shape_.output_scale);
@@ -60,19 +64,20 @@ void MoeLayer<T>::forward(ParameterView<const T> values, const Step& step, Const
   {
     const PhaseScope scope(*step.times, Phase::dispatch);
     traffic_.emplace(*ranks_.communicator, map_, plan_.rows_per_expert());
+    open(*expert_x_, traffic_->dispatch());
     gather_rows(x);
-    expert_x_.resize(traffic_->dispatch().total_received(), shape_.width);
-    to_experts(outgoing_.view(), expert_x_.view());
+    deliver(*expert_x_);
   }
   {
     const PhaseScope scope(*step.times, Phase::experts);
-    at_experts_.resize(expert_x_.rows(), shape_.width);
-    shard_.forward(traffic_->rows_per_local_expert(), expert_x_.view(), at_experts_.view());
+    at_experts_.resize(traffic_->dispatch().total_received(), shape_.width);
+    shard_.forward(traffic_->rows_per_local_expert(), arrived(*expert_x_), at_experts_.view());
   }
   {
     const PhaseScope scope(*step.times, Phase::combine);
-    returned_.resize(plan_.num_rows(), shape_.width);
-    from_experts(at_experts_.view(), returned_.view());
+    open(*results_, traffic_->combine());
+    results_->template write<T>(at_experts_.view());
+    deliver(*results_);
     combine(step.groups, y);
   }
   const PhaseScope scope(*step.times, Phase::dense);
@@ -86,18 +91,20 @@ void MoeLayer<T>::backward(ParameterView<const T> values, const Step& step, Cons
   {
     const PhaseScope scope(*step.times, Phase::combine);
     combine_backward(step.groups, dy);
-    to_experts(outgoing_.view(), at_experts_.view());
+    deliver(*d_expert_y_);
   }
   {
     const PhaseScope scope(*step.times, Phase::experts);
-    d_expert_x_.resize(expert_x_.rows(), shape_.width);
-    shard_.backward(expert_x_.view(), at_experts_.view(), d_expert_x_.view());
+    at_experts_.resize(traffic_->dispatch().total_received(), shape_.width);
+    shard_.backward(arrived(*expert_x_), arrived(*d_expert_y_), at_experts_.view());
     base_backward();
   }
   {
     // every copy of x_t that travelled brings a gradient back: dx_t = their sum, in choice order
     const PhaseScope scope(*step.times, Phase::dispatch);
-    from_experts(d_expert_x_.view(), outgoing_.view());
+    open(*d_copies_, traffic_->combine());
+    d_copies_->template write<T>(at_experts_.view());
+    deliver(*d_copies_);
     gather_backward(step.groups, dx);
   }
   {
@@ -117,7 +124,7 @@ template <class T>
 void MoeLayer<T>::base_backward() {
   if (base_.size() == 0) return;
   base_gradients().add({0, base_.size()}, [&](Index i, ParameterView<T> leaf) {
-    shard_.backward_base(LocalExpertId{i}, expert_x_.view(), at_experts_.view(), leaf);
+    shard_.backward_base(LocalExpertId{i}, arrived(*expert_x_), arrived(*d_expert_y_), leaf);
   });
 }
 
@@ -202,30 +209,27 @@ std::vector<Index> MoeLayer<T>::step_counts(const Step& step) const {
   return counts;
 }
 
-// outgoing = the rows of x in sending order
+template <class T>
+void MoeLayer<T>::open(comm::Inbox& inbox, const plan::ExchangeShape& shape) {
+  inbox.open(shape, shape_.width * static_cast<Index>(sizeof(T)));
+}
+
+template <class T>
+void MoeLayer<T>::deliver(comm::Inbox& inbox) {
+  inbox.start();
+  inbox.wait();
+}
+
+// a copy of x_t for each of its experts, in sending order
 template <class T>
 void MoeLayer<T>::gather_rows(ConstMatrixView<T> x) {
-  outgoing_.resize(plan_.num_rows(), shape_.width);
+  const comm::OutgoingRows<T> copies = expert_x_->template outgoing<T>();
   constexpr Index chunk = 256;  // rows a call
-  parallel_for((plan_.num_rows() + chunk - 1) / chunk, [&](Index c) {
-    for (Index row = c * chunk; row < std::min((c + 1) * chunk, plan_.num_rows()); ++row) {
-      std::copy_n(x.row(plan_.token_of_row(row)).data(), shape_.width, outgoing_.row(row).data());
+  parallel_for((copies.rows() + chunk - 1) / chunk, [&](Index c) {
+    for (Index row = c * chunk; row < std::min((c + 1) * chunk, copies.rows()); ++row) {
+      std::ranges::copy(x.row(plan_.token_of_row(row)), copies.row(row).begin());
     }
   });
-}
-
-template <class T>
-void MoeLayer<T>::to_experts(ConstMatrixView<T> send, MatrixView<T> ordered) {
-  arrived_.resize(traffic_->dispatch().total_received(), shape_.width);
-  ranks_.exchange->template run<T>(traffic_->dispatch(), send, arrived_.view());
-  traffic_->template to_expert_order<T>(arrived_.view(), ordered);
-}
-
-template <class T>
-void MoeLayer<T>::from_experts(ConstMatrixView<T> ordered, MatrixView<T> returned) {
-  arrived_.resize(ordered.rows, shape_.width);
-  traffic_->template to_arrival_order<T>(ordered, arrived_.view());
-  ranks_.exchange->template run<T>(traffic_->dispatch().inverse(), arrived_.view(), returned);
 }
 
 // y_t = what fusion makes of g_{t,j} and f_{e_j}(x_t)
@@ -238,34 +242,35 @@ void MoeLayer<T>::combine(const GroupRows& groups, MatrixView<T> y) {
   parallel_for(groups.num_groups, [&](Index g) { fuse<T>(shape_.fusion, results(), groups.of(g), y); });
 }
 
-// outgoing = gradients of the kept choices' results, in sending order; d_gates = those of their gates
+// gradients of the kept choices' results, in sending order; d_gates = those of their gates
 template <class T>
 void MoeLayer<T>::combine_backward(const GroupRows& groups, ConstMatrixView<T> dy) {
   if (shape_.fusion == Fusion::vote) return;  // they stand there: vote_gradients()
   d_gates_.resize(gates_.size());
-  outgoing_.resize(plan_.num_rows(), shape_.width);
-  parallel_for(groups.num_groups, [&](Index g) {
-    fuse_backward<T>(shape_.fusion, results(), groups.of(g), dy, outgoing_.view(), d_gates_);
-  });
+  open(*d_expert_y_, traffic_->dispatch());
+  const comm::OutgoingRows<T> d_results = d_expert_y_->template outgoing<T>();
+  parallel_for(groups.num_groups,
+               [&](Index g) { fuse_backward<T>(shape_.fusion, results(), groups.of(g), dy, d_results, d_gates_); });
 }
 
 template <class T>
 VoteGradients<T> MoeLayer<T>::vote_gradients() {
   invariant(shape_.fusion == Fusion::vote, "the votes of a layer whose results are fused ({})", name_of(shape_.fusion));
   d_gates_.resize(gates_.size());
-  outgoing_.resize(plan_.num_rows(), shape_.width);
-  return {outgoing_.view(), d_gates_};
+  open(*d_expert_y_, traffic_->dispatch());
+  return {d_expert_y_->template outgoing<T>(), d_gates_};
 }
 
 // dx_t = the sum of what its copies brought back, in choice order
 template <class T>
 void MoeLayer<T>::gather_backward(const GroupRows& groups, MatrixView<T> dx) {
+  const ConstMatrixView<T> d_copies = arrived(*d_copies_);
   parallel_for(groups.num_groups, [&](Index g) {
     for (Index t = groups.of(g).begin; t < groups.of(g).end; ++t) {
       const Range choices = plan_.choices_of(t);
       std::fill_n(dx.row(t).data(), shape_.width, T{0});
       for (Index c = choices.begin; c < choices.end; ++c) {
-        axpy<T>(T{1}, std::as_const(outgoing_).row(plan_.row_of_choice(c)), dx.row(t));
+        axpy<T>(T{1}, d_copies.row(plan_.row_of_choice(c)), dx.row(t));
       }
     }
   });

@@ -61,9 +61,9 @@ class MoeLayer {
                 GroupGradients<T>& gradients);
 
   /// What came back for this rank's tokens in the last forward.
-  [[nodiscard]] KeptResults<T> results() const { return {plan_, gates_, returned_.view()}; }
+  [[nodiscard]] KeptResults<T> results() const { return {plan_, gates_, arrived(*results_)}; }
   /// With Fusion::vote: where the gradients of the results and of the gates must stand before backward, all of them. To
-  /// be called on every rank after forward.
+  /// be called once on every rank after forward. Collective.
   [[nodiscard]] VoteGradients<T> vote_gradients();
 
   [[nodiscard]] const MoeShape& shape() const { return shape_; }
@@ -104,8 +104,9 @@ class MoeLayer {
   void add_shared(ParameterView<const T> values, const GroupRows& groups, ConstMatrixView<T> x, MatrixView<T> y);
   void combine_backward(const GroupRows& groups, ConstMatrixView<T> dy);
   void gather_backward(const GroupRows& groups, MatrixView<T> dx);
-  void to_experts(ConstMatrixView<T> send, MatrixView<T> ordered);
-  void from_experts(ConstMatrixView<T> ordered, MatrixView<T> returned);
+  void open(comm::Inbox& inbox, const plan::ExchangeShape& shape);
+  static void deliver(comm::Inbox& inbox);
+  [[nodiscard]] static ConstMatrixView<T> arrived(const comm::Inbox& inbox) { return inbox.arrived<T>(); }
   [[nodiscard]] gating::RouterInput<T> router_input(const Step& step, ConstMatrixView<T> x,
                                                     std::span<const std::int32_t> token_ids, Index group) const;
   [[nodiscard]] std::vector<const gating::Routing<T>*> routings(Index num_groups) const;
@@ -125,21 +126,21 @@ class MoeLayer {
   experts::ExpertShard<T> shard_;
   std::vector<T> selection_bias_;
 
-  // What forward leaves for backward.
+  // Where rows arrive. What forward's two exchanges brought stays for backward.
+  std::unique_ptr<comm::Inbox> expert_x_;    // [rows here, width] copies of x in the experts' order
+  std::unique_ptr<comm::Inbox> results_;     // [rows sent, width] the experts' results in sending order
+  std::unique_ptr<comm::Inbox> d_expert_y_;  // [rows here, width] gradients of the results, in the experts' order
+  std::unique_ptr<comm::Inbox> d_copies_;    // [rows sent, width] gradients of the copies of x, in sending order
+
+  // What else forward leaves for backward.
   std::vector<std::unique_ptr<gating::RouterTape<T>>> tapes_;  // one a local group
   std::vector<Index> step_counts_;  // counted claims over the step, if the balance loss looks at it
   gating::DispatchPlan plan_;
   std::optional<ExpertTraffic> traffic_;
-  Matrix<T> expert_x_;      // [rows here, width] copies of x in the experts' order
-  Matrix<T> returned_;      // [rows sent, width] results in sending order
   std::vector<T> gates_;    // [kept choices] by token, then choice
   std::vector<T> d_gates_;  // [kept choices]
 
-  // Rows on their way, forth and back, in forward and backward alike.
-  Matrix<T> outgoing_;    // [rows sent, width] for, or from, this rank's tokens, in sending order
-  Matrix<T> arrived_;     // [rows here, width] at the experts, by source
-  Matrix<T> at_experts_;  // [rows here, width] at the experts, in their order: results, or their gradients
-  Matrix<T> d_expert_x_;  // [rows here, width] gradients of expert_x_
+  Matrix<T> at_experts_;  // [rows here, width] the experts' results, or gradients of their inputs, before they leave
   Matrix<T> shared_y_;    // [local tokens, width] one shared expert's results
 };
 

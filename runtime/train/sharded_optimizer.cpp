@@ -51,7 +51,8 @@ ShardedOptimizer::ShardedOptimizer(const OptimizerOptions& options, model::Model
 void ShardedOptimizer::replicate(ReplicatedValues whole, const plan::ReducePlan& plan,
                                  model::GroupGradients<float>& pass_gradients) {
   const Index slice = plan.slice_of(ranks_.communicator->rank()).size();
-  replicated_.push_back({whole, &plan, &pass_gradients, Matrix<float>(1, slice)});
+  replicated_.push_back({whole, &plan, &pass_gradients, Matrix<float>(1, slice),
+                         comm::ReduceScatter<float>(plan, *ranks_.communicator, *ranks_.exchange)});
 }
 
 void ShardedOptimizer::own(const ParameterList& list, Range range, std::span<float> values, std::span<float> gradient) {
@@ -94,8 +95,8 @@ void ShardedOptimizer::refuse_to_train_nothing() const {
 
 void ShardedOptimizer::end_pass() {
   for (Replicated& r : replicated_) {
-    comm::reduce_scatter<float>(*r.plan, *ranks_.communicator, *ranks_.exchange, r.pass_gradients->partial_sums(),
-                                r.slice_gradient.flat());
+    r.reduce.start(r.pass_gradients->partial_sums());
+    r.reduce.finish(r.slice_gradient.flat());
     r.pass_gradients->clear();
   }
 }

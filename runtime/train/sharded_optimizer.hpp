@@ -43,6 +43,7 @@ class ShardedOptimizer {
     const plan::ReducePlan* plan;
     model::GroupGradients<float>* pass_gradients;
     Matrix<float> slice_gradient;  // [1, slice]
+    comm::ReduceScatter<float> reduce;
   };
   /// A run of a flat array that this rank updates.
   struct Owned {

@@ -6,78 +6,30 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <functional>
-
+#include "tests/comm/patterns.hpp"
+#include "tests/support/exchanged.hpp"
 #include "tests/support/mpi_world.hpp"
 
 namespace conclave::comm {
 namespace {
 
+using test::all_arrangements;
+using test::Arrangement;
+using test::Pattern;
+using test::patterns;
+using test::rows_of;
+using test::shape_of;
 using test::world;
 
-/// How many rows go from s to d, among `size` ranks.
-struct Pattern {
-  std::string name;
-  std::function<Index(Index s, Index d, Index size)> rows;
-};
-
-const std::vector<Pattern>& patterns() {
-  static const std::vector<Pattern> all{
-      {"even", [](Index, Index, Index) { return 3; }},
-      {"uneven", [](Index s, Index d, Index) { return (3 * s + 5 * d + 1) % 7; }},
-      {"empty_ranks", [](Index s, Index d, Index) { return s % 2 == 1 || d % 3 == 1 ? 0 : 4 + s + d; }},
-      {"all_to_one", [](Index s, Index d, Index size) { return d == size - 1 ? 2 * s + 1 : 0; }},
-      {"one_to_all", [](Index s, Index d, Index size) { return s == size / 2 ? d + 1 : 0; }},
-      {"self_only", [](Index s, Index d, Index) { return s == d ? 6 : 0; }},
-      {"ring", [](Index s, Index d, Index size) { return d == (s + 1) % size ? 5 : 0; }},
-      {"many", [](Index s, Index d, Index) { return 1000 + 10 * s + d; }},
-      {"zero", [](Index, Index, Index) { return 0; }},
-  };
-  return all;
-}
-
-plan::ExchangeShape shape_of(const Pattern& pattern) {
-  std::vector<Index> to;
-  std::vector<Index> from;
-  const Index rank = world().rank().value();
-  for (Index peer = 0; peer < world().size(); ++peer) {
-    to.push_back(pattern.rows(rank, peer, world().size()));
-    from.push_back(pattern.rows(peer, rank, world().size()));
-  }
-  return {to, from};
-}
-
-/// The value in column c of the i-th row from s to d; exact in every type.
 template <class T>
-T payload(Index s, Index d, Index i, Index c) {
-  return static_cast<T>(((s * 8 + d) * 2048 + i) * 64 + c + 1);
-}
-
-/// The rows that this rank sends (source = this rank), or is to receive (source = the peer), peer by peer.
-template <class T>
-Matrix<T> rows_of(const plan::ExchangeShape& shape, Index width, bool sent) {
-  Matrix<T> rows(sent ? shape.total_sent() : shape.total_received(), width);
-  const Index rank = world().rank().value();
-  Index row = 0;
-  for (RankId peer; peer < RankId{shape.num_ranks()}; ++peer) {
-    const Index count = sent ? shape.rows_to(peer) : shape.rows_from(peer);
-    for (Index i = 0; i < count; ++i, ++row) {
-      for (Index c = 0; c < width; ++c) {
-        rows(row, c) = sent ? payload<T>(rank, peer.value(), i, c) : payload<T>(peer.value(), rank, i, c);
-      }
-    }
-  }
-  return rows;
-}
-
-template <class T>
-std::vector<T> values_of(const Matrix<T>& matrix) {
+std::vector<T> values_of(ConstMatrixView<T> matrix) {
   return {matrix.flat().begin(), matrix.flat().end()};
 }
 
 class ExchangeOf : public testing::TestWithParam<std::string_view> {
  protected:
   std::unique_ptr<Exchange> exchange_ = make_exchange(GetParam(), world());
+  std::unique_ptr<Inbox> inbox_ = exchange_->make_inbox();
 };
 
 std::vector<std::string_view> names() {
@@ -90,68 +42,140 @@ INSTANTIATE_TEST_SUITE_P(Strategies, ExchangeOf, testing::ValuesIn(names()),
                          [](const auto& strategy) { return std::string(strategy.param); });
 
 template <class T>
-void expect_there_and_back(const Exchange& exchange, const Pattern& pattern, Index width) {
-  const plan::ExchangeShape shape = shape_of(pattern);
+void expect_there_and_back(Inbox& inbox, const Pattern& pattern, Arrangement arrangement, Index width) {
+  SCOPED_TRACE(fmt::format("{}, {}, width {}", pattern.name, name_of(arrangement), width));
+  const plan::ExchangeShape shape = shape_of(pattern, arrangement);
   EXPECT_EQ(world().sum(shape.total_sent()), world().sum(shape.total_received()));
   EXPECT_EQ(world().sum(shape.total_sent()) > 0, pattern.name != "zero");
-  const Matrix<T> send = rows_of<T>(shape, width, true);
-  Matrix<T> received(shape.total_received(), width);
-  exchange.run<T>(shape, send, received.view());
-  EXPECT_EQ(values_of(received), values_of(rows_of<T>(shape, width, false))) << pattern.name << ", width " << width;
-
-  Matrix<T> back(shape.total_sent(), width);
-  exchange.run<T>(shape.inverse(), received, back.view());
-  EXPECT_EQ(values_of(back), values_of(send)) << pattern.name << " and back, width " << width;
+  const Matrix<T> sent = rows_of<T>(shape, width, true);
+  const Matrix<T> received = test::exchanged<T>(inbox, shape, sent);
+  EXPECT_EQ(values_of<T>(received), values_of<T>(rows_of<T>(shape, width, false)));
+  const Matrix<T> back = test::exchanged<T>(inbox, shape.inverse(), received);
+  EXPECT_EQ(values_of<T>(back), values_of<T>(sent)) << "and back";
 }
 
 TEST_P(ExchangeOf, BringsEveryRowToItsPlaceAndBack) {
   for (const Pattern& pattern : patterns()) {
-    expect_there_and_back<float>(*exchange_, pattern, 1);
-    expect_there_and_back<float>(*exchange_, pattern, 33);
-    expect_there_and_back<double>(*exchange_, pattern, 7);
-    expect_there_and_back<std::int64_t>(*exchange_, pattern, 2);
+    for (const Arrangement arrangement : all_arrangements) {
+      expect_there_and_back<float>(*inbox_, pattern, arrangement, 1);
+      expect_there_and_back<float>(*inbox_, pattern, arrangement, 33);
+      expect_there_and_back<double>(*inbox_, pattern, arrangement, 7);
+      expect_there_and_back<std::int64_t>(*inbox_, pattern, arrangement, 2);
+    }
   }
 }
 
 TEST_P(ExchangeOf, RowsOfNoBytesTravel) {
-  for (const Pattern& pattern : patterns()) expect_there_and_back<float>(*exchange_, pattern, 0);
+  for (const Pattern& pattern : patterns()) expect_there_and_back<float>(*inbox_, pattern, Arrangement::dispatch, 0);
 }
 
 TEST_P(ExchangeOf, SeveralAreUnderWayAtOnce) {
   std::vector<plan::ExchangeShape> shapes;
-  std::vector<Matrix<double>> sent;
-  std::vector<Matrix<double>> received;
-  std::vector<Request> requests;
-  for (const Pattern& pattern : patterns()) {
-    const auto& shape = shapes.emplace_back(shape_of(pattern));
-    sent.push_back(rows_of<double>(shape, 5, true));
-    received.emplace_back(shape.total_received(), 5);
-    requests.push_back(exchange_->start(shape, sent.back().data(), received.back().data(), 5 * sizeof(double)));
+  std::vector<std::unique_ptr<Inbox>> inboxes;
+  for (std::size_t i = 0; i < patterns().size(); ++i) {
+    shapes.push_back(shape_of(patterns()[i], all_arrangements[i % all_arrangements.size()]));
+    inboxes.push_back(exchange_->make_inbox());
+    inboxes.back()->open(shapes.back(), 5 * sizeof(double));
+  }
+  for (std::size_t i = 0; i < inboxes.size(); ++i) {
+    inboxes[i]->write<double>(rows_of<double>(shapes[i], 5, true));
+    inboxes[i]->start();
   }
   // Ended out of order, by polling and by waiting.
-  while (!requests.back().test()) continue;
-  for (Request& request : requests) request.wait();
-  for (std::size_t i = 0; i < shapes.size(); ++i) {
-    EXPECT_EQ(values_of(received[i]), values_of(rows_of<double>(shapes[i], 5, false))) << patterns()[i].name;
+  while (!inboxes.back()->test()) continue;
+  for (const auto& inbox : inboxes) inbox->wait();
+  for (std::size_t i = 0; i < inboxes.size(); ++i) {
+    EXPECT_EQ(values_of<double>(inboxes[i]->arrived<double>()), values_of<double>(rows_of<double>(shapes[i], 5, false)))
+        << patterns()[i].name;
   }
 }
 
-TEST_P(ExchangeOf, ForgottenRequestsEndBeforeTheirBuffers) {
-  const plan::ExchangeShape shape = shape_of(patterns()[7]);
-  const Matrix<double> sent = rows_of<double>(shape, 40, true);
-  Matrix<double> received(shape.total_received(), 40);
-  { const Request forgotten = exchange_->start(shape, sent.data(), received.data(), 40 * sizeof(double)); }
-  EXPECT_EQ(values_of(received), values_of(rows_of<double>(shape, 40, false)));
+TEST_P(ExchangeOf, WhatArrivedStaysUntilTheInboxIsOpenedAgain) {
+  const plan::ExchangeShape shape = shape_of(patterns()[7], Arrangement::dispatch);
+  const plan::ExchangeShape other_shape = shape_of(patterns()[1], Arrangement::scattered);
+  const std::unique_ptr<Inbox> other = exchange_->make_inbox();
+  static_cast<void>(test::exchanged<double>(*inbox_, shape, rows_of<double>(shape, 11, true)));
+  for (Index width = 1; width < 40; width += 3) {
+    const Matrix<double> rows = rows_of<double>(other_shape, width, true);
+    static_cast<void>(test::exchanged<double>(*other, other_shape, rows));
+  }
+  EXPECT_EQ(values_of<double>(inbox_->arrived<double>()), values_of<double>(rows_of<double>(shape, 11, false)));
 }
 
-TEST_P(ExchangeOf, RefusesBuffersAndShapesThatDoNotFit) {
-  const plan::ExchangeShape shape = shape_of(patterns()[0]);
-  Matrix<float> received(shape.total_received(), 2);
-  EXPECT_THROW(exchange_->run<float>(shape, Matrix<float>(shape.total_sent() + 1, 2), received.view()), InvariantError);
-  EXPECT_THROW(exchange_->run<float>(shape, Matrix<float>(shape.total_sent(), 3), received.view()), InvariantError);
-  const plan::ExchangeShape too_wide(std::vector<Index>(static_cast<std::size_t>(world().size()) + 1, 0),
-                                     std::vector<Index>(static_cast<std::size_t>(world().size()) + 1, 0));
-  EXPECT_THROW(static_cast<void>(exchange_->start(too_wide, nullptr, nullptr, 4)), InvariantError);
+// Uses of one inbox that follow one another at each rank's own pace: nobody's rows come too early or too late.
+TEST_P(ExchangeOf, UsesFollowOneAnotherAtAnyPace) {
+  const plan::ExchangeShape shape = shape_of(patterns()[0], Arrangement::dispatch);
+  Index spinning = 0;
+  for (Index use = 0; use < 200; ++use) {
+    Matrix<std::int64_t> sent = rows_of<std::int64_t>(shape, 3, true);
+    Matrix<std::int64_t> expected = rows_of<std::int64_t>(shape, 3, false);
+    for (std::int64_t& value : sent.flat()) value += use * 1'000'000'000;
+    for (std::int64_t& value : expected.flat()) value += use * 1'000'000'000;
+    EXPECT_EQ(values_of<std::int64_t>(test::exchanged<std::int64_t>(*inbox_, shape, sent)),
+              values_of<std::int64_t>(expected));
+    for (Index i = 0; i < (use * 7 + world().rank().value() * 5) % 11 * 200; ++i) spinning += i % 3;
+  }
+  EXPECT_GT(spinning, 0);
+}
+
+TEST_P(ExchangeOf, SlotsHoldEveryRowOnceAndARanksOwnAreItsInbox) {
+  for (const Pattern& pattern : patterns()) {
+    for (const Arrangement arrangement : all_arrangements) {
+      const plan::ExchangeShape shape = shape_of(pattern, arrangement);
+      constexpr Index row_bytes = 24;
+      inbox_->open(shape, row_bytes);
+      const OutgoingRows<double> rows = inbox_->outgoing<double>();
+      std::vector<const double*> places;
+      for (const Slot& slot : inbox_->slots()) {
+        EXPECT_EQ(slot.first_row, std::ssize(places));
+        for (Index i = 0; i < slot.rows; ++i) {
+          places.push_back(reinterpret_cast<const double*>(slot.to + i * row_bytes));
+        }
+      }
+      ASSERT_EQ(std::ssize(places), shape.total_sent());
+      for (Index i = 0; i < shape.total_sent(); ++i) EXPECT_EQ(rows.row(i).data(), places[static_cast<std::size_t>(i)]);
+      inbox_->start();
+      inbox_->wait();
+      const double* const begin = inbox_->arrived<double>().data;
+      plan::for_each_stretch(
+          shape.sent().runs(world().rank()), shape.received().runs(world().rank()),
+          [&](const plan::Stretch& own) { EXPECT_EQ(places[static_cast<std::size_t>(own.from)], begin + own.to * 3); });
+      std::ranges::sort(places);
+      EXPECT_EQ(std::ranges::adjacent_find(places), places.end()) << "two rows share a slot";
+    }
+  }
+}
+
+TEST_P(ExchangeOf, ForgottenUsesEndBeforeTheirBuffers) {
+  const plan::ExchangeShape shape = shape_of(patterns()[7], Arrangement::dispatch);
+  for (int i = 0; i < 3; ++i) {
+    const std::unique_ptr<Inbox> forgotten = exchange_->make_inbox();
+    forgotten->open(shape, 40 * sizeof(double));
+    forgotten->write<double>(rows_of<double>(shape, 40, true));
+    forgotten->start();
+  }
+  expect_there_and_back<double>(*inbox_, patterns()[7], Arrangement::dispatch, 40);
+}
+
+TEST_P(ExchangeOf, RefusesWhatIsOutOfTurnAndShapesThatDoNotFit) {
+  const plan::ExchangeShape shape = shape_of(patterns()[0], Arrangement::by_peer);
+  const std::vector<Index> nothing(static_cast<std::size_t>(world().size()) + 1, 0);
+  EXPECT_THROW(inbox_->open({nothing, nothing}, 4), InvariantError);
+  EXPECT_THROW(inbox_->open(shape, -1), InvariantError);
+  EXPECT_THROW(inbox_->start(), InvariantError);
+  EXPECT_THROW(inbox_->wait(), InvariantError);
+  EXPECT_THROW(static_cast<void>(inbox_->slots()), InvariantError);
+  EXPECT_THROW(static_cast<void>(inbox_->arrived<float>()), InvariantError);
+  inbox_->open(shape, 2 * sizeof(float));
+  EXPECT_THROW(inbox_->open(shape, 4), InvariantError);
+  EXPECT_THROW(inbox_->write<float>(Matrix<float>(shape.total_sent() + 1, 2)), InvariantError);
+  EXPECT_THROW(inbox_->write<float>(Matrix<float>(shape.total_sent(), 3)), InvariantError);
+  EXPECT_THROW(static_cast<void>(inbox_->test()), InvariantError);
+  inbox_->write<float>(rows_of<float>(shape, 2, true));
+  inbox_->start();
+  EXPECT_THROW(static_cast<void>(inbox_->arrived<float>()), InvariantError);
+  inbox_->wait();
+  EXPECT_EQ(values_of<float>(inbox_->arrived<float>()), values_of<float>(rows_of<float>(shape, 2, false)));
 }
 
 TEST(Exchange, UnknownNamesAreToldTheKnownOnes) {

@@ -32,12 +32,16 @@ void exchange_large_rows(Index distance) {
   send_rows[static_cast<std::size_t>(to)] = num_rows;
   receive_rows[static_cast<std::size_t>(from)] = num_rows;
 
-  Matrix<std::int64_t> sent(num_rows, row_values);
-  Matrix<std::int64_t> received(num_rows, row_values);
+  const auto exchange = make_exchange("flat", world());
+  const auto inbox = exchange->make_inbox();
+  inbox->open({send_rows, receive_rows}, row_bytes);
+  const OutgoingRows<std::int64_t> sent = inbox->outgoing<std::int64_t>();
   for (Index i = 0; i < num_rows; ++i) {
-    for (Index c = 0; c < row_values; ++c) sent(i, c) = payload(rank, to, i, c);
+    for (Index c = 0; c < row_values; ++c) sent.row(i)[static_cast<std::size_t>(c)] = payload(rank, to, i, c);
   }
-  make_exchange("flat", world())->run<std::int64_t>({send_rows, receive_rows}, sent, received.view());
+  inbox->start();
+  inbox->wait();
+  const MatrixView<std::int64_t> received = inbox->arrived<std::int64_t>();
   Index wrong = 0;
   for (Index i = 0; i < num_rows; ++i) {
     for (Index c = 0; c < row_values; ++c) wrong += received(i, c) == payload(from, rank, i, c) ? 0 : 1;

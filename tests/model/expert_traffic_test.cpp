@@ -2,12 +2,12 @@
 // Rows carry what they are copies of, (source, token, expert), so that a misrouted row is recognised.
 #include "runtime/model/expert_traffic.hpp"
 
-#include "comm/mpi/exchange.hpp"
-#include "tests/support/mpi_world.hpp"
-
 #include <gtest/gtest.h>
 
 #include <functional>
+
+#include "tests/support/exchanged.hpp"
+#include "tests/support/mpi_world.hpp"
 
 namespace conclave::model {
 namespace {
@@ -87,6 +87,7 @@ TYPED_TEST_SUITE(ExpertTrafficTest, Types);
 TYPED_TEST(ExpertTrafficTest, ExpertsGetTheirRowsInTheOrderOfTokensAndTheyReturnHome) {
   using T = TypeParam;
   const auto exchange = comm::make_exchange(comm::exchange_strategies().front().name, world());
+  const auto inbox = exchange->make_inbox();
   Index rows_seen = 0;
   for (const Pattern& pattern : patterns()) {
     SCOPED_TRACE(pattern.name);
@@ -113,45 +114,13 @@ TYPED_TEST(ExpertTrafficTest, ExpertsGetTheirRowsInTheOrderOfTokensAndTheyReturn
     ASSERT_EQ(traffic.dispatch().total_sent(), num_sent);
     ASSERT_EQ(traffic.dispatch().total_received(), num_received);
 
-    Matrix<T> arrived(num_received, width);
-    Matrix<T> ordered(num_received, width);
-    exchange->run<T>(traffic.dispatch(), as_matrix<const T>(sent, num_sent, width), arrived.view());
-    traffic.to_expert_order<T>(arrived.view(), ordered.view());
-    EXPECT_EQ(std::vector<T>(ordered.flat().begin(), ordered.flat().end()), expected);
-
-    Matrix<T> back(num_received, width);
-    Matrix<T> returned(num_sent, width);
-    traffic.to_arrival_order<T>(ordered.view(), back.view());
-    exchange->run<T>(traffic.dispatch().inverse(), back.view(), returned.view());
+    const Matrix<T> arrived = test::exchanged<T>(*inbox, traffic.dispatch(), as_matrix<const T>(sent, num_sent, width));
+    EXPECT_EQ(std::vector<T>(arrived.flat().begin(), arrived.flat().end()), expected);
+    const Matrix<T> returned = test::exchanged<T>(*inbox, traffic.combine(), arrived);
     EXPECT_EQ(std::vector<T>(returned.flat().begin(), returned.flat().end()), sent);
     rows_seen += world().sum(num_sent);
   }
   EXPECT_GT(rows_seen, 100);
-}
-
-// Rows within wider matrices: the views' own distance between rows is kept to.
-TYPED_TEST(ExpertTrafficTest, StridedViewsAreReorderedWithinTheirColumns) {
-  using T = TypeParam;
-  const Index num_ranks = world().size();
-  const ExpertMap map = ExpertMap::contiguous(2 * num_ranks, num_ranks);
-  const ExpertTraffic traffic(world(), map, std::vector<Index>(static_cast<std::size_t>(2 * num_ranks), 3));
-  const Index rows = traffic.dispatch().total_received();
-  ASSERT_EQ(rows, 6 * num_ranks);
-  Matrix<T> wide(rows, 5);
-  for (Index i = 0; i < wide.size(); ++i) wide.flat()[static_cast<std::size_t>(i)] = static_cast<T>(i);
-  Matrix<T> ordered(rows, 7);
-  ordered.fill(T{-1});
-  traffic.to_expert_order<T>(wide.view().col_block(1, 2), ordered.view().col_block(4, 2));
-  for (Index row = 0; row < rows; ++row) {
-    // ordered by (expert, source), came by (source, expert), three rows each
-    const Index expert = row / (3 * num_ranks);
-    const Index source = row / 3 % num_ranks;
-    const Index from = source * 6 + expert * 3 + row % 3;
-    EXPECT_EQ(ordered(row, 3), T{-1});
-    EXPECT_EQ(ordered(row, 4), wide(from, 1));
-    EXPECT_EQ(ordered(row, 5), wide(from, 2));
-    EXPECT_EQ(ordered(row, 6), T{-1});
-  }
 }
 
 }  // namespace

@@ -8,18 +8,15 @@
 namespace conclave::plan {
 namespace {
 
-TEST(ExchangeShape, CountsAndOffsetsFollowThePeers) {
+TEST(ExchangeShape, CountsFollowThePeers) {
   const ExchangeShape shape({3, 0, 2}, {1, 4, 0});
   EXPECT_EQ(shape.num_ranks(), 3);
   EXPECT_EQ(shape.rows_to(RankId{0}), 3);
   EXPECT_EQ(shape.rows_to(RankId{2}), 2);
   EXPECT_EQ(shape.rows_from(RankId{1}), 4);
-  EXPECT_EQ(shape.send_offset(RankId{1}), 3);
-  EXPECT_EQ(shape.send_offset(RankId{2}), 3);
-  EXPECT_EQ(shape.receive_offset(RankId{1}), 1);
-  EXPECT_EQ(shape.receive_offset(RankId{2}), 5);
   EXPECT_EQ(shape.total_sent(), 5);
   EXPECT_EQ(shape.total_received(), 5);
+  EXPECT_EQ(shape.received(), RowLayout::by_peer(std::vector<Index>{1, 4, 0}));
 }
 
 TEST(ExchangeShape, InverseSwapsTheSides) {
@@ -30,11 +27,20 @@ TEST(ExchangeShape, InverseSwapsTheSides) {
   EXPECT_EQ(back.inverse(), shape);
 }
 
+TEST(ExchangeShape, WhereRowsStandBelongsToIt) {
+  const RowLayout sent = RowLayout::by_peer(std::vector<Index>{2, 1});
+  const RowLayout by_segment = RowLayout::by_segment(std::vector<Index>{1, 1, 1, 1}, 2);
+  const ExchangeShape dispatch(sent, by_segment);
+  EXPECT_EQ(dispatch.rows_from(RankId{1}), 2);
+  EXPECT_NE(dispatch, ExchangeShape({2, 1}, {2, 2}));
+  EXPECT_EQ(dispatch.inverse(), ExchangeShape(by_segment, sent));
+}
+
 TEST(ExchangeShape, NothingAtAllIsAShape) {
   const ExchangeShape shape({0}, {0});
   EXPECT_EQ(shape.total_sent(), 0);
   EXPECT_EQ(shape.inverse(), shape);
-  EXPECT_EQ(ExchangeShape({}, {}).num_ranks(), 0);
+  EXPECT_EQ(ExchangeShape().num_ranks(), 0);
 }
 
 TEST(ExchangeShape, RefusesNegativeCountsAndUnequalSides) {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What the vectorised kernels of this folder are written with: arrays walked side by side in whole vectors, and sums in
-// one order. For the .cpp files of kernels only: code that includes it is compiled for one CPU type.
+// What the vector kernels are written with; for their sources alone.
 #pragma once
 
 #include "runtime/core/ids.hpp"
@@ -10,7 +9,7 @@
 #include <span>
 #include <xsimd/xsimd.hpp>
 
-namespace conclave::vectors {
+namespace conclave::simd {
 
 template <class T>
 using Vec = xsimd::batch<T>;
@@ -107,8 +106,8 @@ T fold(const Vecs<T, num_accumulators>& sums, const Function& function) {
   return values[0];
 }
 
-constexpr auto sum_of = [](auto a, auto b) { return a + b; };
-constexpr auto max_of = [](auto a, auto b) {
+inline constexpr auto sum_of = [](auto a, auto b) { return a + b; };
+inline constexpr auto max_of = [](auto a, auto b) {
   using std::max;
   using xsimd::max;
   return max(a, b);
@@ -119,4 +118,9 @@ Index length(std::span<T> values) {
   return static_cast<Index>(values.size());
 }
 
-}  // namespace conclave::vectors
+template <class T>
+Vec<T> logistic(Vec<T> x) {
+  return T(1) / (T(1) + xsimd::exp(-x));
+}
+
+}  // namespace conclave::simd

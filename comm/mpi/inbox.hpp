@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Where rows from all ranks arrive, again and again, and where their senders write them.
+#pragma once
+
+#include "comm/mpi/communicator.hpp"
+#include "runtime/core/matrix.hpp"
+
+#include <cstddef>
+
+namespace conclave::comm {
+
+/// Consecutive rows of the sending order, and where they are to be written, one after another.
+struct Slot {
+  Index first_row = 0;
+  Index rows = 0;
+  std::byte* to = nullptr;
+};
+
+/// Where a rank writes what it sends: row i of the sending order at row(i).
+template <class T>
+class OutgoingRows {
+ public:
+  OutgoingRows(std::span<std::byte* const> places, Index cols) : places_(places), cols_(cols) {}
+  [[nodiscard]] Index rows() const { return std::ssize(places_); }
+  [[nodiscard]] Index cols() const { return cols_; }
+  [[nodiscard]] std::span<T> row(Index i) const {
+    return {reinterpret_cast<T*>(places_[static_cast<std::size_t>(i)]), static_cast<std::size_t>(cols_)};
+  }
+
+ private:
+  std::span<std::byte* const> places_;  // [rows]
+  Index cols_;
+};
+
+/// One use is: open, write every row that is sent, start, wait, read. It ends when the inbox is opened again: until
+/// then what arrived stays, and nobody writes into it. open, start and wait are collective, and all ranks use their
+/// inboxes of one exchange in the same order; between start and wait, others may be used. Buffers are kept from use to
+/// use and grow rarely.
+///
+/// Rows are written once, where that can be: a rank's slots for itself are its inbox, so on one rank nothing is copied.
+class Inbox {
+ public:
+  explicit Inbox(const Communicator& communicator) : rank_(communicator.rank()), num_ranks_(communicator.size()) {}
+  virtual ~Inbox() = default;
+  Inbox(const Inbox&) = delete;
+  Inbox& operator=(const Inbox&) = delete;
+
+  /// Begins a use, with rows of row_bytes each. What arrived before is no longer needed by this rank. InvariantError
+  /// for a shape of other ranks.
+  void open(const plan::ExchangeShape& shape, Index row_bytes);
+  /// In the sending order, all rows. Valid until start.
+  [[nodiscard]] std::span<const Slot> slots() const;
+  template <class T>
+  [[nodiscard]] OutgoingRows<T> outgoing() const;
+  /// Writes all rows: [rows sent, columns] in the sending order.
+  template <class T>
+  void write(std::type_identity_t<ConstMatrixView<T>> rows) const;
+
+  /// Sends what stands in the slots.
+  void start();
+  /// Whether everything has arrived; makes progress. To be followed by wait all the same.
+  [[nodiscard]] bool test();
+  void wait();
+
+  /// What arrived: [rows received, columns].
+  template <class T>
+  [[nodiscard]] MatrixView<T> arrived();
+  template <class T>
+  [[nodiscard]] ConstMatrixView<T> arrived() const;
+
+ protected:
+  [[nodiscard]] RankId rank() const { return rank_; }
+  [[nodiscard]] const plan::ExchangeShape& shape() const { return shape_; }
+  [[nodiscard]] Index row_bytes() const { return row_bytes_; }
+  /// Gives slots to the rows for a peer: the rows `to` of the buffer that begins at `buffer`. To be called from
+  /// do_open, for every peer, in any order.
+  void add_slots(RankId peer, std::span<const Range> to, std::byte* buffer);
+
+ private:
+  /// Makes room as shape() says and gives slots to all rows that are sent.
+  virtual void do_open() = 0;
+  virtual void do_start() = 0;
+  [[nodiscard]] virtual bool do_test() = 0;
+  virtual void do_wait() = 0;
+  /// The rows that arrived, one after another.
+  [[nodiscard]] virtual std::byte* data() = 0;
+
+  void place_rows();
+  [[nodiscard]] Index columns(std::size_t element_bytes) const;
+
+  enum class State { unused, open, under_way, arrived };
+  RankId rank_;
+  Index num_ranks_;
+  State state_ = State::unused;
+  plan::ExchangeShape shape_;
+  Index row_bytes_ = 0;
+  std::vector<Slot> slots_;         // by first_row
+  std::vector<std::byte*> places_;  // [rows sent]
+};
+
+template <class T>
+OutgoingRows<T> Inbox::outgoing() const {
+  invariant(state_ == State::open, "rows written into an inbox that is not open");
+  return {places_, columns(sizeof(T))};
+}
+
+template <class T>
+MatrixView<T> Inbox::arrived() {
+  invariant(state_ == State::arrived, "rows read from an inbox that they have not arrived in");
+  const Index cols = columns(sizeof(T));
+  return {reinterpret_cast<T*>(data()), shape_.total_received(), cols, cols};
+}
+
+template <class T>
+ConstMatrixView<T> Inbox::arrived() const {
+  return const_cast<Inbox*>(this)->arrived<T>();
+}
+
+}  // namespace conclave::comm
