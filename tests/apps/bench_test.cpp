@@ -255,6 +255,7 @@ TEST(Bench, RefusesWhatItCannotMeasure) {
   expect_refusal(conclave("bench checkpoint --out /"), "'/' is there already");
   expect_refusal(conclave("bench scaling --ranks 1,2"), "ranks has 2, the program runs on 1");
   expect_refusal(on_ranks(2, CONCLAVE_PROGRAM, "bench scaling --ranks 2,1"), "ranks = 2,1");
+  expect_refusal(on_ranks(2, CONCLAVE_PROGRAM, "bench scaling --ranks 1 --exchange falt"), "'falt'");
   expect_refusal(conclave("bench scaling --picture /nonexistent/file"), "picture: cannot write '/nonexistent/file'");
   const Outcome file = on_ranks(2, CONCLAVE_PROGRAM, "bench gemm --calibration /nonexistent/file");
   expect_refusal(file, "cannot write '/nonexistent/file'");
