@@ -10,6 +10,7 @@ namespace {
 struct LayerOptions {
   MoeCase layer;
   std::string exchange{comm::exchange_strategies().front().name};
+  std::optional<Index> waves;
   BenchRun run;
 };
 
@@ -19,6 +20,9 @@ void describe_layer(LayerOptions& o, OptionSections& sections) {
   for (const auto& s : comm::exchange_strategies()) names.push_back(fmt::format("{} ({})", s.name, s.help));
   sections.section("Exchange")
       .add("exchange", o.exchange, fmt::format("how rows travel between ranks: {}", fmt::join(names, ", ")));
+  sections.section("Exchange")
+      .add("waves", o.waves,
+           "parts of a rank's experts that compute while the others' rows travel; auto: 1 on one node, else 4");
 }
 
 // Times of the phases in the calls that were counted, the last ones.
@@ -47,7 +51,8 @@ std::optional<Report> measure_layer(LayerOptions& o, const Session& session) {
   settle(o.layer, session);
   if (explained(o.layer, session)) return std::nullopt;
   const auto exchange = comm::make_exchange(o.exchange, world);
-  LayerBench bench(o.layer, {o.layer.tokens * world.size(), o.layer.groups * world.size()}, {&world, exchange.get()});
+  LayerBench bench(o.layer, {o.layer.tokens * world.size(), o.layer.groups * world.size()},
+                   {&world, exchange.get(), model::num_waves(o.waves, world)});
   bench.forward_backward();  // the rows are known
 
   // Skewed on purpose, a hot expert must cost its own time; else imbalance is the layer's to answer for.
