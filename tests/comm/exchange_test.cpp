@@ -124,7 +124,7 @@ TEST_P(ExchangeOf, SlotsHoldEveryRowOnceAndARanksOwnAreItsInbox) {
       const plan::ExchangeShape shape = shape_of(pattern, arrangement);
       constexpr Index row_bytes = 24;
       inbox_->open(shape, row_bytes);
-      const OutgoingRows<double> rows = inbox_->outgoing<double>();
+      const ScatteredRows<double> rows = inbox_->outgoing<double>();
       std::vector<const double*> places;
       for (const Slot& slot : inbox_->slots()) {
         EXPECT_EQ(slot.first_row, std::ssize(places));
