@@ -16,13 +16,9 @@ struct LayerOptions {
 
 void describe_layer(LayerOptions& o, OptionSections& sections) {
   describe(o.layer, sections);
-  std::vector<std::string> names;
-  for (const auto& s : comm::exchange_strategies()) names.push_back(fmt::format("{} ({})", s.name, s.help));
-  sections.section("Exchange")
-      .add("exchange", o.exchange, fmt::format("how rows travel between ranks: {}", fmt::join(names, ", ")));
-  sections.section("Exchange")
-      .add("waves", o.waves,
-           "parts of a rank's experts that compute while the others' rows travel; auto: 1 on one node, else 4");
+  OptionTable& exchange = sections.section("Exchange");
+  exchange.add("exchange", o.exchange, "how rows travel between ranks: " + exchange_names());
+  model::describe_waves(o.waves, exchange);
 }
 
 // Times of the phases in the calls that were counted, the last ones.

@@ -4,6 +4,7 @@
 
 #include "comm/mpi/communicator.hpp"
 #include "runtime/core/expert_map.hpp"
+#include "runtime/core/options.hpp"
 
 #include <optional>
 
@@ -31,6 +32,8 @@ class ExpertWaves {
   Index num_waves_ = 1;
   std::vector<ExpertId> order_;  // [num_experts]
 };
+
+void describe_waves(std::optional<Index>& waves, OptionTable& table);
 
 /// The waves to be used where `wanted` was asked for; where nothing was ("auto"), 1 on one node, whose ranks copy rows
 /// themselves, and 4 where a network can carry them meanwhile. InputError for less than 1. Collective.

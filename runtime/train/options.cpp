@@ -24,8 +24,7 @@ void describe_run(TrainOptions& o, OptionTable& table) {
   conclave::describe(o.compute, table);
   table.add("explain_router", o.explain_router, "say what the router will do with these options, and stop");
   table.add("exchange", o.exchange, fmt::format("how rows travel between ranks: {}", fmt::join(exchanges, ", ")));
-  table.add("waves", o.waves,
-            "parts of a rank's experts that compute while the others' rows travel; auto: 1 on one node, else 4");
+  model::describe_waves(o.waves, table);
 }
 
 void describe_files(TrainOptions& o, OptionTable& table) {
