@@ -8,7 +8,7 @@
 
 namespace conclave {
 
-/// Borrowed rows of equal length that may stand anywhere, to be written: those of a matrix, or one place a row.
+/// Borrowed rows of equal length that may stand anywhere: those of a matrix, or one place a row.
 template <class T>
 class ScatteredRows {
  public:
@@ -36,8 +36,8 @@ class ScatteredRows {
  private:
   [[nodiscard]] T* at(Index i) const { return reinterpret_cast<T*>(places_[static_cast<std::size_t>(i)]); }
 
-  MatrixView<T> matrix_{};                // if places_ is empty
-  std::span<std::byte* const> places_{};  // [rows]
+  MatrixView<T> matrix_{nullptr, 0, 0, 0};  // if places_ is empty
+  std::span<std::byte* const> places_{};    // [rows]
   Index num_rows_;
   Index cols_;
 };
