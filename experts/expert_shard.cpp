@@ -2,6 +2,7 @@
 #include "experts/expert_shard.hpp"
 
 #include "runtime/core/parallel.hpp"
+#include "runtime/core/scratch.hpp"
 
 #include <numeric>
 
@@ -27,10 +28,10 @@ void compute_rows(const ScatteredRows<T>& to, Range rows, const Compute& compute
     compute(*block);
     return;
   }
-  thread_local Matrix<T> scratch;
-  scratch.resize(rows.size(), to.cols());
-  compute(scratch.view());
-  for (Index i = 0; i < rows.size(); ++i) std::ranges::copy(scratch.row(i), to.row(rows.begin + i).begin());
+  Scratch scratch;
+  const MatrixView<T> results = scratch.matrix<T>(rows.size(), to.cols());
+  compute(results);
+  for (Index i = 0; i < rows.size(); ++i) std::ranges::copy(results.row(i), to.row(rows.begin + i).begin());
 }
 
 }  // namespace

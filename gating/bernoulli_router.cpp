@@ -2,6 +2,7 @@
 #include "gating/bernoulli_router.hpp"
 
 #include "gating/fixed_router.hpp"
+#include "runtime/core/scratch.hpp"
 
 #include <numeric>
 
@@ -17,16 +18,19 @@ class BernoulliRouter final : public FixedRouter<T> {
  protected:
   void choose_experts(const RouterInput<T>& input, Matrix<std::int32_t>& choices) const override {
     const Random random = this->random(RandomStream::bernoulli, input);
-    std::vector<std::vector<std::int32_t>> active(static_cast<std::size_t>(input.x.rows));
-    std::size_t most = 0;
-    for (std::size_t t = 0; t < active.size(); ++t) {
-      active[t] = active_experts(random, input.first_token.value() + static_cast<Index>(t));
-      most = std::max(most, active[t].size());
+    Scratch scratch;
+    const auto active = scratch.matrix<char>(input.x.rows, std::ssize(activation_));  // 1: the token has the expert
+    Index most = 0;
+    for (Index t = 0; t < active.rows; ++t) {
+      most = std::max(most, draw_active(random, input.first_token.value() + t, active.row(t)));
     }
-    choices.resize(input.x.rows, static_cast<Index>(most));
+    choices.resize(active.rows, most);
     choices.fill(no_expert);
-    for (std::size_t t = 0; t < active.size(); ++t) {
-      std::copy(active[t].begin(), active[t].end(), choices.row(static_cast<Index>(t)).begin());
+    for (Index t = 0; t < active.rows; ++t) {
+      auto choice = choices.row(t).begin();
+      for (Index e = 0; e < active.cols; ++e) {
+        if (active(t, e) != 0) *choice++ = static_cast<std::int32_t>(e);
+      }
     }
   }
 
@@ -36,18 +40,17 @@ class BernoulliRouter final : public FixedRouter<T> {
   }
 
  private:
-  [[nodiscard]] std::vector<std::int32_t> active_experts(const Random& random, Index token) const {
-    std::vector<std::int32_t> active;
-    const auto num_experts = static_cast<Index>(activation_.size());
+  // Marks the token's experts, and returns their number. active: [E]
+  Index draw_active(const Random& random, Index token, std::span<char> active) const {
+    const Index num_experts = std::ssize(activation_);
     for (Index e = 0; e < num_experts; ++e) {
-      if (random.uniform(token, e) < activation_[static_cast<std::size_t>(e)]) {
-        active.push_back(static_cast<std::int32_t>(e));
-      }
+      const auto at = static_cast<std::size_t>(e);
+      active[at] = random.uniform(token, e) < activation_[at] ? 1 : 0;
     }
-    if (active.empty()) {
-      active.push_back(static_cast<std::int32_t>(static_cast<Index>(random.bits(token, num_experts)) % num_experts));
-    }
-    return active;
+    const Index count = std::ranges::count(active, char{1});
+    if (count > 0) return count;
+    active[static_cast<std::size_t>(static_cast<Index>(random.bits(token, num_experts)) % num_experts)] = 1;
+    return 1;
   }
 
   std::vector<double> activation_;  // [E]

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "gating/capacity.hpp"
 
+#include "runtime/core/scratch.hpp"
+
 #include <cmath>
 
 namespace conclave::gating {
@@ -67,34 +69,35 @@ class ClaimTable {
 
 /// The claims of each expert that is asked for, ascending: expert e's are claims[first[e]] up to claims[first[e + 1]].
 struct ClaimsByExpert {
-  std::vector<Index> first;  // [num_experts + 1]
-  std::vector<Index> claims;
+  std::span<Index> first;  // [num_experts + 1]
+  std::span<Index> claims;
 };
 
 template <class T>
-ClaimsByExpert by_expert(const ClaimTable<T>& table, Index num_experts) {
-  ClaimsByExpert result;
-  result.first.assign(static_cast<std::size_t>(num_experts) + 1, 0);
+ClaimsByExpert by_expert(const ClaimTable<T>& table, Index num_experts, Scratch& scratch) {
+  const std::span<Index> first = scratch.values<Index>(num_experts + 1, 0);
   for (Index c = 0; c < table.size(); ++c) {
-    if (table.expert(c) != no_expert) ++result.first[static_cast<std::size_t>(table.expert(c)) + 1];
+    if (table.expert(c) != no_expert) ++first[static_cast<std::size_t>(table.expert(c)) + 1];
   }
-  for (std::size_t e = 1; e < result.first.size(); ++e) result.first[e] += result.first[e - 1];
-  result.claims.resize(static_cast<std::size_t>(result.first.back()));
-  std::vector<Index> next(result.first.begin(), result.first.end() - 1);
+  for (std::size_t e = 1; e < first.size(); ++e) first[e] += first[e - 1];
+  const std::span<Index> claims = scratch.values<Index>(first.back());
+  const std::span<Index> next = scratch.values<Index>(num_experts);
+  std::copy_n(first.begin(), num_experts, next.begin());
   for (Index c = 0; c < table.size(); ++c) {
     const std::int32_t e = table.expert(c);
-    if (e != no_expert) result.claims[static_cast<std::size_t>(next[static_cast<std::size_t>(e)]++)] = c;
+    if (e != no_expert) claims[static_cast<std::size_t>(next[static_cast<std::size_t>(e)]++)] = c;
   }
-  return result;
+  return {first, claims};
 }
 
 // Serves every claim that finds a slot, and returns the others. free_slots: [num_experts] what is left of `capacity`.
 template <class T>
-std::vector<Index> serve_first_asked(const ClaimTable<T>& table, Index capacity, std::vector<Index>& free_slots,
-                                     MatrixView<std::int32_t> serving) {
+std::span<Index> serve_first_asked(const ClaimTable<T>& table, Index capacity, std::span<Index> free_slots,
+                                   MatrixView<std::int32_t> serving, Scratch& scratch) {
   const auto num_experts = static_cast<Index>(free_slots.size());
-  ClaimsByExpert asked = by_expert(table, num_experts);
-  std::vector<Index> dropped;
+  const ClaimsByExpert asked = by_expert(table, num_experts, scratch);
+  const std::span<Index> dropped = scratch.values<Index>(std::ssize(asked.claims));
+  auto dropped_end = dropped.begin();
   for (Index e = 0; e < num_experts; ++e) {
     const auto begin = asked.claims.begin() + asked.first[static_cast<std::size_t>(e)];
     const auto end = asked.claims.begin() + asked.first[static_cast<std::size_t>(e) + 1];
@@ -106,9 +109,9 @@ std::vector<Index> serve_first_asked(const ClaimTable<T>& table, Index capacity,
       serving(table.token(*claim), table.choice(*claim)) = static_cast<std::int32_t>(e);
     }
     free_slots[static_cast<std::size_t>(e)] = capacity - (served_end - begin);
-    dropped.insert(dropped.end(), served_end, end);
+    dropped_end = std::copy(served_end, end, dropped_end);
   }
-  return dropped;
+  return {dropped.begin(), dropped_end};
 }
 
 bool holds(std::span<const std::int32_t> experts, std::int32_t expert) {
@@ -144,8 +147,9 @@ template <class T>
 void serve_claims(const Claims<T>& claims, const CapacityRule& rule, MatrixView<std::int32_t> serving) {
   const ClaimTable<T> table(claims, rule);
   for (Index t = 0; t < serving.rows; ++t) std::fill_n(serving.row(t).data(), serving.cols, no_expert);
-  std::vector<Index> free_slots(static_cast<std::size_t>(rule.num_experts));
-  std::vector<Index> dropped = serve_first_asked(table, rule.capacity, free_slots, serving);
+  Scratch scratch;
+  const std::span<Index> free_slots = scratch.values<Index>(rule.num_experts);
+  const std::span<Index> dropped = serve_first_asked(table, rule.capacity, free_slots, serving, scratch);
   if (rule.overflow == Overflow::drop) return;
   std::sort(dropped.begin(), dropped.end(), [&](Index a, Index b) { return table.precedes(a, b); });
   for (const Index claim : dropped) {

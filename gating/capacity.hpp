@@ -5,8 +5,6 @@
 #include "gating/options.hpp"
 #include "runtime/core/matrix.hpp"
 
-#include <vector>
-
 namespace conclave::gating {
 
 /// An expert's slots among S = num_tokens tokens (a group's, or a step's), as systems compute them from the capacity

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "gating/gate_network.hpp"
 #include "runtime/core/gemm.hpp"
+#include "runtime/core/scratch.hpp"
 #include "runtime/core/vector_kernels.hpp"
 
 #include <cmath>
@@ -75,8 +76,8 @@ class CosineGate final : public GateNetwork<T> {
                 ConstMatrixView<T> d_logits, MatrixView<T> dx, ParameterView<T> gradient) const override {
     const T s = scale(parameters);
     const Index num_experts = d_logits.cols;
-    Matrix<T> d_cosine;
-    d_cosine.resize(d_logits.rows, num_experts);
+    Scratch scratch;
+    const MatrixView<T> d_cosine = scratch.matrix<T>(d_logits.rows, num_experts);
     double through_scale = 0.0;
     for (Index t = 0; t < d_logits.rows; ++t) {
       scaled_copy<T>(s, d_logits.row(t), d_cosine.row(t));
@@ -87,20 +88,18 @@ class CosineGate final : public GateNetwork<T> {
     }
     if (has_bias_) add_column_sums<T>(d_logits, gradient.vector(bias_));
 
-    Matrix<T> d_direction;
-    d_direction.resize(num_experts, inner_);
-    gemm_tn<T>(d_cosine.view(), tape.outer.view(), T{0}, d_direction.view());
-    normalise_rows_backward<T>(parameters.matrix(weight_), tape.direction.view(), d_direction.view(),
+    const MatrixView<T> d_direction = scratch.matrix<T>(num_experts, inner_);
+    gemm_tn<T>(d_cosine, tape.outer.view(), T{0}, d_direction);
+    normalise_rows_backward<T>(parameters.matrix(weight_), tape.direction.view(), d_direction,
                                gradient.matrix(weight_));
 
-    Matrix<T> d_outer;
-    d_outer.resize(x.rows, inner_);
-    gemm_nn<T>(d_cosine.view(), tape.direction.view(), T{0}, d_outer.view());
-    Matrix<T> d_inner(x.rows, inner_);
-    normalise_rows_backward<T>(tape.inner.view(), tape.outer.view(), d_outer.view(), d_inner.view());
-    gemm_tn<T>(d_inner.view(), x, T{1}, gradient.matrix(projection_));
-    add_column_sums<T>(d_inner.view(), gradient.vector(projection_bias_));
-    gemm_nn<T>(d_inner.view(), parameters.matrix(projection_), T{1}, dx);
+    const MatrixView<T> d_outer = scratch.matrix<T>(x.rows, inner_);
+    gemm_nn<T>(d_cosine, tape.direction.view(), T{0}, d_outer);
+    const MatrixView<T> d_inner = scratch.matrix<T>(x.rows, inner_, T{0});
+    normalise_rows_backward<T>(tape.inner.view(), tape.outer.view(), d_outer, d_inner);
+    gemm_tn<T>(d_inner, x, T{1}, gradient.matrix(projection_));
+    add_column_sums<T>(d_inner, gradient.vector(projection_bias_));
+    gemm_nn<T>(d_inner, parameters.matrix(projection_), T{1}, dx);
   }
 
  private:

@@ -15,7 +15,12 @@ class DispatchPlan {
   DispatchPlan() = default;
   /// routings: one a group, all of the same number of tokens. expert_order: every expert once.
   template <class T>
-  DispatchPlan(const std::vector<const Routing<T>*>& routings, const std::vector<ExpertId>& expert_order);
+  DispatchPlan(const std::vector<const Routing<T>*>& routings, std::span<const ExpertId> expert_order) {
+    assign<T>(routings, expert_order);
+  }
+  /// Another plan in the memory of this one.
+  template <class T>
+  void assign(std::span<const Routing<T>* const> routings, std::span<const ExpertId> expert_order);
 
   [[nodiscard]] Index num_rows() const { return static_cast<Index>(token_of_row_.size()); }
   [[nodiscard]] Index num_tokens() const { return static_cast<Index>(first_choice_.size()) - 1; }

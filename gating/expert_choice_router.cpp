@@ -2,6 +2,7 @@
 #include "gating/expert_choice_router.hpp"
 
 #include "gating/scores.hpp"
+#include "runtime/core/scratch.hpp"
 
 #include <numeric>
 
@@ -17,9 +18,10 @@ struct ExpertChoiceTape final : RouterTape<T> {
 /// The `count` tokens with the largest score, of equals the lower: marks them in column `expert` of `taken`.
 template <class T>
 void take_best(ConstMatrixView<T> score, Index expert, Index count, MatrixView<char> taken) {
-  std::vector<T> column(static_cast<std::size_t>(score.rows));
+  Scratch scratch;
+  const std::span<T> column = scratch.values<T>(score.rows);
   for (Index t = 0; t < score.rows; ++t) column[static_cast<std::size_t>(t)] = score(t, expert);
-  std::vector<Index> tokens(column.size());
+  const std::span<Index> tokens = scratch.values<Index>(score.rows);
   std::iota(tokens.begin(), tokens.end(), Index{0});
   if (count < score.rows) {
     std::nth_element(tokens.begin(), tokens.begin() + count, tokens.end(), [&](Index a, Index b) {
@@ -58,21 +60,19 @@ class ExpertChoiceRouter final : public Router<T> {
   void settle(const RouterInput<T>& input, RouterTape<T>& base) const override {
     auto& tape = static_cast<ExpertChoiceTape<T>&>(base);
     const Index num_experts = this->options().experts;
-    std::vector<Assignment<T>> kept;
-    RoutingCounts counts;
-    counts.load.assign(static_cast<std::size_t>(num_experts), 0);
-    for (Index t = 0; t < input.x.rows; ++t) {
-      Index choice = 0;
-      for (Index e = 0; e < num_experts; ++e) {
-        if (tape.taken(t, e) == 0) continue;
-        kept.push_back({t, ExpertId{e}, choice++, tape.scores.probability(t, e)});
-        ++counts.load[static_cast<std::size_t>(e)];
+    const auto decide = [&](std::vector<Assignment<T>>& kept, RoutingCounts& counts) {
+      for (Index t = 0; t < input.x.rows; ++t) {
+        Index choice = 0;
+        for (Index e = 0; e < num_experts; ++e) {
+          if (tape.taken(t, e) == 0) continue;
+          kept.push_back({t, ExpertId{e}, choice++, tape.scores.probability(t, e)});
+          ++counts.load[static_cast<std::size_t>(e)];
+        }
+        if (choice == 0) counts.drops.push_back({t, 0, ExpertId{no_expert}, DropReason::unchosen});
       }
-      if (choice == 0) counts.drops.push_back({t, 0, ExpertId{no_expert}, DropReason::unchosen});
-    }
-    tape.routing = Routing<T>(input.x.rows, num_experts, std::move(kept), std::move(counts));
-    tape.balance = {};  // even by construction: no counted claims, so the balance loss is 0
-    tape.balance.counted.assign(static_cast<std::size_t>(num_experts), 0);
+    };
+    tape.routing.assign(input.x.rows, num_experts, decide);
+    tape.balance.clear(num_experts);  // even by construction: no counted claims, so the balance loss is 0
     score_.sum_up(tape.scores, tape.balance);
   }
 
@@ -83,8 +83,9 @@ class ExpertChoiceRouter final : public Router<T> {
     const auto& tape = static_cast<const ExpertChoiceTape<T>&>(base);
     const std::vector<Assignment<T>>& kept = tape.routing.kept();
     invariant(d_gates.size() == kept.size(), "{} gradients for {} kept choices", d_gates.size(), kept.size());
+    Scratch scratch;
     typename ScoreFunction<T>::Cotangent cotangent;
-    cotangent.dp = Matrix<T>(input.x.rows, this->options().experts);
+    cotangent.dp = scratch.matrix<T>(input.x.rows, this->options().experts, T{0});
     for (std::size_t i = 0; i < kept.size(); ++i) cotangent.dp(kept[i].token, kept[i].expert.value()) = d_gates[i];
     cotangent.d_z = losses.z_of_a_token(input.x.rows);
     score_.backward(parameters, input, tape.scores, cotangent, dx, gradient);

@@ -5,30 +5,26 @@ namespace conclave::gating {
 
 template <class T>
 void FixedRouter<T>::settle(const RouterInput<T>& input, RouterTape<T>& tape) const {
-  const auto num_experts = static_cast<std::size_t>(this->options().experts);
-  std::vector<Assignment<T>> kept;
-  RoutingCounts counts;
-  counts.load.assign(num_experts, 0);
-  for (Index t = 0; t < input.x.rows; ++t) {
-    const auto choices = tape.choices.row(t);
-    const auto active =
-        choices.size() - static_cast<std::size_t>(std::count(choices.begin(), choices.end(), no_expert));
-    for (std::size_t j = 0; j < choices.size(); ++j) {
-      if (choices[j] == no_expert) continue;
-      const ExpertId expert{choices[j]};
-      const auto choice = static_cast<Index>(j);
-      ++counts.load[static_cast<std::size_t>(choices[j])];
-      if (tape.serving(t, choice) == no_expert) {
-        counts.drops.push_back({t, choice, expert, DropReason::over_capacity});
-      } else {
-        kept.push_back({t, expert, choice, T{1} / static_cast<T>(active)});
+  const auto decide = [&](std::vector<Assignment<T>>& kept, RoutingCounts& counts) {
+    for (Index t = 0; t < input.x.rows; ++t) {
+      const auto choices = tape.choices.row(t);
+      const auto active =
+          choices.size() - static_cast<std::size_t>(std::count(choices.begin(), choices.end(), no_expert));
+      for (std::size_t j = 0; j < choices.size(); ++j) {
+        if (choices[j] == no_expert) continue;
+        const ExpertId expert{choices[j]};
+        const auto choice = static_cast<Index>(j);
+        ++counts.load[static_cast<std::size_t>(choices[j])];
+        if (tape.serving(t, choice) == no_expert) {
+          counts.drops.push_back({t, choice, expert, DropReason::over_capacity});
+        } else {
+          kept.push_back({t, expert, choice, T{1} / static_cast<T>(active)});
+        }
       }
     }
-  }
-  tape.routing = Routing<T>(input.x.rows, this->options().experts, std::move(kept), std::move(counts));
-  tape.balance = {};
-  tape.balance.counted.assign(num_experts, 0);
-  tape.balance.probability.assign(num_experts, 0.0);
+  };
+  tape.routing.assign(input.x.rows, this->options().experts, decide);
+  tape.balance.clear(this->options().experts);
 }
 
 template class FixedRouter<float>;

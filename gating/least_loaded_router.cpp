@@ -2,6 +2,7 @@
 #include "gating/least_loaded_router.hpp"
 
 #include "gating/fixed_router.hpp"
+#include "runtime/core/scratch.hpp"
 
 namespace conclave::gating {
 namespace {
@@ -15,7 +16,8 @@ class LeastLoadedRouter final : public FixedRouter<T> {
  protected:
   void choose_experts(const RouterInput<T>& input, Matrix<std::int32_t>& choices) const override {
     choices.resize(input.x.rows, this->options().top_k);
-    std::vector<Index> claims(weight_.size(), 0);
+    Scratch scratch;
+    const std::span<Index> claims = scratch.values<Index>(std::ssize(weight_), 0);
     for (Index t = 0; t < input.x.rows; ++t) {
       const auto row = choices.row(t);
       for (auto choice = row.begin(); choice != row.end(); ++choice) {
@@ -27,7 +29,7 @@ class LeastLoadedRouter final : public FixedRouter<T> {
 
  private:
   // The expert with the smallest claims / weight that the token does not hold; ties: the lower one.
-  [[nodiscard]] std::int32_t least_loaded(const std::vector<Index>& claims, std::span<const std::int32_t> held) const {
+  [[nodiscard]] std::int32_t least_loaded(std::span<const Index> claims, std::span<const std::int32_t> held) const {
     std::int32_t best = no_expert;
     double least = 0.0;
     for (std::size_t e = 0; e < weight_.size(); ++e) {

@@ -21,6 +21,14 @@ Moments moments(std::span<const double> values) {
 
 }  // namespace
 
+void BalanceTerms::clear(Index num_experts) {
+  counted.assign(static_cast<std::size_t>(num_experts), 0);
+  probability.assign(static_cast<std::size_t>(num_experts), 0.0);
+  z_sum = 0.0;
+  importance = 0.0;
+  entropy_sum = 0.0;
+}
+
 double balance_loss(std::span<const Index> counted, std::span<const double> probability, Index num_tokens) {
   const Index claims = std::accumulate(counted.begin(), counted.end(), Index{0});
   if (claims == 0) return 0.0;
@@ -32,15 +40,15 @@ double balance_loss(std::span<const Index> counted, std::span<const double> prob
   return static_cast<double>(counted.size()) * sum;
 }
 
-std::vector<double> balance_loss_gradient(std::span<const Index> counted, Index num_tokens, double coefficient) {
+void balance_loss_gradient(std::span<const Index> counted, Index num_tokens, double coefficient,
+                           std::span<double> gradient) {
   const Index claims = std::accumulate(counted.begin(), counted.end(), Index{0});
-  std::vector<double> gradient(counted.size(), 0.0);
-  if (claims == 0) return gradient;
+  std::ranges::fill(gradient, 0.0);
+  if (claims == 0) return;
   const double scale = coefficient * static_cast<double>(counted.size()) / static_cast<double>(num_tokens);
   for (std::size_t e = 0; e < counted.size(); ++e) {
     gradient[e] = scale * (static_cast<double>(counted[e]) / static_cast<double>(claims));
   }
-  return gradient;
 }
 
 double importance_loss(std::span<const double> importance) {
@@ -48,24 +56,22 @@ double importance_loss(std::span<const double> importance) {
   return mean == 0.0 ? 0.0 : variance / (mean * mean);
 }
 
-std::vector<double> importance_loss_gradient(std::span<const double> importance, double coefficient) {
+void importance_loss_gradient(std::span<const double> importance, double coefficient, std::span<double> gradient) {
   const auto [mean, variance] = moments(importance);
-  std::vector<double> gradient(importance.size(), 0.0);
-  if (mean == 0.0) return gradient;
+  std::ranges::fill(gradient, 0.0);
+  if (mean == 0.0) return;
   const auto n = static_cast<double>(importance.size());
   for (std::size_t e = 0; e < importance.size(); ++e) {
     gradient[e] = coefficient * (2.0 / n) * ((importance[e] - mean) / (mean * mean) - variance / (mean * mean * mean));
   }
-  return gradient;
 }
 
-std::vector<Index> count_claims(ConstMatrixView<std::int32_t> choices, BalanceCount count, Index num_experts) {
-  std::vector<Index> counted(static_cast<std::size_t>(num_experts), 0);
+void count_claims(ConstMatrixView<std::int32_t> choices, BalanceCount count, std::span<Index> counted) {
+  std::ranges::fill(counted, Index{0});
   const Index columns = count == BalanceCount::first ? std::min<Index>(1, choices.cols) : choices.cols;
   for (Index t = 0; t < choices.rows; ++t) {
     for (Index j = 0; j < columns; ++j) ++counted[static_cast<std::size_t>(choices(t, j))];
   }
-  return counted;
 }
 
 template <class T>

@@ -17,6 +17,9 @@ struct BalanceTerms {
   double z_sum = 0.0;               // sum over tokens of logsumexp(z)^2
   double importance = 0.0;          // Var_e(I) / Mean_e(I)^2
   double entropy_sum = 0.0;         // sum over tokens of the entropy of pi, nats
+
+  /// Everything 0, in the memory that is there.
+  void clear(Index num_experts);
 };
 
 /// The gradient of the objective with respect to the losses of the groups it averages over.
@@ -39,20 +42,19 @@ struct LossCotangent {
 [[nodiscard]] double balance_loss(std::span<const Index> counted, std::span<const double> probability,
                                   Index num_tokens);
 
-/// Its gradient with respect to pi[t,e], the same for every token: coefficient E (n_e / N) / num_tokens.
-[[nodiscard]] std::vector<double> balance_loss_gradient(std::span<const Index> counted, Index num_tokens,
-                                                        double coefficient);
+/// Writes its gradient with respect to pi[t,e], the same for every token: coefficient E (n_e / N) / num_tokens.
+void balance_loss_gradient(std::span<const Index> counted, Index num_tokens, double coefficient,
+                           std::span<double> gradient);
 
 /// Var_e(I) / Mean_e(I)^2 with the population variance (Shazeer et al. 2017, eq. 6); 0 where the mean is 0.
 [[nodiscard]] double importance_loss(std::span<const double> importance);
 
-/// Its gradient with respect to I_e.
-[[nodiscard]] std::vector<double> importance_loss_gradient(std::span<const double> importance, double coefficient);
+/// Writes its gradient with respect to I_e.
+void importance_loss_gradient(std::span<const double> importance, double coefficient, std::span<double> gradient);
 
-/// The number of claims that the balance loss counts: all choices, or first choices only.
+/// counted[e] = the number of claims on e that the balance loss counts: all choices, or first choices only.
 /// choices: [S, k] expert numbers, best first.
-[[nodiscard]] std::vector<Index> count_claims(ConstMatrixView<std::int32_t> choices, BalanceCount count,
-                                              Index num_experts);
+void count_claims(ConstMatrixView<std::int32_t> choices, BalanceCount count, std::span<Index> counted);
 
 /// Loss-free balancing (Wang et al. 2024; DeepSeek-V3): bias_e += rate sign(mean n - n_e).
 template <class T>

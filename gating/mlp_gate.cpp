@@ -2,6 +2,7 @@
 #include "gating/gate_network.hpp"
 #include "runtime/core/activations.hpp"
 #include "runtime/core/gemm.hpp"
+#include "runtime/core/scratch.hpp"
 #include "runtime/core/vector_kernels.hpp"
 
 #include <cmath>
@@ -37,13 +38,13 @@ class MlpGate final : public GateNetwork<T> {
                 ConstMatrixView<T> d_logits, MatrixView<T> dx, ParameterView<T> gradient) const override {
     gemm_tn<T>(d_logits, tape.outer.view(), T{1}, gradient.matrix(weight_));
     if (has_bias_) add_column_sums<T>(d_logits, gradient.vector(bias_));
-    Matrix<T> d_hidden;
-    d_hidden.resize(x.rows, hidden_);
-    gemm_nn<T>(d_logits, parameters.matrix(weight_), T{0}, d_hidden.view());
-    product<T>(tape.inner.flat(), std::as_const(d_hidden).flat(), d_hidden.flat());
-    gemm_tn<T>(d_hidden.view(), x, T{1}, gradient.matrix(hidden_weight_));
-    add_column_sums<T>(d_hidden.view(), gradient.vector(hidden_bias_));
-    gemm_nn<T>(d_hidden.view(), parameters.matrix(hidden_weight_), T{1}, dx);
+    Scratch scratch;
+    const MatrixView<T> d_hidden = scratch.matrix<T>(x.rows, hidden_);
+    gemm_nn<T>(d_logits, parameters.matrix(weight_), T{0}, d_hidden);
+    product<T>(tape.inner.flat(), d_hidden.flat(), d_hidden.flat());
+    gemm_tn<T>(d_hidden, x, T{1}, gradient.matrix(hidden_weight_));
+    add_column_sums<T>(d_hidden, gradient.vector(hidden_bias_));
+    gemm_nn<T>(d_hidden, parameters.matrix(hidden_weight_), T{1}, dx);
   }
 
  private:

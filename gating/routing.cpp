@@ -12,7 +12,24 @@ Index RoutingCounts::count(DropReason reason) const {
 
 template <class T>
 Routing<T>::Routing(Index num_tokens, Index num_experts, std::vector<Assignment<T>> kept, RoutingCounts counts)
-    : kept_(std::move(kept)), first_(static_cast<std::size_t>(num_tokens) + 1, 0), counts_(std::move(counts)) {
+    : kept_(std::move(kept)), counts_(std::move(counts)) {
+  index(num_tokens, num_experts);
+}
+
+template <class T>
+void Routing<T>::assign(Index num_tokens, Index num_experts, Decide decide) {
+  kept_.clear();
+  counts_.load.assign(static_cast<std::size_t>(num_experts), 0);
+  counts_.drops.clear();
+  counts_.rerouted = 0;
+  decide(kept_, counts_);
+  index(num_tokens, num_experts);
+}
+
+// Checks the choices and notes where a token's begin.
+template <class T>
+void Routing<T>::index(Index num_tokens, Index num_experts) {
+  first_.assign(static_cast<std::size_t>(num_tokens) + 1, 0);
   invariant(static_cast<Index>(counts_.load.size()) == num_experts, "{} loads for {} experts", counts_.load.size(),
             num_experts);
   const Index claims = std::accumulate(counts_.load.begin(), counts_.load.end(), Index{0});

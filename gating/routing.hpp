@@ -3,6 +3,7 @@
 #pragma once
 
 #include "runtime/core/error.hpp"
+#include "runtime/core/function_ref.hpp"
 #include "runtime/core/ids.hpp"
 #include "runtime/core/options.hpp"
 
@@ -64,6 +65,11 @@ class Routing {
   /// and every claim that is counted in the load was either kept or stands in the ledger.
   Routing(Index num_tokens, Index num_experts, std::vector<Assignment<T>> kept, RoutingCounts counts);
 
+  /// Writes what was decided; finds no kept choices, no drops and a load of 0 for every expert.
+  using Decide = FunctionRef<void(std::vector<Assignment<T>>& kept, RoutingCounts& counts)>;
+  /// Another routing in the memory of this one, checked as above. Where this throws, it is not to be used.
+  void assign(Index num_tokens, Index num_experts, Decide decide);
+
   [[nodiscard]] Index num_tokens() const { return static_cast<Index>(first_.size()) - 1; }
   [[nodiscard]] const std::vector<Assignment<T>>& kept() const { return kept_; }
   [[nodiscard]] std::span<const Assignment<T>> kept_of(Index token) const {
@@ -76,6 +82,8 @@ class Routing {
   [[nodiscard]] Index num_unserved() const;
 
  private:
+  void index(Index num_tokens, Index num_experts);
+
   std::vector<Assignment<T>> kept_;
   std::vector<Index> first_{0};  // [num_tokens + 1] where a token's kept choices begin
   RoutingCounts counts_;

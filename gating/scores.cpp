@@ -2,6 +2,7 @@
 #include "gating/scores.hpp"
 
 #include "runtime/core/gemm.hpp"
+#include "runtime/core/scratch.hpp"
 #include "runtime/core/vector_kernels.hpp"
 
 #include <algorithm>
@@ -101,16 +102,17 @@ void ScoreFunction<T>::add_noise(ParameterView<const T> parameters, const Router
 
 template <class T>
 void ScoreFunction<T>::backward(ParameterView<const T> parameters, const RouterInput<T>& input, const Scores<T>& scores,
-                                Cotangent& cotangent, MatrixView<T> dx, ParameterView<T> gradient) const {
+                                const Cotangent& cotangent, MatrixView<T> dx, ParameterView<T> gradient) const {
   const Index num_tokens = input.x.rows;
   const bool is_sigmoid = options_.scorer == Scorer::sigmoid;
-  Matrix<T> dz(num_tokens, options_.experts);
-  Matrix<T> softmax;  // of z: the gradient of logsumexp(z)
+  Scratch scratch;
+  const MatrixView<T> dz = scratch.matrix<T>(num_tokens, options_.experts, T{0});
+  ConstMatrixView<T> lse_gradient = scores.probability.view();  // softmax(z): the gradient of logsumexp(z)
   if (is_sigmoid && cotangent.d_z != 0.0) {
-    softmax.resize(num_tokens, options_.experts);
-    softmax_rows<T>(scores.logits.view(), softmax.view());
+    const MatrixView<T> softmax = scratch.matrix<T>(num_tokens, options_.experts);
+    softmax_rows<T>(scores.logits.view(), softmax);
+    lse_gradient = softmax;
   }
-  const Matrix<T>& lse_gradient = is_sigmoid ? softmax : scores.probability;
 
   for (Index t = 0; t < num_tokens; ++t) {
     const auto row = static_cast<std::size_t>(t);
@@ -135,8 +137,8 @@ void ScoreFunction<T>::backward(ParameterView<const T> parameters, const RouterI
               dz.row(t));
     }
   }
-  if (!is_sigmoid) softmax_rows_backward<T>(scores.probability.view(), cotangent.dp.view(), dz.view());
-  logits_backward(parameters, input, scores, dz.view(), dx, gradient);
+  if (!is_sigmoid) softmax_rows_backward<T>(scores.probability.view(), cotangent.dp, dz);
+  logits_backward(parameters, input, scores, dz, dx, gradient);
 }
 
 template <class T>
@@ -144,27 +146,26 @@ void ScoreFunction<T>::logits_backward(ParameterView<const T> parameters, const 
                                        const Scores<T>& scores, ConstMatrixView<T> dz, MatrixView<T> dx,
                                        ParameterView<T> gradient) const {
   const ConstMatrixView<T> x = jitters(input) ? scores.jittered.view() : input.x;
-  Matrix<T> d_jittered;  // d objective / d x~, where x~ is not x
-  if (jitters(input)) d_jittered = Matrix<T>(x.rows, x.cols);
-  const MatrixView<T> dx_tilde = jitters(input) ? d_jittered.view() : dx;
+  Scratch scratch;
+  // d objective / d x~
+  const MatrixView<T> dx_tilde = jitters(input) ? scratch.matrix<T>(x.rows, x.cols, T{0}) : dx;
 
   gate_->backward(parameters, x, scores.gate, dz, dx_tilde, gradient);
   if (is_noisy(input)) {
     // z += N softplus(a), a = x~ W_noise^T: da = dz N sigma(a)
-    Matrix<T> da;
-    da.resize(dz.rows, dz.cols);
+    const MatrixView<T> da = scratch.matrix<T>(dz.rows, dz.cols);
     for (Index t = 0; t < dz.rows; ++t) {
       for (Index e = 0; e < dz.cols; ++e) {
         da(t, e) = static_cast<T>(static_cast<double>(dz(t, e)) * static_cast<double>(scores.normal(t, e)) *
                                   logistic(static_cast<double>(scores.noise_input(t, e))));
       }
     }
-    gemm_nn<T>(da.view(), parameters.matrix(noise_weight_), T{1}, dx_tilde);
-    gemm_tn<T>(da.view(), x, T{1}, gradient.matrix(noise_weight_));
+    gemm_nn<T>(da, parameters.matrix(noise_weight_), T{1}, dx_tilde);
+    gemm_tn<T>(da, x, T{1}, gradient.matrix(noise_weight_));
   }
   if (jitters(input)) {
     for (Index t = 0; t < x.rows; ++t) {
-      for (Index i = 0; i < x.cols; ++i) dx(t, i) += d_jittered(t, i) * scores.jitter(t, i);
+      for (Index i = 0; i < x.cols; ++i) dx(t, i) += dx_tilde(t, i) * scores.jitter(t, i);
     }
   }
 }

@@ -41,12 +41,12 @@ class ScoreFunction {
   /// Given dp = d objective / d p (overwritten), d objective / d pi[t,e] = d_balance[e] for every token, and d
   /// objective / d (logsumexp(z)^2) = d_z, adds to dx and to the parameters' gradient.
   struct Cotangent {
-    Matrix<T> dp;                   // [S, E]
-    std::vector<double> d_balance;  // [E], or empty: 0
+    MatrixView<T> dp;                   // [S, E]
+    std::span<const double> d_balance;  // [E], or empty: 0
     double d_z = 0.0;
   };
   void backward(ParameterView<const T> parameters, const RouterInput<T>& input, const Scores<T>& scores,
-                Cotangent& cotangent, MatrixView<T> dx, ParameterView<T> gradient) const;
+                const Cotangent& cotangent, MatrixView<T> dx, ParameterView<T> gradient) const;
 
  private:
   [[nodiscard]] double entropy(const Scores<T>& scores, Index token) const;

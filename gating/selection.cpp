@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "gating/selection.hpp"
 
+#include "runtime/core/scratch.hpp"
+
 #include <array>
-#include <vector>
 
 namespace conclave::gating {
 namespace {
@@ -44,9 +45,10 @@ void select_top_k(ConstMatrixView<T> score, Blocks blocks, MatrixView<std::int32
   invariant(score.cols % blocks.count == 0, "{} experts in {} blocks", score.cols, blocks.count);
   const Index block_size = score.cols / blocks.count;
   const bool limited = blocks.kept < blocks.count;
-  std::vector<T> block_scores(static_cast<std::size_t>(blocks.count));
-  std::vector<std::int32_t> kept(static_cast<std::size_t>(blocks.kept));
-  std::vector<char> skipped;
+  Scratch scratch;
+  const std::span<T> block_scores = scratch.values<T>(limited ? blocks.count : 0);
+  const std::span<std::int32_t> kept = scratch.values<std::int32_t>(limited ? blocks.kept : 0);
+  const std::span<char> skipped = scratch.values<char>(limited ? blocks.count : 0);
   for (Index t = 0; t < score.rows; ++t) {
     const auto row = score.row(t);
     if (limited) {
@@ -55,7 +57,7 @@ void select_top_k(ConstMatrixView<T> score, Blocks blocks, MatrixView<std::int32
             block_score<T>(row.subspan(static_cast<std::size_t>(b * block_size), static_cast<std::size_t>(block_size)));
       }
       largest<T>(block_scores, 1, {}, kept);
-      skipped.assign(static_cast<std::size_t>(blocks.count), 1);
+      std::ranges::fill(skipped, char{1});
       for (const std::int32_t b : kept) skipped[static_cast<std::size_t>(b)] = 0;
     }
     largest<T>(row, block_size, skipped, choices.row(t));

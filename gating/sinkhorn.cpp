@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "gating/sinkhorn.hpp"
 
+#include "runtime/core/scratch.hpp"
 #include "runtime/core/vector_kernels.hpp"
 
 #include <algorithm>
 #include <limits>
-#include <vector>
 
 namespace conclave::gating {
 namespace {
@@ -14,9 +14,8 @@ namespace {
 constexpr double least_sum = std::numeric_limits<double>::min();
 
 // exp(z - the row's largest): a row's factor goes into its d0 and leaves q as it is.
-Matrix<double> shifted_exponentials(auto logits) {
-  Matrix<double> c;
-  c.resize(logits.rows, logits.cols);
+ConstMatrixView<double> shifted_exponentials(auto logits, Scratch& scratch) {
+  const MatrixView<double> c = scratch.matrix<double>(logits.rows, logits.cols);
   for (Index t = 0; t < logits.rows; ++t) {
     const auto from = logits.row(t);
     const auto to = c.row(t);
@@ -31,13 +30,14 @@ Matrix<double> shifted_exponentials(auto logits) {
 template <class T>
 void sinkhorn(ConstMatrixView<T> logits, Index iterations, MatrixView<T> q) {
   if (logits.rows == 0) return;
-  const Matrix<double> c = shifted_exponentials(logits);
+  Scratch scratch;
+  const ConstMatrixView<double> c = shifted_exponentials(logits, scratch);
   const double token_share = 1.0 / static_cast<double>(logits.rows);
   const double expert_share = 1.0 / static_cast<double>(logits.cols);
   const auto num_experts = static_cast<std::size_t>(logits.cols);
-  std::vector<double> d0(static_cast<std::size_t>(logits.rows), 1.0);
-  std::vector<double> d1(num_experts, 1.0);
-  std::vector<double> column(num_experts);
+  const std::span<double> d0 = scratch.values<double>(logits.rows, 1.0);
+  const std::span<double> d1 = scratch.values<double>(logits.cols, 1.0);
+  const std::span<double> column = scratch.values<double>(logits.cols);
   for (Index round = 0; round < iterations; ++round) {
     std::fill(column.begin(), column.end(), 0.0);
     for (Index t = 0; t < logits.rows; ++t) {

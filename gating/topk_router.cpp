@@ -6,6 +6,7 @@
 #include "gating/second_policy.hpp"
 #include "gating/selection.hpp"
 #include "gating/sinkhorn.hpp"
+#include "runtime/core/scratch.hpp"
 
 namespace conclave::gating {
 namespace {
@@ -52,9 +53,11 @@ class TopkRouter final : public Router<T> {
         if (tape.refused_late(t, 1) != 0) tape.serving(t, 1) = no_expert;
       }
     }
-    tape.routing = form_routing(tape);
-    tape.balance = {};
-    tape.balance.counted = count_claims(tape.choices.view(), options().balance_count, options().experts);
+    tape.routing.assign(
+        tape.choices.rows(), options().experts,
+        [&](std::vector<Assignment<T>>& kept, RoutingCounts& counts) { form_routing(tape, kept, counts); });
+    tape.balance.clear(options().experts);
+    count_claims(tape.choices.view(), options().balance_count, tape.balance.counted);
     score_.sum_up(tape.scores, tape.balance);
     measure_importance(tape);
   }
@@ -65,16 +68,19 @@ class TopkRouter final : public Router<T> {
     const auto& tape = static_cast<const TopkTape<T>&>(base);
     invariant(d_gates.size() == tape.routing.kept().size(), "{} gradients for {} kept choices", d_gates.size(),
               tape.routing.kept().size());
+    Scratch scratch;
     typename ScoreFunction<T>::Cotangent cotangent;
-    cotangent.dp = Matrix<T>(input.x.rows, options().experts);
-    gates_backward(tape, d_gates, cotangent.dp.view());
+    cotangent.dp = scratch.matrix<T>(input.x.rows, options().experts, T{0});
+    gates_backward(tape, d_gates, cotangent.dp);
     const auto groups = static_cast<double>(losses.num_groups);
-    if (losses.importance != 0.0) importance_backward(tape, losses.importance / groups, cotangent.dp.view());
+    if (losses.importance != 0.0) importance_backward(tape, losses.importance / groups, cotangent.dp);
     if (losses.balance != 0.0) {
       // The mean over groups of E sum_e (n_e/N) mean_t pi: over the step, the step's share n_e/N takes the group's
       // place.
       const std::span<const Index> counts = losses.step_counts.empty() ? tape.balance.counted : losses.step_counts;
-      cotangent.d_balance = balance_loss_gradient(counts, input.x.rows, losses.balance / groups);
+      const std::span<double> d_balance = scratch.values<double>(options().experts);
+      balance_loss_gradient(counts, input.x.rows, losses.balance / groups, d_balance);
+      cotangent.d_balance = d_balance;
     }
     cotangent.d_z = losses.z_of_a_token(input.x.rows);
     score_.backward(parameters, input, tape.scores, cotangent, dx, gradient);
@@ -155,16 +161,15 @@ class TopkRouter final : public Router<T> {
     }
   }
 
-  Routing<T> form_routing(TopkTape<T>& tape) const {
+  void form_routing(TopkTape<T>& tape, std::vector<Assignment<T>>& kept, RoutingCounts& counts) const {
     const Index num_tokens = tape.choices.rows();
     const Index top_k = options().top_k;
     tape.raw.resize(num_tokens, top_k);
     tape.kept.resize(num_tokens, top_k);
-    std::vector<Assignment<T>> kept;
     kept.reserve(static_cast<std::size_t>(num_tokens * top_k));
-    RoutingCounts counts;
-    counts.load = count_claims(tape.choices.view(), BalanceCount::all, options().experts);
-    std::vector<T> gate(static_cast<std::size_t>(top_k));
+    count_claims(tape.choices.view(), BalanceCount::all, counts.load);
+    Scratch scratch;
+    const std::span<T> gate = scratch.values<T>(top_k);
     for (Index t = 0; t < num_tokens; ++t) {
       for (Index j = 0; j < top_k; ++j) {
         const std::int32_t expert = tape.serving(t, j);
@@ -180,7 +185,6 @@ class TopkRouter final : public Router<T> {
           kept.push_back({t, ExpertId{tape.serving(t, j)}, j, gate[static_cast<std::size_t>(j)]});
       }
     }
-    return Routing<T>(num_tokens, options().experts, std::move(kept), std::move(counts));
   }
 
   [[nodiscard]] static DropReason reason(const TopkTape<T>& tape, Index token, Index choice) {
@@ -191,8 +195,9 @@ class TopkRouter final : public Router<T> {
   }
 
   void gates_backward(const TopkTape<T>& tape, std::span<const T> d_gates, MatrixView<T> dp) const {
-    std::vector<T> d_gate(static_cast<std::size_t>(options().top_k));
-    std::vector<T> d_raw(static_cast<std::size_t>(options().top_k));
+    Scratch scratch;
+    const std::span<T> d_gate = scratch.values<T>(options().top_k);
+    const std::span<T> d_raw = scratch.values<T>(options().top_k);
     std::size_t next = 0;
     for (Index t = 0; t < tape.choices.rows(); ++t) {
       for (Index j = 0; j < options().top_k; ++j) {
@@ -210,8 +215,9 @@ class TopkRouter final : public Router<T> {
   // I_e = the sum over tokens of the gates that choose e, all choices, normalised as `selected`
   void measure_importance(TopkTape<T>& tape) const {
     tape.importance.assign(static_cast<std::size_t>(options().experts), 0.0);
-    std::vector<T> gate(static_cast<std::size_t>(options().top_k));
-    const std::vector<char> all(static_cast<std::size_t>(options().top_k), 1);
+    Scratch scratch;
+    const std::span<T> gate = scratch.values<T>(options().top_k);
+    const std::span<const char> all = scratch.values<char>(options().top_k, 1);
     for (Index t = 0; t < tape.choices.rows(); ++t) {
       normalise_gates<T>({Normalise::selected, 1.0}, tape.chosen_score.row(t), all, gate);
       for (Index j = 0; j < options().top_k; ++j) {
@@ -223,10 +229,12 @@ class TopkRouter final : public Router<T> {
   }
 
   void importance_backward(const TopkTape<T>& tape, double coefficient, MatrixView<T> dp) const {
-    const std::vector<double> d_importance = importance_loss_gradient(tape.importance, coefficient);
-    const std::vector<char> all(static_cast<std::size_t>(options().top_k), 1);
-    std::vector<T> d_gate(static_cast<std::size_t>(options().top_k));
-    std::vector<T> d_raw(static_cast<std::size_t>(options().top_k));
+    Scratch scratch;
+    const std::span<double> d_importance = scratch.values<double>(options().experts);
+    importance_loss_gradient(tape.importance, coefficient, d_importance);
+    const std::span<const char> all = scratch.values<char>(options().top_k, 1);
+    const std::span<T> d_gate = scratch.values<T>(options().top_k);
+    const std::span<T> d_raw = scratch.values<T>(options().top_k);
     for (Index t = 0; t < tape.choices.rows(); ++t) {
       for (Index j = 0; j < options().top_k; ++j) {
         d_gate[static_cast<std::size_t>(j)] =

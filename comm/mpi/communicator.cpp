@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "comm/mpi/communicator.hpp"
 
+#include "runtime/core/scratch.hpp"
+
 #include <algorithm>
 #include <chrono>
 #include <thread>
@@ -11,18 +13,19 @@ namespace {
 
 // How many of something each rank has, and where its part begins, as MPI wants them.
 struct Layout {
-  std::vector<int> counts;         // [size]
-  std::vector<int> displacements;  // [size]
+  Layout(Index size, Scratch& scratch) : counts(scratch.values<int>(size)), displacements(scratch.values<int>(size)) {}
+  std::span<int> counts;         // [size]
+  std::span<int> displacements;  // [size]
   Index total = 0;
 };
 
 // Parts one after another, in rank order.
-Layout layout_of(std::span<const std::int64_t> counts, std::string_view what) {
-  Layout layout;
-  for (const Index count : counts) {
-    layout.counts.push_back(checked_int(count, what));
-    layout.displacements.push_back(checked_int(layout.total, what));
-    layout.total += count;
+Layout layout_of(std::span<const std::int64_t> counts, std::string_view what, Scratch& scratch) {
+  Layout layout(std::ssize(counts), scratch);
+  for (std::size_t r = 0; r < counts.size(); ++r) {
+    layout.counts[r] = checked_int(counts[r], what);
+    layout.displacements[r] = checked_int(layout.total, what);
+    layout.total += counts[r];
   }
   static_cast<void>(checked_int(layout.total, what));
   return layout;
@@ -35,20 +38,19 @@ T all_reduce(T value, MPI_Op operation, MPI_Comm comm) {
 }
 
 // One value of each rank, in rank order.
-std::vector<std::int64_t> gather_one(std::int64_t value, const Communicator& communicator) {
-  std::vector<std::int64_t> values(static_cast<std::size_t>(communicator.size()));
+std::span<const std::int64_t> gather_one(std::int64_t value, const Communicator& communicator, Scratch& scratch) {
+  const std::span<std::int64_t> values = scratch.values<std::int64_t>(communicator.size());
   check_mpi(MPI_Allgather(&value, 1, MPI_INT64_T, values.data(), 1, MPI_INT64_T, communicator.handle()),
             "MPI_Allgather");
   return values;
 }
 
 template <class T>
-std::vector<T> gather_by(const Layout& layout, std::span<const T> values, MPI_Comm comm) {
-  std::vector<T> all(static_cast<std::size_t>(layout.total));
+void gather_by(const Layout& layout, std::span<const T> values, std::span<T> all, MPI_Comm comm) {
+  invariant(layout.total == std::ssize(all), "{} values gathered into {}", layout.total, all.size());
   check_mpi(MPI_Allgatherv(values.data(), static_cast<int>(values.size()), mpi_type<T>(), all.data(),
                            layout.counts.data(), layout.displacements.data(), mpi_type<T>(), comm),
             "MPI_Allgatherv");
-  return all;
 }
 
 }  // namespace
@@ -103,7 +105,9 @@ plan::Topology Communicator::topology() const {
   check_mpi(MPI_Comm_split_type(comm_, MPI_COMM_TYPE_SHARED, static_cast<int>(rank_.value()), MPI_INFO_NULL, &comm),
             "MPI_Comm_split_type");
   const Communicator node(comm);
-  return plan::Topology(gather_one(node.min(rank_.value()), *this));
+  Scratch scratch;
+  const std::span<const std::int64_t> leaders = gather_one(node.min(rank_.value()), *this, scratch);
+  return plan::Topology(std::vector<Index>(leaders.begin(), leaders.end()));
 }
 
 void Communicator::barrier() const { check_mpi(MPI_Barrier(comm_), "MPI_Barrier"); }
@@ -149,18 +153,31 @@ std::string Communicator::broadcast(std::string text, RankId root) const {
 
 template <class T>
 std::vector<T> Communicator::gather_all(std::span<const T> values) const {
-  return gather_by(layout_of(gather_one(std::ssize(values), *this), "values to be gathered"), values, comm_);
+  Scratch scratch;
+  const Layout layout = layout_of(gather_one(std::ssize(values), *this, scratch), "values to be gathered", scratch);
+  std::vector<T> all(static_cast<std::size_t>(layout.total));
+  gather_by<T>(layout, values, all, comm_);
+  return all;
+}
+
+template <class T>
+void Communicator::gather_all(std::span<const T> values, std::span<T> all) const {
+  Scratch scratch;
+  gather_by(layout_of(gather_one(std::ssize(values), *this, scratch), "values to be gathered", scratch), values, all,
+            comm_);
 }
 
 template <class T>
 void Communicator::gather_all_in_place(std::span<T> all, const std::vector<Range>& range_of_rank) const {
   invariant(std::ssize(range_of_rank) == size_, "{} ranges for {} ranks", range_of_rank.size(), size_);
-  Layout layout;
-  for (const Range& range : range_of_rank) {
+  Scratch scratch;
+  const Layout layout(size_, scratch);
+  for (std::size_t r = 0; r < range_of_rank.size(); ++r) {
+    const Range range = range_of_rank[r];
     invariant(0 <= range.begin && range.begin <= range.end && range.end <= std::ssize(all), "values [{}, {}) of {}",
               range.begin, range.end, all.size());
-    layout.counts.push_back(checked_int(range.size(), "values to be gathered"));
-    layout.displacements.push_back(checked_int(range.begin, "values to be gathered"));
+    layout.counts[r] = checked_int(range.size(), "values to be gathered");
+    layout.displacements[r] = checked_int(range.begin, "values to be gathered");
   }
   check_mpi(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, all.data(), layout.counts.data(),
                            layout.displacements.data(), mpi_type<T>(), comm_),
@@ -168,8 +185,10 @@ void Communicator::gather_all_in_place(std::span<T> all, const std::vector<Range
 }
 
 std::vector<std::string> Communicator::gather_all(const std::string& text) const {
-  const Layout layout = layout_of(gather_one(std::ssize(text), *this), "characters to be gathered");
-  const std::vector<char> all = gather_by(layout, std::span<const char>(text), comm_);
+  Scratch scratch;
+  const Layout layout = layout_of(gather_one(std::ssize(text), *this, scratch), "characters to be gathered", scratch);
+  std::vector<char> all(static_cast<std::size_t>(layout.total));
+  gather_by<char>(layout, text, all, comm_);
   std::vector<std::string> texts;
   for (std::size_t r = 0; r < layout.counts.size(); ++r) {
     const auto begin = all.begin() + layout.displacements[r];
@@ -186,24 +205,24 @@ std::vector<std::int64_t> Communicator::all_to_all(std::span<const std::int64_t>
   return received;
 }
 
-std::vector<std::int64_t> Communicator::all_to_all(std::span<const std::int64_t> values,
-                                                   const plan::ExchangeShape& shape) const {
-  invariant(shape.num_ranks() == size_ && shape.total_sent() == std::ssize(values),
-            "{} values sent by a shape of {} values on {} ranks, with {} ranks", values.size(), shape.total_sent(),
-            shape.num_ranks(), size_);
-  std::vector<std::int64_t> to;
-  std::vector<std::int64_t> from;
+void Communicator::all_to_all(std::span<const std::int64_t> values, const plan::ExchangeShape& shape,
+                              std::span<std::int64_t> received) const {
+  invariant(shape.num_ranks() == size_ && shape.total_sent() == std::ssize(values) &&
+                shape.total_received() == std::ssize(received),
+            "{} values sent and {} received by a shape of {} and {} values on {} ranks, with {} ranks", values.size(),
+            received.size(), shape.total_sent(), shape.total_received(), shape.num_ranks(), size_);
+  Scratch scratch;
+  const std::span<std::int64_t> to = scratch.values<std::int64_t>(size_);
+  const std::span<std::int64_t> from = scratch.values<std::int64_t>(size_);
   for (RankId peer; peer < RankId{size_}; ++peer) {
-    to.push_back(shape.rows_to(peer));
-    from.push_back(shape.rows_from(peer));
+    to[static_cast<std::size_t>(peer.value())] = shape.rows_to(peer);
+    from[static_cast<std::size_t>(peer.value())] = shape.rows_from(peer);
   }
-  const Layout send = layout_of(to, "values to be sent");
-  const Layout receive = layout_of(from, "values to be received");
-  std::vector<std::int64_t> received(static_cast<std::size_t>(receive.total));
+  const Layout send = layout_of(to, "values to be sent", scratch);
+  const Layout receive = layout_of(from, "values to be received", scratch);
   check_mpi(MPI_Alltoallv(values.data(), send.counts.data(), send.displacements.data(), MPI_INT64_T, received.data(),
                           receive.counts.data(), receive.displacements.data(), MPI_INT64_T, comm_),
             "MPI_Alltoallv");
-  return received;
 }
 
 void Communicator::agree(const std::string& error, const std::string& hint) const {
@@ -216,9 +235,10 @@ void Communicator::agree(const std::string& error, const std::string& hint) cons
   throw InputError(fmt::format("{} (rank {}; {} of {} ranks failed)", text, lowest.value(), num_failed, size_), remedy);
 }
 
-#define CONCLAVE_INSTANTIATE(T)                                                  \
-  template void Communicator::broadcast<T>(std::span<T>, RankId) const;          \
-  template std::vector<T> Communicator::gather_all<T>(std::span<const T>) const; \
+#define CONCLAVE_INSTANTIATE(T)                                                      \
+  template void Communicator::broadcast<T>(std::span<T>, RankId) const;              \
+  template std::vector<T> Communicator::gather_all<T>(std::span<const T>) const;     \
+  template void Communicator::gather_all<T>(std::span<const T>, std::span<T>) const; \
   template void Communicator::gather_all_in_place<T>(std::span<T>, const std::vector<Range>&) const;
 CONCLAVE_INSTANTIATE(char)
 CONCLAVE_INSTANTIATE(std::byte)

@@ -60,6 +60,9 @@ class Communicator {
   /// MpiError on every rank if there are more than 2^31 - 1 of them together; so for the other gathers.
   template <class T>
   [[nodiscard]] std::vector<T> gather_all(std::span<const T> values) const;
+  /// The same into `all`, of as many values as all ranks have together.
+  template <class T>
+  void gather_all(std::span<const T> values, std::span<T> all) const;
   /// As gather_all where every rank knows who has what: rank r's values are range_of_rank[r] of `all`, and this rank's
   /// stand there already.
   template <class T>
@@ -69,9 +72,9 @@ class Communicator {
 
   /// values[p * each + i] goes to rank p; returned likewise by source. `each` is the same on all ranks.
   [[nodiscard]] std::vector<std::int64_t> all_to_all(std::span<const std::int64_t> values) const;
-  /// A number of values that differs by peer, both sides known.
-  [[nodiscard]] std::vector<std::int64_t> all_to_all(std::span<const std::int64_t> values,
-                                                     const plan::ExchangeShape& shape) const;
+  /// A number of values that differs by peer, both sides known: into `received`, by source.
+  void all_to_all(std::span<const std::int64_t> values, const plan::ExchangeShape& shape,
+                  std::span<std::int64_t> received) const;
 
   /// If any rank has an error text, throws InputError on every rank: the lowest such rank's text and hint, which rank
   /// it was and how many ranks had one. Every rank must call it. How ranks agree on the outcome of something that may

@@ -21,6 +21,10 @@ class ExchangeShape {
   ExchangeShape(const std::vector<Index>& rows_to, const std::vector<Index>& rows_from)
       : ExchangeShape(RowLayout::by_peer(rows_to), RowLayout::by_peer(rows_from)) {}
 
+  /// Become such a shape, or the inverse of one, in the memory that this one has.
+  void assign(const RowLayout& sent, const RowLayout& received);
+  void assign_inverse(const ExchangeShape& forth) { assign(forth.received_, forth.sent_); }
+
   [[nodiscard]] Index num_ranks() const { return sent_.num_peers(); }
   [[nodiscard]] const RowLayout& sent() const { return sent_; }
   [[nodiscard]] const RowLayout& received() const { return received_; }
@@ -33,6 +37,8 @@ class ExchangeShape {
   friend bool operator==(const ExchangeShape&, const ExchangeShape&) = default;
 
  private:
+  void check() const;
+
   RowLayout sent_;
   RowLayout received_;
 };

@@ -2,31 +2,41 @@
 #include "comm/plan/row_layout.hpp"
 
 #include "runtime/core/error.hpp"
+#include "runtime/core/scratch.hpp"
 
 namespace conclave::plan {
 
 RowLayout RowLayout::by_peer(std::span<const Index> rows) { return by_segment(rows, std::ssize(rows)); }
 
 RowLayout RowLayout::by_segment(std::span<const Index> rows, Index num_peers) {
+  RowLayout layout;
+  layout.assign_by_segment(rows, num_peers);
+  return layout;
+}
+
+void RowLayout::assign_by_segment(std::span<const Index> rows, Index num_peers) {
   invariant(num_peers == 0 ? rows.empty() : std::ssize(rows) % num_peers == 0, "{} counts of rows for {} peers",
             rows.size(), num_peers);
   const auto peers = static_cast<std::size_t>(num_peers);
   const std::size_t segments = num_peers == 0 ? 0 : rows.size() / peers;
-  RowLayout layout;
-  std::vector<Index> begins(rows.size());
+  num_rows_ = 0;
+  rows_.clear();
+  runs_.clear();
+  first_run_.assign(1, 0);
+  Scratch scratch;
+  const std::span<Index> begins = scratch.values<Index>(std::ssize(rows));
   for (std::size_t s = 0; s < segments; ++s) {
     for (std::size_t p = 0; p < peers; ++p) {
       const std::size_t i = p * segments + s;
       invariant(rows[i] >= 0, "an exchange of {} rows with peer {}", rows[i], p);
-      begins[i] = layout.num_rows_;
-      layout.num_rows_ += rows[i];
+      begins[i] = num_rows_;
+      num_rows_ += rows[i];
     }
   }
   for (std::size_t p = 0; p < peers; ++p) {
-    for (std::size_t i = p * segments; i < (p + 1) * segments; ++i) layout.append({begins[i], begins[i] + rows[i]});
-    layout.end_peer();
+    for (std::size_t i = p * segments; i < (p + 1) * segments; ++i) append({begins[i], begins[i] + rows[i]});
+    end_peer();
   }
-  return layout;
 }
 
 // To the peer that comes after those that have ended. Runs that follow one another are one.

@@ -19,6 +19,9 @@ class RowLayout {
   /// Segment after segment, and within a segment peer after peer; peer r has rows[r * num_segments + i] of segment i,
   /// which travel segment by segment.
   [[nodiscard]] static RowLayout by_segment(std::span<const Index> rows, Index num_peers);
+  /// Become such a layout, in the memory that this one has.
+  void assign_by_peer(std::span<const Index> rows) { assign_by_segment(rows, std::ssize(rows)); }
+  void assign_by_segment(std::span<const Index> rows, Index num_peers);
 
   [[nodiscard]] Index num_peers() const { return static_cast<Index>(rows_.size()); }
   [[nodiscard]] Index num_rows() const { return num_rows_; }

@@ -31,6 +31,12 @@ class ExpertTraffic {
   };
   [[nodiscard]] const Wave& at(Index wave) const { return waves_[static_cast<std::size_t>(wave)]; }
 
+  void exchange_counts(const comm::Communicator& communicator, const ExpertWaves& waves,
+                       std::span<const Index> rows_per_expert, std::span<Index> arriving);
+
+  plan::ExchangeShape counts_;  // what exchange_counts() sends
+  plan::RowLayout sent_;        // of the wave that is being laid out
+  plan::RowLayout received_;
   std::vector<Wave> waves_;
   std::vector<Index> rows_per_local_expert_;
 };

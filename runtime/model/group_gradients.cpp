@@ -2,6 +2,7 @@
 #include "runtime/model/group_gradients.hpp"
 
 #include "runtime/core/parallel.hpp"
+#include "runtime/core/scratch.hpp"
 #include "runtime/core/vector_kernels.hpp"
 
 #include <algorithm>
@@ -20,22 +21,25 @@ template <class T>
 class LiveSums {
  public:
   LiveSums(Range run, Index size, std::vector<Matrix<T>>& buffers)
-      : run_(run), size_(size), buffers_(buffers), sums_(static_cast<std::size_t>(run.size())) {
-    for (std::size_t i = 0; i < buffers_.size(); ++i) free_.push_back(i);
+      : run_(run),
+        size_(size),
+        buffers_(buffers),
+        sums_(scratch_.values<Sum>(run.size())),
+        free_(scratch_.values<std::size_t>(std::max(run.size(), std::ssize(buffers)))) {
+    for (std::size_t i = 0; i < buffers_.size(); ++i) free_[num_free_++] = i;
   }
 
   void place(Index group, T* data) { at(group) = {data, none}; }
   void borrow(Index group) {
-    if (free_.empty()) {
-      free_.push_back(buffers_.size());
+    if (num_free_ == 0) {
+      free_[num_free_++] = buffers_.size();
       buffers_.emplace_back();
     }
-    const std::size_t buffer = free_.back();
-    free_.pop_back();
+    const std::size_t buffer = free_[--num_free_];
     buffers_[buffer].resize(1, size_);
     at(group) = {buffers_[buffer].data(), buffer};
   }
-  void give_back(Index group) { free_.push_back(at(group).buffer); }
+  void give_back(Index group) { free_[num_free_++] = at(group).buffer; }
 
   [[nodiscard]] std::span<T> of(Index group) const { return {at(group).data, static_cast<std::size_t>(size_)}; }
   [[nodiscard]] std::span<T> of(Index group, Range part) const {
@@ -48,14 +52,15 @@ class LiveSums {
     T* data = nullptr;  // [size]
     std::size_t buffer = none;
   };
-  [[nodiscard]] Sum& at(Index group) { return sums_[static_cast<std::size_t>(group - run_.begin)]; }
-  [[nodiscard]] const Sum& at(Index group) const { return sums_[static_cast<std::size_t>(group - run_.begin)]; }
+  [[nodiscard]] Sum& at(Index group) const { return sums_[static_cast<std::size_t>(group - run_.begin)]; }
 
+  Scratch scratch_;
   Range run_;
   Index size_;
   std::vector<Matrix<T>>& buffers_;
-  std::vector<Sum> sums_;          // [groups of the run]
-  std::vector<std::size_t> free_;  // buffers that hold no sum
+  std::span<Sum> sums_;          // [groups of the run]
+  std::span<std::size_t> free_;  // the first num_free_: buffers that hold no sum
+  std::size_t num_free_ = 0;
 };
 
 // The additions of each element run in the order of `merges`, whichever thread has its block.
@@ -96,7 +101,7 @@ void GroupGradients<T>::cover(Range parameters) {
 }
 
 template <class T>
-void GroupGradients<T>::add(Range parameters, const std::function<void(Index, ParameterView<T>)>& body) {
+void GroupGradients<T>::add(Range parameters, FunctionRef<void(Index, ParameterView<T>)> body) {
   cover(parameters);
   LiveSums<T> live(run_, parameters.size(), buffers_);
   auto piece = pieces_.begin();

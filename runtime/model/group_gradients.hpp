@@ -3,6 +3,7 @@
 #pragma once
 
 #include "comm/plan/reduce_plan.hpp"
+#include "runtime/core/function_ref.hpp"
 #include "runtime/core/parameters.hpp"
 
 #include <functional>
@@ -22,7 +23,7 @@ class GroupGradients {
   /// Calls body(i, leaf) for this rank's i-th group, in parallel: the body adds that group's gradient of `parameters`
   /// to `leaf`, which is zero before. The leaves are then summed, and the observer is told. Each parameter may be
   /// covered once in a step: adding a second sum to it would make the order of additions depend on the number of ranks.
-  void add(Range parameters, const std::function<void(Index group, ParameterView<T> leaf)>& body);
+  void add(Range parameters, FunctionRef<void(Index group, ParameterView<T> leaf)> body);
 
   /// Forgets the sums; to be called between steps.
   void clear() { covered_.clear(); }

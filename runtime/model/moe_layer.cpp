@@ -2,6 +2,7 @@
 #include "runtime/model/moe_layer.hpp"
 
 #include "runtime/core/parallel.hpp"
+#include "runtime/core/scratch.hpp"
 #include "runtime/core/vector_kernels.hpp"
 #include "runtime/model/step_capacity.hpp"
 
@@ -60,7 +61,7 @@ void MoeLayer<T>::forward(ParameterView<const T> values, const Step& step, Const
   {
     const PhaseScope scope(*step.times, Phase::gate);
     route(values, step, x, token_ids);
-    plan_ = gating::DispatchPlan(routings(step.groups.num_groups), waves_.order());
+    lay_out_rows(step.groups.num_groups);
   }
   {
     const PhaseScope scope(*step.times, Phase::dispatch);
@@ -189,7 +190,7 @@ void MoeLayer<T>::route(ParameterView<const T> values, const Step& step, ConstMa
     serve_over_step<T>(*ranks_.communicator, step, *router_, tapes_);
     parallel_for(step.groups.num_groups, [&](Index g) { router_->settle(input(g), tape(g)); });
   }
-  step_counts_ = step_counts(step);
+  count_claims_of_step(step);
 }
 
 template <class T>
@@ -209,25 +210,27 @@ gating::RouterInput<T> MoeLayer<T>::router_input(const Step& step, ConstMatrixVi
           step.training};
 }
 
+// a row for each kept choice, in sending order
 template <class T>
-std::vector<const gating::Routing<T>*> MoeLayer<T>::routings(Index num_groups) const {
-  std::vector<const gating::Routing<T>*> result;
-  for (Index g = 0; g < num_groups; ++g) result.push_back(&routed(g).routing);
-  return result;
+void MoeLayer<T>::lay_out_rows(Index num_groups) {
+  Scratch scratch;
+  const auto routings = scratch.values<const gating::Routing<T>*>(num_groups);
+  for (Index g = 0; g < num_groups; ++g) routings[static_cast<std::size_t>(g)] = &routed(g).routing;
+  plan_.template assign<T>(routings, waves_.order());
 }
 
 // Counted claims over the step, on every rank; empty where the balance loss looks at each group by itself.
 template <class T>
-std::vector<Index> MoeLayer<T>::step_counts(const Step& step) const {
-  if (shape_.router.balance_scope == gating::BalanceScope::group) return {};
+void MoeLayer<T>::count_claims_of_step(const Step& step) {
+  step_counts_.clear();
+  if (shape_.router.balance_scope == gating::BalanceScope::group) return;
   invariant(step.num_groups == step.num_groups_in_pass,
             "the balance over a step of {} groups, of which a pass shows {}", step.num_groups, step.num_groups_in_pass);
-  std::vector<Index> counts(static_cast<std::size_t>(shape_.router.experts), 0);
+  step_counts_.assign(static_cast<std::size_t>(shape_.router.experts), 0);
   for (Index g = 0; g < step.groups.num_groups; ++g) {
-    for (std::size_t e = 0; e < counts.size(); ++e) counts[e] += routed(g).balance.counted[e];
+    for (std::size_t e = 0; e < step_counts_.size(); ++e) step_counts_[e] += routed(g).balance.counted[e];
   }
-  ranks_.communicator->sum(counts);
-  return counts;
+  ranks_.communicator->sum(step_counts_);
 }
 
 template <class T>

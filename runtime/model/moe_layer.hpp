@@ -115,8 +115,8 @@ class MoeLayer {
   void poll();
   [[nodiscard]] gating::RouterInput<T> router_input(const Step& step, ConstMatrixView<T> x,
                                                     std::span<const std::int32_t> token_ids, Index group) const;
-  [[nodiscard]] std::vector<const gating::Routing<T>*> routings(Index num_groups) const;
-  [[nodiscard]] std::vector<Index> step_counts(const Step& step) const;
+  void count_claims_of_step(const Step& step);
+  void lay_out_rows(Index num_groups);
 
   MoeShape shape_;
   std::string prefix_;

@@ -1,28 +1,31 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/model/step_capacity.hpp"
 
+#include "runtime/core/scratch.hpp"
+
 namespace conclave::model {
 namespace {
 
 /// The claims of some tokens, k choices each.
 template <class T>
 struct ClaimRows {
-  Matrix<std::int32_t> choices;  // [tokens, k] experts; no_expert where nothing is asked for
-  Matrix<T> key;                 // [tokens, k], or no rows: served by position
+  ClaimRows(Index tokens, Index columns, bool has_keys, Scratch& scratch)
+      : choices(scratch.matrix<std::int32_t>(tokens, columns, gating::no_expert)),
+        key(scratch.matrix<T>(has_keys ? tokens : 0, columns, T{0})) {}
+  MatrixView<std::int32_t> choices;  // [tokens, k] experts; no_expert where nothing is asked for
+  MatrixView<T> key;                 // [tokens, k], or no rows: served by position
 };
 
 // This rank's, with columns for the token with the most choices on any rank.
 template <class T>
 ClaimRows<T> local_claims(const comm::Communicator& communicator, const GroupRows& groups, bool has_keys,
-                          const std::vector<std::unique_ptr<gating::RouterTape<T>>>& tapes) {
+                          const std::vector<std::unique_ptr<gating::RouterTape<T>>>& tapes, Scratch& scratch) {
   Index columns = 0;
   for (Index g = 0; g < groups.num_groups; ++g) {
     columns = std::max(columns, tapes[static_cast<std::size_t>(g)]->choices.cols());
   }
   columns = communicator.max(columns);
-  ClaimRows<T> rows{Matrix<std::int32_t>(groups.total_rows(), columns),
-                    Matrix<T>(has_keys ? groups.total_rows() : 0, columns)};
-  rows.choices.fill(gating::no_expert);
+  const ClaimRows<T> rows(groups.total_rows(), columns, has_keys, scratch);
   for (Index g = 0; g < groups.num_groups; ++g) {
     const gating::RouterTape<T>& tape = *tapes[static_cast<std::size_t>(g)];
     for (Index t = 0; t < groups.rows; ++t) {
@@ -47,19 +50,15 @@ void serve_over_step(const comm::Communicator& communicator, const Step& step, c
   const Index num_tokens = step.num_groups * step.groups.rows;
   const gating::CapacityRule rule = router.capacity_rule(step.training, num_tokens);
   const bool has_keys = rule.priority != gating::Priority::position;
-  const ClaimRows<T> mine = local_claims(communicator, step.groups, has_keys, tapes);
+  Scratch scratch;
+  const ClaimRows<T> mine = local_claims(communicator, step.groups, has_keys, tapes, scratch);
+  const Index columns = mine.choices.cols;
   // Ranks hold runs of groups in their order, so what they say one after another is the step in global token order.
-  const std::vector<std::int32_t> choices = communicator.gather_all(mine.choices.flat());
-  const std::vector<T> key = communicator.gather_all(mine.key.flat());
-  const Index columns = mine.choices.cols();
-  Matrix<std::int32_t> serving(num_tokens, columns);
-  if (columns > 0) {
-    gating::serve_claims<T>({as_matrix<const std::int32_t>(choices, num_tokens, columns),
-                             as_matrix<const T>(key, has_keys ? num_tokens : 0, columns),
-                             {},
-                             {}},
-                            rule, serving.view());
-  }
+  const ClaimRows<T> all(num_tokens, columns, has_keys, scratch);
+  communicator.gather_all<std::int32_t>(mine.choices.flat(), all.choices.flat());
+  communicator.gather_all<T>(mine.key.flat(), all.key.flat());
+  const MatrixView<std::int32_t> serving = scratch.matrix<std::int32_t>(num_tokens, columns);
+  if (columns > 0) gating::serve_claims<T>({all.choices, all.key, {}, {}}, rule, serving);
   for (Index g = 0; g < step.groups.num_groups; ++g) {
     gating::RouterTape<T>& tape = *tapes[static_cast<std::size_t>(g)];
     tape.serving.resize(tape.choices.rows(), tape.choices.cols());

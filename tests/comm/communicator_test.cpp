@@ -187,6 +187,12 @@ TYPED_TEST(CommunicatorOf, GathersUnevenParts) {
   EXPECT_EQ(world().template gather_all<TypeParam>(own), expected);
   EXPECT_TRUE(world().template gather_all<TypeParam>(std::span<const TypeParam>{}).empty());
 
+  std::vector<TypeParam> into(expected.size());
+  world().template gather_all<TypeParam>(own, into);
+  EXPECT_EQ(into, expected);
+  into.emplace_back();  // room for one too many
+  EXPECT_THROW(world().template gather_all<TypeParam>(own, into), InvariantError);
+
   std::vector<TypeParam> all(expected.size());
   std::copy(own.begin(), own.end(), all.begin() + ranges[static_cast<std::size_t>(rank())].begin);
   world().gather_all_in_place(std::span(all), ranges);
@@ -250,9 +256,14 @@ TEST(Communicator, AllToAllOfUnevenParts) {
   }
   const plan::ExchangeShape shape(to, from);
   EXPECT_GT(world().sum(shape.total_sent()), 0);
-  const auto received = world().all_to_all(values, shape);
+  std::vector<std::int64_t> received(expected.size());
+  world().all_to_all(values, shape, received);
   EXPECT_EQ(received, expected);
-  EXPECT_EQ(world().all_to_all(received, shape.inverse()), values);
+  std::vector<std::int64_t> returned(values.size());
+  world().all_to_all(received, shape.inverse(), returned);
+  EXPECT_EQ(returned, values);
+  received.push_back(0);  // room for one too many
+  EXPECT_THROW(world().all_to_all(values, shape, received), InvariantError);
 }
 
 TEST(Communicator, AgreesThatAllIsWell) { EXPECT_NO_THROW(world().agree("")); }

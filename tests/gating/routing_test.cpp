@@ -70,6 +70,28 @@ TEST(RoutingTest, RefusesAClaimThatIsNeitherKeptNorInTheLedger) {
   EXPECT_NO_THROW(Routing<double>(3, 4, {served(0, 0, 0)}, counts));
 }
 
+TEST(RoutingTest, AnotherOneTakesThePlaceOfTheLast) {
+  RoutingCounts counts;
+  counts.load = {2, 2, 0, 0};
+  counts.drops = {{1, 0, ExpertId{1}, DropReason::over_capacity}};
+  counts.rerouted = 1;
+  Routing<double> r(3, 4, {served(0, 0, 0), served(0, 1, 1), served(2, 0, 0)}, counts);
+  r.assign(2, 3, [](std::vector<Assignment<double>>& kept, RoutingCounts& fresh) {
+    EXPECT_TRUE(kept.empty() && fresh.drops.empty());
+    EXPECT_EQ(fresh.load, (std::vector<Index>{0, 0, 0}));
+    EXPECT_EQ(fresh.rerouted, 0);
+    kept.push_back(served(1, 0, 2));
+    fresh.load[2] = 1;
+  });
+  EXPECT_EQ(r.num_tokens(), 2);
+  EXPECT_EQ(r.num_unserved(), 1);
+  ASSERT_EQ(r.kept_of(1).size(), 1U);
+  EXPECT_EQ(r.kept_of(1)[0], served(1, 0, 2));
+  EXPECT_EQ(r.counts().dropped(), 0);
+  const auto claim_nobody_serves = [](std::vector<Assignment<double>>&, RoutingCounts& fresh) { fresh.load[0] = 1; };
+  EXPECT_THROW(r.assign(2, 3, claim_nobody_serves), InvariantError);
+}
+
 TEST(RoutingTest, RefusesWhatIsOutOfOrder) {
   EXPECT_EQ(refusal({served(0, 0, 0), served(1, 0, 0)}), "accepted");
   EXPECT_NE(refusal({served(1, 0, 0), served(0, 0, 0)}).find("out of order at token 0"), std::string::npos);

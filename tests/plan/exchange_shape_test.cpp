@@ -36,6 +36,17 @@ TEST(ExchangeShape, WhereRowsStandBelongsToIt) {
   EXPECT_EQ(dispatch.inverse(), ExchangeShape(by_segment, sent));
 }
 
+TEST(ExchangeShape, AnotherOneTakesThePlaceOfTheLast) {
+  const ExchangeShape other({1, 4}, {2, 3});
+  ExchangeShape shape({3, 0, 2}, {1, 4, 1});
+  shape.assign(other.sent(), other.received());
+  EXPECT_EQ(shape, other);
+  ExchangeShape back({7}, {8});
+  back.assign_inverse(shape);
+  EXPECT_EQ(back, other.inverse());
+  EXPECT_THROW(shape.assign(other.sent(), RowLayout()), InvariantError);
+}
+
 TEST(ExchangeShape, NothingAtAllIsAShape) {
   const ExchangeShape shape({0}, {0});
   EXPECT_EQ(shape.total_sent(), 0);

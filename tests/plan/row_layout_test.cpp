@@ -60,6 +60,17 @@ TEST(RowLayout, EveryRowBelongsToOnePeer) {
   EXPECT_GT(rows_seen, 100);
 }
 
+TEST(RowLayout, AnotherOneTakesThePlaceOfTheLast) {
+  RowLayout layout = RowLayout::by_segment(std::vector<Index>{2, 0, 4, 1, 3, 0}, 2);
+  layout.assign_by_peer(std::vector<Index>{1, 0, 3});
+  EXPECT_EQ(layout, RowLayout::by_peer(std::vector<Index>{1, 0, 3}));
+  layout.assign_by_segment(std::vector<Index>{1, 2, 3, 4}, 2);
+  EXPECT_EQ(layout, RowLayout::by_segment(std::vector<Index>{1, 2, 3, 4}, 2));
+  EXPECT_THROW(layout.assign_by_peer(std::vector<Index>{1, -1}), InvariantError);
+  layout.assign_by_peer({});
+  EXPECT_EQ(layout, RowLayout());
+}
+
 TEST(RowLayout, RefusesNegativeCountsAndUnevenSegments) {
   EXPECT_THROW(static_cast<void>(RowLayout::by_peer(std::vector<Index>{1, -1})), InvariantError);
   EXPECT_THROW(static_cast<void>(RowLayout::by_segment(std::vector<Index>{1, 2, 3}, 2)), InvariantError);
