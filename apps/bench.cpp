@@ -56,7 +56,7 @@ void describe(BenchOptions& o, OptionSections& sections) {
   table.add("groups", o.groups, "groups they form");
   table.add("width", o.width, "features of a token");
   table.add("repeats", o.repeats, "pairs of timings, after one that is not counted");
-  table.add("threads", o.threads, "threads a rank; 0: this rank's share of the CPUs");
+  conclave::describe(o.compute, table);
   table.add("explain_router", o.explain_router, "say what the router will do with these options, and stop");
   gating::describe(o.router, sections.section("Router"));
   experts::describe(o.experts, sections.section("Experts"));
@@ -70,7 +70,7 @@ void validate(const BenchOptions& o) {
   if (o.width < 1) throw InputError(fmt::format("width = {}", o.width), "give at least 1");
   experts::validate(o.experts, o.width);
   if (o.repeats < 1) throw InputError(fmt::format("repeats = {}", o.repeats), "give at least 1");
-  apply_threads(o.threads);
+  apply(o.compute);
 }
 
 int run(const BenchOptions& given, const Session& session) {

@@ -5,6 +5,7 @@
 #include "comm/mpi/communicator.hpp"
 #include "experts/options.hpp"
 #include "gating/options.hpp"
+#include "runtime/core/compute_options.hpp"
 #include "runtime/core/random.hpp"
 
 #include <functional>
@@ -21,7 +22,7 @@ struct BenchOptions {
   gating::RouterOptions router;
   experts::ExpertOptions experts;
   Index repeats = 7;
-  Index threads = 1;
+  ComputeOptions compute{.threads = 1};
   bool explain_router = false;
 
   BenchOptions() {

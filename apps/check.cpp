@@ -4,6 +4,7 @@
 #include "apps/launch.hpp"
 #include "apps/reference_case.hpp"
 #include "comm/mpi/reproducible_reduce.hpp"
+#include "runtime/core/compute_options.hpp"
 #include "runtime/core/digest.hpp"
 #include "runtime/core/parallel.hpp"
 #include "runtime/model/moe_statistics.hpp"
@@ -23,7 +24,7 @@ constexpr std::array<EnumName<Precision>, 2> enum_names(Precision) {
 struct CheckOptions {
   Precision precision = Precision::single;
   double tolerance = 0.0;
-  Index threads = 0;
+  ComputeOptions compute;
 };
 
 void describe(CheckOptions& o, OptionSections& sections) {
@@ -31,7 +32,7 @@ void describe(CheckOptions& o, OptionSections& sections) {
   table.add("precision", o.precision, "compute in float, as training does, or in double");
   table.add("tolerance", o.tolerance,
             "largest error allowed, relative to the largest magnitude in an array; 0: 2e-5 in float, 1e-11 in double");
-  table.add("threads", o.threads, "threads a rank; 0: this rank's share of the CPUs");
+  conclave::describe(o.compute, table);
 }
 
 /// How one case came out, the same on every rank.
@@ -282,7 +283,7 @@ int run(const CheckOptions& options, const Session& session) {
   if (session.arguments.empty()) {
     throw InputError("no case to check was named", "give one or more files: conclave check tests/conformance/*.h5");
   }
-  apply_threads(options.threads);
+  apply(options.compute);
   if (!(options.tolerance >= 0.0)) throw InputError(fmt::format("tolerance = {}", options.tolerance), "give 0 or more");
   const double by_precision = options.precision == Precision::single ? 2e-5 : 1e-11;
   const double tolerance = options.tolerance > 0.0 ? options.tolerance : by_precision;

@@ -115,19 +115,25 @@ ProductTrial try_product() {
   return trial;
 }
 
-Finding examine_product(const comm::Communicator& world) {
+Finding examine_product(GemmBackend backend, const comm::Communicator& world) {
+  const GemmBackend usual = gemm_backend();
+  use_gemm_backend(backend);
   const ProductTrial trial = try_product();
+  const std::string library = gemm_library();
+  use_gemm_backend(usual);
   const std::int64_t num_wrong = world.sum(trial.num_wrong);
   const double slowest = -world.max(-trial.gflops);
   const double fastest = world.max(trial.gflops);
   const std::string speed = world.size() == 1 ? fmt::format("{:.1f} GFLOP/s", fastest)
                                               : fmt::format("{:.1f} to {:.1f} GFLOP/s a rank", slowest, fastest);
-  Finding finding{Verdict::ok, "matrix product",
+  Finding finding{Verdict::ok, fmt::format("{} product", name_of(backend)),
                   fmt::format("{} on one thread, best of 5 of 512 x 2048 x 512 in fp32", speed), ""};
+  if (backend == GemmBackend::onednn) finding.text += "; " + library;
+  if (backend == default_gemm_backend()) finding.text += "; the default of --gemm";
   if (num_wrong > 0) {
     finding.verdict = Verdict::fail;
     finding.text += fmt::format("; {} of {} elements are WRONG", num_wrong, world.sum(trial.num_checked));
-    finding.remedy = "this BLAS library computes wrong results here: use another, or other OPENBLAS_CORETYPE";
+    finding.remedy = "this library computes wrong results here: use the other --gemm, or other OPENBLAS_CORETYPE";
   }
   return finding;
 }
@@ -247,8 +253,14 @@ Finding examine_disk(const comm::Communicator& world) {
 
 std::vector<Finding> examine_machine(const Session& session) {
   const comm::Communicator& world = session.world;
-  return {examine_cpu(),          examine_blas(session.blas),   examine_product(world),
-          examine_threads(world), examine_shared_memory(world), examine_disk(world)};
+  std::vector<Finding> findings{examine_cpu(), examine_blas(session.blas)};
+  for (const auto& entry : enum_names(GemmBackend{})) {
+    if (has_gemm_backend(entry.value)) findings.push_back(examine_product(entry.value, world));
+  }
+  findings.push_back(examine_threads(world));
+  findings.push_back(examine_shared_memory(world));
+  findings.push_back(examine_disk(world));
+  return findings;
 }
 
 }  // namespace conclave::apps

@@ -21,7 +21,7 @@ struct EvaluateOptions {
   train::Split split = train::Split::validation;
   Index sequences = 0;
   double capacity_factor = -1.0;
-  Index threads = 0;
+  ComputeOptions compute;
 };
 
 void describe(EvaluateOptions& o, OptionSections& sections) {
@@ -34,7 +34,7 @@ void describe(EvaluateOptions& o, OptionSections& sections) {
             "text (validation) only");
   table.add("sequences", o.sequences, "sequences or samples, from the first; 0: all");
   table.add("capacity_factor", o.capacity_factor, "0: no limit; negative: the run's eval_capacity_factor");
-  table.add("threads", o.threads, "threads a rank; 0: this rank's share of the CPUs");
+  conclave::describe(o.compute, table);
 }
 
 // Other data than the run's own must be of the same kind.
@@ -69,8 +69,7 @@ int run(const EvaluateOptions& o, const Session& session) {
   if (std::isnan(o.capacity_factor))
     throw InputError("capacity_factor = nan", "give a number; negative: the run's own");
   if (o.sequences < 0) throw InputError(fmt::format("sequences = {}", o.sequences), "give 0 (all) or more");
-  apply_threads(o.threads);
-  LoadedModel loaded = load_model(session.world, o.checkpoint, o.capacity_factor);
+  LoadedModel loaded = load_model(session, o.checkpoint, o.capacity_factor, o.compute);
   use_data(o, loaded);
   std::unique_ptr<train::Samples> dataset;
   train::agreed(session.world,

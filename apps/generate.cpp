@@ -17,7 +17,7 @@ struct GenerateOptions {
   Index tokens = 400;
   double temperature = 0.8;
   Index seed = 1;
-  Index threads = 0;
+  ComputeOptions compute;
 };
 
 void describe(GenerateOptions& o, OptionSections& sections) {
@@ -27,7 +27,7 @@ void describe(GenerateOptions& o, OptionSections& sections) {
   table.add("tokens", o.tokens, "bytes to add");
   table.add("temperature", o.temperature, "0: always the likeliest byte; 1: as the model believes");
   table.add("seed", o.seed, "of the draws: the same seed gives the same text on any number of ranks");
-  table.add("threads", o.threads, "threads a rank; 0: this rank's share of the CPUs");
+  conclave::describe(o.compute, table);
 }
 
 /// The logits after a text's last token. The text's end stands at the begin of one sequence, what follows it is ignored
@@ -94,8 +94,7 @@ int run(const GenerateOptions& o, const Session& session) {
   if (!(o.temperature >= 0.0) || std::isinf(o.temperature)) {
     throw InputError(fmt::format("temperature = {}", o.temperature), "give a finite number of at least 0");
   }
-  apply_threads(o.threads);
-  LoadedModel loaded = load_model(session.world, o.checkpoint, 0.0);
+  LoadedModel loaded = load_model(session, o.checkpoint, 0.0, o.compute);
   std::vector<std::int32_t> text;
   for (const char c : o.prompt) text.push_back(static_cast<unsigned char>(c));
   NextToken next(loaded, session.world);

@@ -2,7 +2,6 @@
 #include "apps/launch.hpp"
 
 #include "runtime/core/error.hpp"
-#include "runtime/core/parallel.hpp"
 
 #include <sched.h>
 #include <sys/uio.h>
@@ -53,12 +52,6 @@ Index default_threads(Index local_ranks) {
   }
   const bool own_cpus = is_bound_by_mpirun() || environment_variable("SLURM_CPU_BIND");
   return own_cpus ? available_cpus() : std::max<Index>(1, available_cpus() / local_ranks);
-}
-
-void apply_threads(Index threads) {
-  if (threads < 0)
-    throw InputError(fmt::format("threads = {}", threads), "give 0 (this rank's share of the CPUs) or more");
-  if (threads > 0) use_threads(threads);
 }
 
 bool may_attach_memory() {

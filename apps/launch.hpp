@@ -28,9 +28,6 @@ namespace conclave::apps {
 /// a task if they are set, else this rank's share of the CPUs.
 [[nodiscard]] Index default_threads(Index local_ranks);
 
-/// Gives every parallel_for `threads` threads; 0 keeps the default. InputError for a negative number.
-void apply_threads(Index threads);
-
 /// Whether the system lets a process copy straight out of another's memory (cross-memory attach), tried on this process
 /// itself. Containers often forbid it.
 [[nodiscard]] bool may_attach_memory();

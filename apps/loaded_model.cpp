@@ -3,7 +3,9 @@
 
 namespace conclave::apps {
 
-LoadedModel load_model(const comm::Communicator& world, const std::string& path, double eval_capacity_factor) {
+LoadedModel load_model(const Session& session, const std::string& path, double eval_capacity_factor,
+                       const ComputeOptions& compute) {
+  const comm::Communicator& world = session.world;
   if (path.empty()) {
     throw InputError("no checkpoint was named", "give --checkpoint a file or the folder that a run wrote into");
   }
@@ -15,6 +17,9 @@ LoadedModel load_model(const comm::Communicator& world, const std::string& path,
   }
   if (eval_capacity_factor >= 0.0) loaded.options.model.router.eval_capacity_factor = eval_capacity_factor;
   train::validate(loaded.options);
+  const bool has_library_of_run = has_gemm_backend(loaded.options.compute.gemm);
+  apply({compute.threads,
+         session.given.contains("gemm") || !has_library_of_run ? compute.gemm : loaded.options.compute.gemm});
   loaded.step = train::integer_of(opened.header, "step", opened.file);
   loaded.exchange = comm::make_exchange(loaded.options.exchange, world);
   model::DataShape shape{.vocabulary = train::integer_of(opened.header, "vocabulary", opened.file)};

@@ -2,6 +2,7 @@
 // A trained model, ready for use without its optimizer.
 #pragma once
 
+#include "apps/command.hpp"
 #include "apps/train_options.hpp"
 #include "runtime/model/language_model.hpp"
 #include "runtime/train/labelled.hpp"
@@ -23,8 +24,9 @@ struct LoadedModel {
 };
 
 /// Loads the newest checkpoint that `path` names. `eval_capacity_factor`, if it is not negative, takes the place of the
-/// run's. InputError on every rank if there is none or it is damaged. Collective.
-[[nodiscard]] LoadedModel load_model(const comm::Communicator& world, const std::string& path,
-                                     double eval_capacity_factor);
+/// run's. Computes with the threads of `compute` from now on, and with its library where one was given, else with the
+/// run's. InputError on every rank if there is no checkpoint or it is damaged. Collective.
+[[nodiscard]] LoadedModel load_model(const Session& session, const std::string& path, double eval_capacity_factor,
+                                     const ComputeOptions& compute);
 
 }  // namespace conclave::apps

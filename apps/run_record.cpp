@@ -13,7 +13,7 @@
 namespace conclave::apps {
 namespace {
 
-constexpr std::array<std::string_view, 5> bits_depend_on{"binary", "compiler", "cpu", "blas_library", "blas_kernel"};
+constexpr std::array<std::string_view, 4> bits_depend_on{"binary", "compiler", "cpu", "gemm"};
 
 // A fingerprint of this program's file: another build may round otherwise.
 std::string binary_fingerprint() {
@@ -35,8 +35,7 @@ std::map<std::string, std::string> run_record(const Session& session) {
       {"binary", binary_fingerprint()},
       {"compiler", fmt::format("{} -march={}", __VERSION__, CONCLAVE_ARCH)},
       {"cpu", cpu_description()},
-      {"blas_library", blas_library()},
-      {"blas_kernel", blas_kernel()},
+      {"gemm", gemm_library()},
       {"blas_kernel_choice", session.blas.why},
       {"mpi_library", comm::mpi_library()},
       {"ranks", fmt::format("{}", session.world.size())},

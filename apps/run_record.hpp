@@ -19,8 +19,8 @@ namespace conclave::apps {
 [[nodiscard]] std::vector<std::string> ranks_that_differ(const comm::Communicator& world,
                                                          const std::map<std::string, std::string>& record);
 
-/// Which of the entries that the same bits depend on (binary, compiler, CPU, BLAS library and kernels) differ between
-/// two records: "blas_kernel: SkylakeX before, Haswell now". Empty: the bits are the same.
+/// Which of the entries that the same bits depend on (binary, compiler, CPU, library of the matrix products) differ
+/// between two records: "gemm: oneDNN .. before, OpenBLAS .. now". Empty: the bits are the same.
 [[nodiscard]] std::vector<std::string> differences_that_change_bits(const std::map<std::string, std::string>& before,
                                                                     const std::map<std::string, std::string>& now);
 

@@ -195,7 +195,7 @@ int run(const TrainOptions& given, const Session& session) {
     return 0;
   }
   refuse_used_folder(session.world, options, from);
-  apply_threads(options.threads);
+  apply(options.compute);
   std::unique_ptr<train::Samples> dataset;
   train::agreed(session.world, [&] { dataset = make_samples(options); });
   refuse_unknown_domains(options.model, *dataset);

@@ -15,6 +15,12 @@ else()
   set(CONCLAVE_BLAS BLAS::BLAS)
 endif()
 
+# A faster sgemm than most BLAS libraries have, and with kernels for CPUs that they do not know. Optional.
+find_package(dnnl CONFIG QUIET)
+if(NOT dnnl_FOUND)
+  message(STATUS "oneDNN was not found (Debian: libdnnl-dev): matrix products run in BLAS only")
+endif()
+
 # Counter-based random numbers; headers only.
 find_path(RANDOM123_INCLUDE_DIR Random123/philox.h REQUIRED)
 # Fast 64-bit hashes for digests of results.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "experts/feed_forward.hpp"
 
+#include "runtime/core/activations.hpp"
 #include "runtime/core/vector_kernels.hpp"
 
 #include <cmath>
@@ -8,33 +9,24 @@
 namespace conclave::experts {
 namespace {
 
-// Rows of several views may be strided, so kernels go row by row.
-template <class T, class Kernel>
-void for_each_row(Index rows, const Kernel& kernel) {
-  for (Index i = 0; i < rows; ++i) kernel(i);
-}
-
+// hidden = activation(pre + b1), for swiglu with the gate + b3; pre and gate become the derivatives of hidden.
 template <class T>
-void activate(ExpertKind kind, const FeedForwardTape<T>& tape) {
-  for_each_row<T>(tape.pre.rows, [&](Index i) {
-    const std::span<const T> pre = tape.pre.row(i);
-    const std::span<T> hidden = tape.hidden.row(i);
-    if (kind == ExpertKind::relu) relu<T>(pre, hidden);
-    if (kind == ExpertKind::gelu) gelu<T>(pre, hidden);
-    if (kind == ExpertKind::swiglu) swiglu<T>(pre, tape.gate.row(i), hidden);
-  });
+void activate(ExpertKind kind, std::span<const T> b1, std::span<const T> b3, const FeedForwardTape<T>& tape) {
+  for (Index i = 0; i < tape.pre.rows; ++i) {
+    if (kind == ExpertKind::relu) relu<T>(b1, tape.pre.row(i), tape.hidden.row(i));
+    if (kind == ExpertKind::gelu) gelu<T>(b1, tape.pre.row(i), tape.hidden.row(i));
+    if (kind == ExpertKind::swiglu) swiglu<T>(b1, b3, tape.pre.row(i), tape.gate.row(i), tape.hidden.row(i));
+  }
 }
 
 // d_pre holds the gradient of `hidden` on entry, that of `pre` on return.
 template <class T>
-void activate_backward(ExpertKind kind, const FeedForwardTape<T>& tape, MatrixView<T> d_pre, MatrixView<T> d_gate) {
-  for_each_row<T>(tape.pre.rows, [&](Index i) {
-    const std::span<const T> pre = tape.pre.row(i);
-    const std::span<T> d = d_pre.row(i);
-    if (kind == ExpertKind::relu) relu_backward<T>(pre, d, d);
-    if (kind == ExpertKind::gelu) gelu_backward<T>(pre, d, d);
-    if (kind == ExpertKind::swiglu) swiglu_backward<T>(pre, tape.gate.row(i), d, d, d_gate.row(i));
-  });
+void activate_backward(const FeedForwardTape<T>& tape, const FeedForwardTape<T>& d_tape) {
+  for (Index i = 0; i < tape.pre.rows; ++i) {
+    const std::span<T> d = d_tape.pre.row(i);
+    if (tape.gate.data != nullptr) product<T>(tape.gate.row(i), d, d_tape.gate.row(i));
+    product<T>(tape.pre.row(i), d, d);
+  }
 }
 
 template <class T>
@@ -100,17 +92,16 @@ template <class T>
 void FeedForward<T>::forward(const ExpertValues<T>& values, ConstMatrixView<T> x, const FeedForwardTape<T>& tape,
                              MatrixView<T> y) const {
   const bool is_linear = shape_.kind == ExpertKind::linear;
-  const MatrixView<T> pre = is_linear ? y : tape.pre;
-  apply_weight<T>(w1_, values, x, low_of(w1_, tape), pre);
-  if (shape_.bias) add_bias<T>(values.own.vector(b1_), pre);
-  if (is_linear) return;
-  if (has_gate()) {
-    apply_weight<T>(w3_, values, x, low_of(w3_, tape), tape.gate);
-    if (shape_.bias) add_bias<T>(values.own.vector(b3_), tape.gate);
+  const auto bias = [&](const Tensor& b) { return shape_.bias ? values.own.vector(b) : std::span<const T>{}; };
+  apply_weight<T>(w1_, values, x, low_of(w1_, tape), is_linear ? y : tape.pre);
+  if (is_linear) {
+    if (shape_.bias) add_bias<T>(bias(b1_), y);
+    return;
   }
-  activate(shape_.kind, tape);
+  if (has_gate()) apply_weight<T>(w3_, values, x, low_of(w3_, tape), tape.gate);
+  activate<T>(shape_.kind, bias(b1_), bias(b3_), tape);
   apply_weight<T>(w2_, values, tape.hidden, low_of(w2_, tape), y);
-  if (shape_.bias) add_bias<T>(values.own.vector(b2_), y);
+  if (shape_.bias) add_bias<T>(bias(b2_), y);
 }
 
 template <class T>
@@ -122,7 +113,7 @@ void FeedForward<T>::backward_input(const ExpertValues<T>& values, const FeedFor
     return;
   }
   apply_weight_backward<T>(w2_, values, dy, low_of(w2_, d_tape), T{0}, d_tape.pre);
-  activate_backward(shape_.kind, tape, d_tape.pre, d_tape.gate);
+  activate_backward(tape, d_tape);
   apply_weight_backward<T>(w1_, values, d_tape.pre, low_of(w1_, d_tape), beta, dx);
   if (has_gate()) apply_weight_backward<T>(w3_, values, d_tape.gate, low_of(w3_, d_tape), T{1}, dx);
 }

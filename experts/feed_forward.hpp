@@ -36,8 +36,8 @@ struct ExpertShape {
 /// Activations that the backward needs: n rows, hidden columns each but for low.
 template <class T>
 struct FeedForwardTape {
-  MatrixView<T> pre;     // W1 x + b1
-  MatrixView<T> gate;    // W3 x + b3; swiglu only
+  MatrixView<T> pre;     // W1 x, from the activation on the derivative of hidden by W1 x + b1
+  MatrixView<T> gate;    // W3 x, then the derivative by W3 x + b3; swiglu only
   MatrixView<T> hidden;  // what W2 is applied to
   MatrixView<T> low{};   // [n, low_columns]: each weight's product with its B, side by side; with deltas only
 };

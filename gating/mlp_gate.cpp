@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "gating/gate_network.hpp"
+#include "runtime/core/activations.hpp"
 #include "runtime/core/gemm.hpp"
 #include "runtime/core/vector_kernels.hpp"
 
@@ -26,8 +27,7 @@ class MlpGate final : public GateNetwork<T> {
     tape.inner.resize(x.rows, hidden_);
     tape.outer.resize(x.rows, hidden_);
     gemm_nt<T>(x, parameters.matrix(hidden_weight_), T{0}, tape.inner.view());
-    add_bias<T>(parameters.vector(hidden_bias_), tape.inner.view());
-    gelu<T>(std::as_const(tape.inner).flat(), tape.outer.flat());
+    for (Index i = 0; i < x.rows; ++i) gelu<T>(parameters.vector(hidden_bias_), tape.inner.row(i), tape.outer.row(i));
     gemm_nt<T>(tape.outer.view(), parameters.matrix(weight_), T{0}, logits);
     if (has_bias_) add_bias<T>(parameters.vector(bias_), logits);
   }
@@ -40,7 +40,7 @@ class MlpGate final : public GateNetwork<T> {
     Matrix<T> d_hidden;
     d_hidden.resize(x.rows, hidden_);
     gemm_nn<T>(d_logits, parameters.matrix(weight_), T{0}, d_hidden.view());
-    gelu_backward<T>(tape.inner.flat(), std::as_const(d_hidden).flat(), d_hidden.flat());
+    product<T>(tape.inner.flat(), std::as_const(d_hidden).flat(), d_hidden.flat());
     gemm_tn<T>(d_hidden.view(), x, T{1}, gradient.matrix(hidden_weight_));
     add_column_sums<T>(d_hidden.view(), gradient.vector(hidden_bias_));
     gemm_nn<T>(d_hidden.view(), parameters.matrix(hidden_weight_), T{1}, dx);

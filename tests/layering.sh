@@ -39,6 +39,7 @@ check_sources() {
       library["xxhash.h"] = "core"
       library["omp.h"] = "core"
       library["cblas.h"] = "core"
+      library["dnnl.h"] = "core"
       library["mpi.h"] = "comm"
       library["gtest/"] = "tests"
       library["gmock/"] = "tests"
@@ -67,8 +68,8 @@ check_sources() {
       for (prefix in library) {
         if (index(header, prefix) != 1) continue
         if (!allowed(target, library[prefix])) breach("library", target " may not include <" header ">")
-        else if (prefix == "cblas.h" && FILENAME != "runtime/core/gemm.cpp")
-          breach("library", "<cblas.h> is for runtime/core/gemm.cpp alone")
+        else if ((prefix == "cblas.h" || prefix == "dnnl.h") && FILENAME != "runtime/core/gemm.cpp")
+          breach("library", "<" prefix "> is for runtime/core/gemm.cpp alone")
         return
       }
       breach("library", "<" header "> is in no table of tests/layering.sh")
@@ -188,6 +189,7 @@ self_test() {
   mutant library runtime/model/a.cpp '#include <xxhash.h>'
   mutant library experts/a.cpp '#include <omp.h>'
   mutant library runtime/core/a.cpp '#include <cblas.h>'
+  mutant library runtime/core/a.cpp '#include <dnnl.h>'
   mutant library apps/a.cpp '#include <cblas.h>'
   mutant library apps/a.cpp '#include <gtest/gtest.h>'
   mutant library gating/a.cpp '#include <unistd.h>'

@@ -2,7 +2,12 @@
 #include "runtime/core/gemm.hpp"
 
 #include <cblas.h>
+#ifdef CONCLAVE_HAVE_ONEDNN
+#include <dnnl.h>
+#endif
+#include <omp.h>
 
+#include <atomic>
 #include <limits>
 
 namespace conclave {
@@ -20,11 +25,29 @@ int leading(MatrixView<T> m) {
   return blas_int(std::max<Index>({m.ld, m.cols, 1}));
 }
 
+std::atomic<GemmBackend> backend_in_use{default_gemm_backend()};
+
 struct Shape {
   CBLAS_TRANSPOSE transpose_a;
   CBLAS_TRANSPOSE transpose_b;
   Index rows, cols, inner;
 };
+
+#ifdef CONCLAVE_HAVE_ONEDNN
+void onednn_product(const Shape& shape, MatrixView<const float> a, MatrixView<const float> b, float beta,
+                    MatrixView<float> c) {
+  const auto letter = [](CBLAS_TRANSPOSE t) { return t == CblasTrans ? 'T' : 'N'; };
+  const dnnl_status_t status =
+      dnnl_sgemm(letter(shape.transpose_a), letter(shape.transpose_b), shape.rows, shape.cols, shape.inner, 1.0F,
+                 a.data, leading(a), b.data, leading(b), beta, c.data, leading(c));
+  invariant(status == dnnl_success, "oneDNN's product of [{},{}] over {} failed with status {}", shape.rows, shape.cols,
+            shape.inner, static_cast<int>(status));
+}
+#else
+void onednn_product(const Shape&, MatrixView<const float>, MatrixView<const float>, float, MatrixView<float>) {
+  invariant(false, "a product by oneDNN, which this program was built without");
+}
+#endif
 
 template <class T>
 void product(const Shape& shape, MatrixView<const T> a, MatrixView<const T> b, T beta, MatrixView<T> c) {
@@ -33,8 +56,12 @@ void product(const Shape& shape, MatrixView<const T> a, MatrixView<const T> b, T
   const int n = blas_int(shape.cols);
   const int k = blas_int(shape.inner);
   if constexpr (std::is_same_v<T, float>) {
-    cblas_sgemm(CblasRowMajor, shape.transpose_a, shape.transpose_b, m, n, k, 1.0F, a.data, leading(a), b.data,
-                leading(b), beta, c.data, leading(c));
+    if (gemm_backend() == GemmBackend::onednn && k > 0) {  // of an empty sum oneDNN writes nothing, not even beta C
+      onednn_product(shape, a, b, beta, c);
+    } else {
+      cblas_sgemm(CblasRowMajor, shape.transpose_a, shape.transpose_b, m, n, k, 1.0F, a.data, leading(a), b.data,
+                  leading(b), beta, c.data, leading(c));
+    }
   } else {
     cblas_dgemm(CblasRowMajor, shape.transpose_a, shape.transpose_b, m, n, k, 1.0, a.data, leading(a), b.data,
                 leading(b), beta, c.data, leading(c));
@@ -78,14 +105,53 @@ CONCLAVE_INSTANTIATE(float);
 CONCLAVE_INSTANTIATE(double);
 #undef CONCLAVE_INSTANTIATE
 
+bool has_gemm_backend([[maybe_unused]] GemmBackend backend) {
+#ifdef CONCLAVE_HAVE_ONEDNN
+  return true;
+#else
+  return backend == GemmBackend::openblas;
+#endif
+}
+
+GemmBackend default_gemm_backend() {
+  return has_gemm_backend(GemmBackend::onednn) ? GemmBackend::onednn : GemmBackend::openblas;
+}
+
+void use_gemm_backend(GemmBackend backend) {
+  if (!has_gemm_backend(backend)) {
+    throw InputError(fmt::format("gemm = {}, but this program was built without that library", name_of(backend)),
+                     "give --gemm openblas, or build again where oneDNN is installed (Debian: libdnnl-dev); the bits "
+                     "of the two differ");
+  }
+  backend_in_use.store(backend, std::memory_order_relaxed);
+}
+
+GemmBackend gemm_backend() { return backend_in_use.load(std::memory_order_relaxed); }
+
+void make_blas_single_threaded() {
+  omp_set_num_threads(1);  // for oneDNN; parallel_for asks for its threads itself
 #ifdef CONCLAVE_HAVE_OPENBLAS
-void make_blas_single_threaded() { openblas_set_num_threads(1); }
+  openblas_set_num_threads(1);
+#endif
+}
+
+#ifdef CONCLAVE_HAVE_OPENBLAS
 std::string blas_kernel() { return openblas_get_corename(); }
 std::string blas_library() { return openblas_get_config(); }
 #else
-void make_blas_single_threaded() {}  // the reference CBLAS has no threads; others obey OMP_NUM_THREADS inside a region
 std::string blas_kernel() { return "unknown"; }
 std::string blas_library() { return "unknown"; }
 #endif
+
+std::string gemm_library() {
+#ifdef CONCLAVE_HAVE_ONEDNN
+  if (gemm_backend() == GemmBackend::onednn) {
+    const dnnl_version_t& version = *dnnl_version();
+    return fmt::format("oneDNN {}.{}.{}, instruction set {:#x}", version.major, version.minor, version.patch,
+                       static_cast<unsigned>(dnnl_get_effective_cpu_isa()));
+  }
+#endif
+  return fmt::format("{}, kernels {}", blas_library(), blas_kernel());
+}
 
 }  // namespace conclave

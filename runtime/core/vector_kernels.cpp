@@ -1,107 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/core/vector_kernels.hpp"
 
-#include <array>
+#include "runtime/core/simd.hpp"
+
 #include <cmath>
 #include <limits>
-#include <numbers>
-#include <xsimd/xsimd.hpp>
 
 namespace conclave {
 namespace {
 
-template <class T>
-using Vec = xsimd::batch<T>;
-
-template <class T>
-inline constexpr Index lanes = static_cast<Index>(Vec<T>::size);
-
-template <class T, std::size_t N>
-using Vecs = std::array<Vec<T>, N>;
-
-// Arrays that are walked side by side.
-template <class T, std::size_t N>
-using Pointers = std::array<T*, N>;
-
-template <class T, std::size_t N>
-Vecs<T, N> load(const Pointers<const T, N>& from, Index i) {
-  Vecs<T, N> values;
-  for (std::size_t k = 0; k < N; ++k) values[k] = Vec<T>::load_unaligned(from[k] + i);
-  return values;
-}
-
-// out[0][i], out[1][i], .. = function(in[0][i], in[1][i], ..) for i < count, count being a multiple of the lanes. Not
-// inlined: the compiler may fuse multiplications and additions as it likes, but whole vectors and the padded tail must
-// run through the very same instructions.
-template <class T, std::size_t In, std::size_t Out, class Function>
-[[gnu::noinline, gnu::noclone]] void map_whole(Index count, Pointers<const T, In> in, Pointers<T, Out> out,
-                                               const Function& function) {
-  const Function f = function;  // a copy that no store into `out` can change
-  for (Index i = 0; i < count; i += lanes<T>) {
-    const Vecs<T, Out> results = f(load<T>(in, i));
-    for (std::size_t k = 0; k < Out; ++k) results[k].store_unaligned(out[k] + i);
-  }
-}
-
-// As map_whole for any count.
-template <class T, std::size_t In, std::size_t Out, class Function>
-void map(Index count, Pointers<const T, In> in, Pointers<T, Out> out, const Function& function) {
-  const Index whole = count - count % lanes<T>;
-  if (whole > 0) map_whole<T>(whole, in, out, function);
-  if (whole == count) return;
-  std::array<std::array<T, lanes<T>>, In> padded_in{};
-  std::array<std::array<T, lanes<T>>, Out> padded_out;
-  Pointers<const T, In> tail_in;
-  Pointers<T, Out> tail_out;
-  for (std::size_t k = 0; k < In; ++k) {
-    std::copy_n(in[k] + whole, count - whole, padded_in[k].begin());
-    tail_in[k] = padded_in[k].data();
-  }
-  for (std::size_t k = 0; k < Out; ++k) tail_out[k] = padded_out[k].data();
-  map_whole<T>(lanes<T>, tail_in, tail_out, function);
-  for (std::size_t k = 0; k < Out; ++k) std::copy_n(padded_out[k].begin(), count - whole, out[k] + whole);
-}
-
-// A reduction keeps this many vectors, so that one addition need not wait for the one before.
-inline constexpr std::size_t num_accumulators = 4;
-
-// Folds function(accumulator, in[0][i], ..) over all i, the last vector padded with `padding`. Vector v goes to
-// accumulator v mod num_accumulators, so that the order depends on `count` alone.
-template <class T, std::size_t In, class Function>
-Vecs<T, num_accumulators> accumulate(Index count, Pointers<const T, In> in, T start, T padding,
-                                     const Function& function) {
-  Vecs<T, num_accumulators> sums;
-  sums.fill(Vec<T>(start));
-  constexpr Index stride = lanes<T> * static_cast<Index>(num_accumulators);
-  Index i = 0;
-  for (; i + stride <= count; i += stride) {
-    for (std::size_t a = 0; a < num_accumulators; ++a) {
-      sums[a] = function(sums[a], load<T>(in, i + static_cast<Index>(a) * lanes<T>));
-    }
-  }
-  for (std::size_t a = 0; i < count; ++a, i += lanes<T>) {
-    std::array<std::array<T, lanes<T>>, In> padded;
-    Vecs<T, In> values;
-    for (std::size_t k = 0; k < In; ++k) {
-      padded[k].fill(padding);
-      std::copy_n(in[k] + i, std::min(lanes<T>, count - i), padded[k].begin());
-      values[k] = Vec<T>::load_unaligned(padded[k].data());
-    }
-    sums[a] = function(sums[a], values);
-  }
-  return sums;
-}
-
-// The lanes of all accumulators in one, pairwise.
-template <class T, class Function>
-T fold(const Vecs<T, num_accumulators>& sums, const Function& function) {
-  std::array<T, lanes<T>> values;
-  function(function(sums[0], sums[1]), function(sums[2], sums[3])).store_unaligned(values.data());
-  for (std::size_t half = values.size() / 2; half > 0; half /= 2) {
-    for (std::size_t i = 0; i < half; ++i) values[i] = function(values[i], values[i + half]);
-  }
-  return values[0];
-}
+using namespace simd;
 
 constexpr auto sum_of = [](auto a, auto b) { return a + b; };
 constexpr auto max_of = [](auto a, auto b) {
@@ -109,21 +17,6 @@ constexpr auto max_of = [](auto a, auto b) {
   using xsimd::max;
   return max(a, b);
 };
-
-template <class T>
-Index length(std::span<T> values) {
-  return static_cast<Index>(values.size());
-}
-
-template <class T>
-Vec<T> standard_normal_cdf(Vec<T> x) {
-  return T(0.5) * (T(1) + xsimd::erf(x * T(1 / std::numbers::sqrt2)));
-}
-
-template <class T>
-Vec<T> logistic(Vec<T> x) {
-  return T(1) / (T(1) + xsimd::exp(-x));
-}
 
 }  // namespace
 
@@ -174,6 +67,14 @@ void scaled_copy(T alpha, std::span<const T> x, std::span<T> y) {
 }
 
 template <class T>
+void product(std::span<const T> x, std::span<const T> y, std::span<T> z) {
+  invariant(x.size() == y.size() && x.size() == z.size(), "product of {} and {} to {} elements", x.size(), y.size(),
+            z.size());
+  map<T, 2, 1>(length(x), {x.data(), y.data()}, {z.data()},
+               [](const Vecs<T, 2>& in) { return Vecs<T, 1>{in[0] * in[1]}; });
+}
+
+template <class T>
 T dot(std::span<const T> x, std::span<const T> y) {
   invariant(x.size() == y.size(), "dot of {} and {} elements", x.size(), y.size());
   const auto sums = accumulate<T, 2>(length(x), {x.data(), y.data()}, T(0), T(0),
@@ -202,63 +103,6 @@ double sum_of_squares(std::span<const T> x) {
     for (Index k = 0; k < half; ++k) sums[k] += sums[k + half];
   }
   return sums[0];
-}
-
-template <class T>
-void relu(std::span<const T> x, std::span<T> y) {
-  invariant(x.size() == y.size(), "relu of {} to {} elements", x.size(), y.size());
-  // In this form a NaN stays a NaN.
-  map<T, 1, 1>(length(x), {x.data()}, {y.data()}, [](const Vecs<T, 1>& in) {
-    return Vecs<T, 1>{xsimd::select(in[0] < Vec<T>(T(0)), Vec<T>(T(0)), in[0])};
-  });
-}
-
-template <class T>
-void relu_backward(std::span<const T> x, std::span<const T> dy, std::span<T> dx) {
-  invariant(x.size() == dy.size() && x.size() == dx.size(), "relu_backward of {}, {} to {} elements", x.size(),
-            dy.size(), dx.size());
-  map<T, 2, 1>(length(x), {x.data(), dy.data()}, {dx.data()}, [](const Vecs<T, 2>& in) {
-    return Vecs<T, 1>{xsimd::select(in[0] > Vec<T>(T(0)), in[1], Vec<T>(T(0)))};
-  });
-}
-
-template <class T>
-void gelu(std::span<const T> x, std::span<T> y) {
-  invariant(x.size() == y.size(), "gelu of {} to {} elements", x.size(), y.size());
-  map<T, 1, 1>(length(x), {x.data()}, {y.data()},
-               [](const Vecs<T, 1>& in) { return Vecs<T, 1>{in[0] * standard_normal_cdf<T>(in[0])}; });
-}
-
-template <class T>
-void gelu_backward(std::span<const T> x, std::span<const T> dy, std::span<T> dx) {
-  invariant(x.size() == dy.size() && x.size() == dx.size(), "gelu_backward of {}, {} to {} elements", x.size(),
-            dy.size(), dx.size());
-  map<T, 2, 1>(length(x), {x.data(), dy.data()}, {dx.data()}, [](const Vecs<T, 2>& in) {
-    const Vec<T> v = in[0];
-    const Vec<T> density = T(std::numbers::inv_sqrtpi / std::numbers::sqrt2) * xsimd::exp(T(-0.5) * v * v);
-    return Vecs<T, 1>{in[1] * (standard_normal_cdf<T>(v) + v * density)};
-  });
-}
-
-template <class T>
-void swiglu(std::span<const T> a, std::span<const T> b, std::span<T> y) {
-  invariant(a.size() == b.size() && a.size() == y.size(), "swiglu of {}, {} to {} elements", a.size(), b.size(),
-            y.size());
-  map<T, 2, 1>(length(a), {a.data(), b.data()}, {y.data()},
-               [](const Vecs<T, 2>& in) { return Vecs<T, 1>{in[0] * logistic<T>(in[0]) * in[1]}; });
-}
-
-template <class T>
-void swiglu_backward(std::span<const T> a, std::span<const T> b, std::span<const T> dy, std::span<T> da,
-                     std::span<T> db) {
-  invariant(a.size() == b.size() && a.size() == dy.size() && a.size() == da.size() && a.size() == db.size(),
-            "swiglu_backward of {}, {}, {} to {}, {} elements", a.size(), b.size(), dy.size(), da.size(), db.size());
-  map<T, 3, 2>(length(a), {a.data(), b.data(), dy.data()}, {da.data(), db.data()}, [](const Vecs<T, 3>& in) {
-    const auto& [gate, value, cotangent] = in;
-    const Vec<T> sigma = logistic<T>(gate);
-    const Vec<T> slope = sigma * (T(1) + gate * (T(1) - sigma));
-    return Vecs<T, 2>{cotangent * value * slope, cotangent * gate * sigma};
-  });
 }
 
 template <class T>
@@ -314,23 +158,17 @@ void exp_shifted(T shift, std::span<T> x) {
                [s = Vec<T>(shift)](const Vecs<T, 1>& in) { return Vecs<T, 1>{xsimd::exp(in[0] - s)}; });
 }
 
-#define CONCLAVE_INSTANTIATE(T)                                                                           \
-  template void add_bias(std::span<const T>, MatrixView<T>);                                              \
-  template void add_column_sums(ConstMatrixView<T>, std::span<T>);                                        \
-  template void axpy(T, std::span<const T>, std::span<T>);                                                \
-  template void scaled_copy(T, std::span<const T>, std::span<T>);                                         \
-  template T dot(std::span<const T>, std::span<const T>);                                                 \
-  template double sum_of_squares(std::span<const T>);                                                     \
-  template void relu(std::span<const T>, std::span<T>);                                                   \
-  template void relu_backward(std::span<const T>, std::span<const T>, std::span<T>);                      \
-  template void gelu(std::span<const T>, std::span<T>);                                                   \
-  template void gelu_backward(std::span<const T>, std::span<const T>, std::span<T>);                      \
-  template void swiglu(std::span<const T>, std::span<const T>, std::span<T>);                             \
-  template void swiglu_backward(std::span<const T>, std::span<const T>, std::span<const T>, std::span<T>, \
-                                std::span<T>);                                                            \
-  template void softmax_rows(ConstMatrixView<T>, MatrixView<T>, std::span<T>);                            \
-  template void softmax_rows_backward(ConstMatrixView<T>, ConstMatrixView<T>, MatrixView<T>);             \
-  template void sigmoid(std::span<const T>, std::span<T>);                                                \
+#define CONCLAVE_INSTANTIATE(T)                                                               \
+  template void add_bias(std::span<const T>, MatrixView<T>);                                  \
+  template void add_column_sums(ConstMatrixView<T>, std::span<T>);                            \
+  template void axpy(T, std::span<const T>, std::span<T>);                                    \
+  template void scaled_copy(T, std::span<const T>, std::span<T>);                             \
+  template void product(std::span<const T>, std::span<const T>, std::span<T>);                \
+  template T dot(std::span<const T>, std::span<const T>);                                     \
+  template double sum_of_squares(std::span<const T>);                                         \
+  template void softmax_rows(ConstMatrixView<T>, MatrixView<T>, std::span<T>);                \
+  template void softmax_rows_backward(ConstMatrixView<T>, ConstMatrixView<T>, MatrixView<T>); \
+  template void sigmoid(std::span<const T>, std::span<T>);                                    \
   template void exp_shifted(T, std::span<T>)
 CONCLAVE_INSTANTIATE(float);
 CONCLAVE_INSTANTIATE(double);

@@ -25,6 +25,10 @@ void axpy(T alpha, std::span<const T> x, std::span<T> y);
 template <class T>
 void scaled_copy(T alpha, std::span<const T> x, std::span<T> y);
 
+/// z = x y, element-wise. z may be the memory of x or y.
+template <class T>
+void product(std::span<const T> x, std::span<const T> y, std::span<T> z);
+
 /// sum_i x_i y_i, in an order that depends on the length alone.
 template <class T>
 [[nodiscard]] T dot(std::span<const T> x, std::span<const T> y);
@@ -32,28 +36,6 @@ template <class T>
 /// sum_i x_i^2 in float64, in an order that depends on the length alone.
 template <class T>
 [[nodiscard]] double sum_of_squares(std::span<const T> x);
-
-/// y = max(x, 0). x and y may be the same memory.
-template <class T>
-void relu(std::span<const T> x, std::span<T> y);
-/// dx = dy where x > 0, else 0. dy and dx may be the same memory.
-template <class T>
-void relu_backward(std::span<const T> x, std::span<const T> dy, std::span<T> dx);
-
-/// y = x Phi(x), Phi the standard normal distribution function: the exact GELU. x and y may be the same memory.
-template <class T>
-void gelu(std::span<const T> x, std::span<T> y);
-/// dx = dy (Phi(x) + x phi(x)). dy and dx may be the same memory.
-template <class T>
-void gelu_backward(std::span<const T> x, std::span<const T> dy, std::span<T> dx);
-
-/// y = silu(a) b with silu(a) = a sigma(a): the gate of SwiGLU. y may be the memory of a or b.
-template <class T>
-void swiglu(std::span<const T> a, std::span<const T> b, std::span<T> y);
-/// da = dy b silu'(a), db = dy silu(a), silu'(a) = sigma(a) (1 + a (1 - sigma(a))). dy may be the memory of da or db.
-template <class T>
-void swiglu_backward(std::span<const T> a, std::span<const T> b, std::span<const T> dy, std::span<T> da,
-                     std::span<T> db);
 
 /// p[i,:] = softmax(z[i,:]) and log_sums[i] = log sum_j exp z[i,j]. log_sums may be empty: then it is not written.
 /// z and p may be the same memory.

@@ -21,7 +21,7 @@ void describe_run(TrainOptions& o, OptionTable& table) {
   table.add("passes", o.passes,
             "forward and backward passes of a step (gradient accumulation); they divide the groups");
   table.add("seed", o.seed, "of initial weights, data order and routing");
-  table.add("threads", o.threads, "threads a rank; 0: this rank's share of the CPUs");
+  conclave::describe(o.compute, table);
   table.add("explain_router", o.explain_router, "say what the router will do with these options, and stop");
   table.add("exchange", o.exchange, fmt::format("how rows travel between ranks: {}", fmt::join(exchanges, ", ")));
 }
@@ -93,7 +93,6 @@ void validate(const TrainOptions& o) {
   if (o.seed < 0 || o.seed > max_seed) {
     throw InputError(fmt::format("seed = {}", o.seed), fmt::format("give a whole number from 0 to {}", max_seed));
   }
-  refuse_below(0, o.threads, "threads");
   refuse_below(0, o.checkpoint_every, "checkpoint_every");
   refuse_below(1, o.keep, "keep");
   refuse_below(0, o.eval_every, "eval_every");

@@ -2,6 +2,7 @@
 // Everything a training run can be asked for.
 #pragma once
 
+#include "runtime/core/compute_options.hpp"
 #include "runtime/model/options.hpp"
 #include "runtime/train/collapse_watch.hpp"
 #include "runtime/train/dataset.hpp"
@@ -31,7 +32,7 @@ struct TrainOptions {
   Index groups = 4;
   Index passes = 1;
   Index seed = 1;
-  Index threads = 0;
+  ComputeOptions compute;
   std::string exchange = "flat";
   bool explain_router = false;
 

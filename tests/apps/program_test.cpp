@@ -84,7 +84,7 @@ TEST(Doctor, finds_this_machine_sound) {
     const Outcome outcome = on_ranks(ranks, CONCLAVE_PROGRAM, "doctor");
     EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
     EXPECT_EQ(count(outcome.output, "FAIL"), 0) << outcome.output;
-    for (const std::string subject : {"CPU", "BLAS", "matrix product", "threads and CPUs", "shared memory", "disk",
+    for (const std::string subject : {"CPU", "BLAS", "openblas product", "threads and CPUs", "shared memory", "disk",
                                       "MPI", "local transport", "MPI-IO", "HDF5", "SLURM", "ranks alike"}) {
       EXPECT_EQ(count(outcome.output, fmt::format("  {:<18}", subject)), 1) << subject << '\n' << outcome.output;
     }

@@ -3,6 +3,7 @@
 
 #include "runtime/core/random.hpp"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -83,23 +84,39 @@ class Gemm : public testing::Test {
 using Types = testing::Types<float, double>;
 TYPED_TEST_SUITE(Gemm, Types);
 
-TYPED_TEST(Gemm, EveryProductIsThatOfPlainLoops) {
-  for (const Case& c : cases) {
-    for (const TypeParam beta : {TypeParam(0), TypeParam(1), TypeParam(-0.5)}) {
-      for (const Product product : {Product::nt, Product::nn, Product::tn}) check<TypeParam>(product, c, beta);
-    }
+// Calls body with each backend that this program was built with.
+template <class Body>
+void with_each_backend(const Body& body) {
+  for (const auto& entry : enum_names(GemmBackend{})) {
+    if (!has_gemm_backend(entry.value)) continue;
+    SCOPED_TRACE(entry.name);
+    use_gemm_backend(entry.value);
+    body();
   }
+  use_gemm_backend(default_gemm_backend());
+}
+
+TYPED_TEST(Gemm, EveryProductIsThatOfPlainLoops) {
+  with_each_backend([] {
+    for (const Case& c : cases) {
+      for (const TypeParam beta : {TypeParam(0), TypeParam(1), TypeParam(-0.5)}) {
+        for (const Product product : {Product::nt, Product::nn, Product::tn}) check<TypeParam>(product, c, beta);
+      }
+    }
+  });
 }
 
 TYPED_TEST(Gemm, BetaZeroOverwritesWhateverWasThere) {
-  for (const Index inner : {0, 4}) {
-    Matrix<TypeParam> x = random_matrix<TypeParam>(3, inner, 1);
-    Matrix<TypeParam> w = random_matrix<TypeParam>(5, inner, 2);
-    Matrix<TypeParam> y(3, 5);
-    y.fill(std::numeric_limits<TypeParam>::quiet_NaN());
-    gemm_nt<TypeParam>(used(x), used(w), TypeParam(0), y);
-    for (const TypeParam value : y.flat()) EXPECT_EQ(value != TypeParam(0) && std::isfinite(value), inner > 0);
-  }
+  with_each_backend([] {
+    for (const Index inner : {0, 4}) {
+      Matrix<TypeParam> x = random_matrix<TypeParam>(3, inner, 1);
+      Matrix<TypeParam> w = random_matrix<TypeParam>(5, inner, 2);
+      Matrix<TypeParam> y(3, 5);
+      y.fill(std::numeric_limits<TypeParam>::quiet_NaN());
+      gemm_nt<TypeParam>(used(x), used(w), TypeParam(0), y);
+      for (const TypeParam value : y.flat()) EXPECT_EQ(value != TypeParam(0) && std::isfinite(value), inner > 0);
+    }
+  });
 }
 
 TYPED_TEST(Gemm, ShapesThatDoNotFitAreADefect) {
@@ -115,6 +132,17 @@ TYPED_TEST(Gemm, ShapesThatDoNotFitAreADefect) {
 TEST(Blas, NamesItself) {
   EXPECT_FALSE(blas_kernel().empty());
   EXPECT_FALSE(blas_library().empty());
+  with_each_backend([] {
+    EXPECT_THAT(gemm_library(), testing::HasSubstr(gemm_backend() == GemmBackend::onednn ? "oneDNN" : blas_kernel()));
+  });
+}
+
+TEST(Blas, TheDefaultIsAFixedRuleAndABackendThatIsMissingIsRefused) {
+  EXPECT_TRUE(has_gemm_backend(GemmBackend::openblas));
+  const bool has_onednn = has_gemm_backend(GemmBackend::onednn);
+  EXPECT_EQ(default_gemm_backend(), has_onednn ? GemmBackend::onednn : GemmBackend::openblas);
+  if (has_onednn) return;
+  EXPECT_THROW(use_gemm_backend(GemmBackend::onednn), InputError);
 }
 
 }  // namespace

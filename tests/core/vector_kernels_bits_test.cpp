@@ -45,21 +45,7 @@ std::vector<Elementwise<T>> elementwise_kernels() {
   return {
       {"axpy", [](In a, In, In, Out out) { axpy<T>(T(0.3), a, out); }},
       {"scaled_copy", [](In a, In, In, Out out) { scaled_copy<T>(T(0.3), a, out); }},
-      {"relu", [](In a, In, In, Out out) { relu<T>(a, out); }},
-      {"relu_backward", [](In a, In b, In, Out out) { relu_backward<T>(a, b, out); }},
-      {"gelu", [](In a, In, In, Out out) { gelu<T>(a, out); }},
-      {"gelu_backward", [](In a, In b, In, Out out) { gelu_backward<T>(a, b, out); }},
-      {"swiglu", [](In a, In b, In, Out out) { swiglu<T>(a, b, out); }},
-      {"swiglu_backward a",
-       [](In a, In b, In c, Out out) {
-         std::vector<T> other(out.size());
-         swiglu_backward<T>(a, b, c, out, other);
-       }},
-      {"swiglu_backward b",
-       [](In a, In b, In c, Out out) {
-         std::vector<T> other(out.size());
-         swiglu_backward<T>(a, b, c, other, out);
-       }},
+      {"product", [](In a, In b, In, Out out) { product<T>(a, b, out); }},
       {"sigmoid", [](In a, In, In, Out out) { sigmoid<T>(a, out); }},
       {"exp_shifted", [](In, In, In, Out out) { exp_shifted<T>(T(0.7), out); }},
       {"add_bias", [](In a, In, In, Out out) { add_bias<T>(a, as_matrix(out, 1, static_cast<Index>(out.size()))); }},
@@ -120,27 +106,7 @@ TYPED_TEST(VectorKernelBits, InputAndOutputMayBeTheSameMemory) {
     };
     using Out = std::span<T>;
     expect(
-        "relu", [&](Out y) { relu<T>(a, y); }, [](Out y) { relu<T>(y, y); }, a);
-    expect(
-        "gelu", [&](Out y) { gelu<T>(a, y); }, [](Out y) { gelu<T>(y, y); }, a);
-    expect(
         "sigmoid", [&](Out y) { sigmoid<T>(a, y); }, [](Out y) { sigmoid<T>(y, y); }, a);
-    expect(
-        "relu_backward", [&](Out y) { relu_backward<T>(a, dy, y); }, [&](Out y) { relu_backward<T>(a, y, y); }, dy);
-    expect(
-        "gelu_backward", [&](Out y) { gelu_backward<T>(a, dy, y); }, [&](Out y) { gelu_backward<T>(a, y, y); }, dy);
-    expect(
-        "swiglu, a", [&](Out y) { swiglu<T>(a, b, y); }, [&](Out y) { swiglu<T>(y, b, y); }, a);
-    expect(
-        "swiglu, b", [&](Out y) { swiglu<T>(a, b, y); }, [&](Out y) { swiglu<T>(a, y, y); }, b);
-    std::vector<T> other(a.size());
-    const Out rest = other;
-    expect(
-        "swiglu_backward, a", [&](Out y) { swiglu_backward<T>(a, b, dy, y, rest); },
-        [&](Out y) { swiglu_backward<T>(a, b, y, y, rest); }, dy);
-    expect(
-        "swiglu_backward, b", [&](Out y) { swiglu_backward<T>(a, b, dy, rest, y); },
-        [&](Out y) { swiglu_backward<T>(a, b, y, rest, y); }, dy);
     expect(
         "softmax_rows",
         [&](Out y) { softmax_rows<T>(as_matrix(std::span<const T>(a), 1, count), as_matrix(y, 1, count)); },
@@ -249,10 +215,9 @@ TYPED_TEST(VectorKernelBits, LengthsThatDifferAreADefect) {
   using T = TypeParam;
   const auto three = random_values<T>(13, 3);
   std::vector<T> four(4);
-  EXPECT_THROW(relu<T>(three, four), InvariantError);
+  EXPECT_THROW(product<T>(three, three, four), InvariantError);
   EXPECT_THROW(axpy<T>(T(1), three, four), InvariantError);
   EXPECT_THROW((void)dot<T>(three, four), InvariantError);
-  EXPECT_THROW(gelu_backward<T>(three, four, four), InvariantError);
   EXPECT_THROW(add_bias<T>(three, as_matrix(std::span<T>(four), 1, 4)), InvariantError);
 }
 
