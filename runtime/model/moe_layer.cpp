@@ -41,10 +41,10 @@ MoeLayer<T>::MoeLayer(ParameterList& replicated, const std::string& prefix, MoeS
       base_plan_(base_.size(), map.num_experts(), map.num_ranks()),
       shard_(shape_.experts, map.experts_of(ranks.communicator->rank()), prefix + "expert/", shape_.output_scale,
              base_),
-      expert_x_(ranks.exchange->make_inbox()),
-      results_(ranks.exchange->make_inbox()),
-      d_expert_y_(ranks.exchange->make_inbox()),
-      d_copies_(ranks.exchange->make_inbox()) {
+      expert_x_(ranks.exchange->make_inbox(prefix + "expert_x")),
+      results_(ranks.exchange->make_inbox(prefix + "results")),
+      d_expert_y_(ranks.exchange->make_inbox(prefix + "d_expert_y")),
+      d_copies_(ranks.exchange->make_inbox(prefix + "d_copies")) {
   router_parameters_.end = replicated.size();
   for (std::size_t i = 0; i < shape_.shared.size(); ++i) {
     shared_.emplace_back(replicated, fmt::format("{}shared/{:04}/", prefix, i), shape_.shared[i], shape_.output_scale);
@@ -64,7 +64,8 @@ void MoeLayer<T>::forward(ParameterView<const T> values, const Step& step, Const
   {
     const PhaseScope scope(*step.times, Phase::dispatch);
     traffic_.emplace(*ranks_.communicator, map_, plan_.rows_per_expert());
-    open(*expert_x_, traffic_->dispatch());
+    open(*expert_x_, traffic_->dispatch(), plan_.tokens_of_rows());
+    open(*results_, traffic_->combine());  // results can leave as soon as they are there
     gather_rows(x);
     deliver(*expert_x_);
   }
@@ -75,7 +76,6 @@ void MoeLayer<T>::forward(ParameterView<const T> values, const Step& step, Const
   }
   {
     const PhaseScope scope(*step.times, Phase::combine);
-    open(*results_, traffic_->combine());
     results_->template write<T>(at_experts_.view());
     deliver(*results_);
     combine(step.groups, y);
@@ -91,6 +91,7 @@ void MoeLayer<T>::backward(ParameterView<const T> values, const Step& step, Cons
   {
     const PhaseScope scope(*step.times, Phase::combine);
     combine_backward(step.groups, dy);
+    open(*d_copies_, traffic_->combine());
     deliver(*d_expert_y_);
   }
   {
@@ -102,7 +103,6 @@ void MoeLayer<T>::backward(ParameterView<const T> values, const Step& step, Cons
   {
     // every copy of x_t that travelled brings a gradient back: dx_t = their sum, in choice order
     const PhaseScope scope(*step.times, Phase::dispatch);
-    open(*d_copies_, traffic_->combine());
     d_copies_->template write<T>(at_experts_.view());
     deliver(*d_copies_);
     gather_backward(step.groups, dx);
@@ -210,8 +210,8 @@ std::vector<Index> MoeLayer<T>::step_counts(const Step& step) const {
 }
 
 template <class T>
-void MoeLayer<T>::open(comm::Inbox& inbox, const plan::ExchangeShape& shape) {
-  inbox.open(shape, shape_.width * static_cast<Index>(sizeof(T)));
+void MoeLayer<T>::open(comm::Inbox& inbox, const plan::ExchangeShape& shape, std::span<const Index> sources) {
+  inbox.open(shape, shape_.width * static_cast<Index>(sizeof(T)), sources);
 }
 
 template <class T>
@@ -227,7 +227,7 @@ void MoeLayer<T>::gather_rows(ConstMatrixView<T> x) {
   constexpr Index chunk = 256;  // rows a call
   parallel_for((copies.rows() + chunk - 1) / chunk, [&](Index c) {
     for (Index row = c * chunk; row < std::min((c + 1) * chunk, copies.rows()); ++row) {
-      std::ranges::copy(x.row(plan_.token_of_row(row)), copies.row(row).begin());
+      if (copies.wants(row)) std::ranges::copy(x.row(plan_.token_of_row(row)), copies.row(row).begin());
     }
   });
 }

@@ -104,7 +104,7 @@ class MoeLayer {
   void add_shared(ParameterView<const T> values, const GroupRows& groups, ConstMatrixView<T> x, MatrixView<T> y);
   void combine_backward(const GroupRows& groups, ConstMatrixView<T> dy);
   void gather_backward(const GroupRows& groups, MatrixView<T> dx);
-  void open(comm::Inbox& inbox, const plan::ExchangeShape& shape);
+  void open(comm::Inbox& inbox, const plan::ExchangeShape& shape, std::span<const Index> sources = {});
   static void deliver(comm::Inbox& inbox);
   [[nodiscard]] static ConstMatrixView<T> arrived(const comm::Inbox& inbox) { return inbox.arrived<T>(); }
   [[nodiscard]] gating::RouterInput<T> router_input(const Step& step, ConstMatrixView<T> x,

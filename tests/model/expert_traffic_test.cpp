@@ -87,7 +87,7 @@ TYPED_TEST_SUITE(ExpertTrafficTest, Types);
 TYPED_TEST(ExpertTrafficTest, ExpertsGetTheirRowsInTheOrderOfTokensAndTheyReturnHome) {
   using T = TypeParam;
   const auto exchange = comm::make_exchange(comm::exchange_strategies().front().name, world());
-  const auto inbox = exchange->make_inbox();
+  const auto inbox = exchange->make_inbox("test");
   Index rows_seen = 0;
   for (const Pattern& pattern : patterns()) {
     SCOPED_TRACE(pattern.name);
