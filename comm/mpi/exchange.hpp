@@ -26,9 +26,10 @@ struct ExchangeChoice {
 /// One way of carrying out an all-to-all of rows.
 class Exchange {
  public:
-  /// `communicator` must outlive the exchange. topology: which of its ranks share memory.
+  /// Between the ranks of `communicator`, by a duplicate of it, so that no messages are mixed up with others. topology:
+  /// which of them share memory. Collective.
   Exchange(const Communicator& communicator, plan::Topology topology)
-      : communicator_(communicator), topology_(std::move(topology)) {}
+      : communicator_(communicator.duplicate()), topology_(std::move(topology)) {}
   virtual ~Exchange() = default;
   Exchange(const Exchange&) = delete;
   Exchange& operator=(const Exchange&) = delete;
@@ -47,7 +48,7 @@ class Exchange {
   [[nodiscard]] int next_tag() const;
 
  private:
-  const Communicator& communicator_;
+  Communicator communicator_;
   plan::Topology topology_;
   mutable Index num_tags_ = 0;
 };
@@ -62,9 +63,8 @@ struct ExchangeStrategy {
 /// All strategies; the first is the default.
 [[nodiscard]] const std::vector<ExchangeStrategy>& exchange_strategies();
 
-/// The strategy of that name. InputError naming the valid ones for any other name. Collective: strategies may set up
-/// communicators of their own. `communicator` must outlive the exchange. `topology` may separate ranks that share a
-/// node, not join others.
+/// The strategy of that name. InputError naming the valid ones for any other name. Collective. `topology` may separate
+/// ranks that share a node, not join others.
 [[nodiscard]] std::unique_ptr<Exchange> make_exchange(std::string_view name, const Communicator& communicator);
 [[nodiscard]] std::unique_ptr<Exchange> make_exchange(std::string_view name, const Communicator& communicator,
                                                       const plan::Topology& topology);

@@ -4,6 +4,8 @@
 #include "comm/mpi/exchange.hpp"
 #include "runtime/core/parallel.hpp"
 
+#include <exception>
+
 namespace conclave::comm {
 
 const Communicator& Inbox::communicator() const { return exchange_.communicator(); }
@@ -100,7 +102,7 @@ void Inbox::wait() {
 
 // Called from destructors, which must not throw: what fails here has nobody left who waits for it.
 void Inbox::end_forgotten() noexcept {
-  if (state_ != State::under_way) return;
+  if (state_ != State::under_way || std::uncaught_exceptions() > 0) return;
   try {
     do_wait();
   } catch (...) {

@@ -93,7 +93,7 @@ class Inbox {
   void take_slots_of(Inbox& other);
   void take_steps_of(Inbox& other) { steps_.swap(other.steps_); }
   /// To be called from the destructor of a strategy whose uses do not end by themselves: ends one that nobody waited
-  /// for, on all ranks.
+  /// for, on all ranks; does nothing while an exception is unwinding, since others may never come.
   void end_forgotten() noexcept;
   /// Notes what goes to a peer, unless it is nothing.
   void note_step(Index phase, RankId from, RankId to, Index bytes);

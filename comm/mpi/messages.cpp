@@ -1,11 +1,22 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "comm/mpi/messages.hpp"
 
+#include <exception>
+
 namespace conclave::comm {
 
 // A destructor must not throw: messages that fail here have nobody left who waits for them.
 Messages::~Messages() {
-  if (!requests_.empty()) MPI_Waitall(static_cast<int>(requests_.size()), requests_.data(), MPI_STATUSES_IGNORE);
+  if (requests_.empty()) return;
+  if (std::uncaught_exceptions() == 0) {
+    MPI_Waitall(static_cast<int>(requests_.size()), requests_.data(), MPI_STATUSES_IGNORE);
+    return;
+  }
+  for (MPI_Request& request : requests_) {
+    if (request == MPI_REQUEST_NULL) continue;
+    MPI_Cancel(&request);
+    MPI_Request_free(&request);
+  }
 }
 
 void Messages::send(RankId to, const std::byte* rows, Index count, const RowType& type) {

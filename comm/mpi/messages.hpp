@@ -5,7 +5,8 @@
 
 namespace conclave::comm {
 
-/// Messages under way that end together. Their buffers must outlive them; the destructor waits, as that of Request.
+/// Messages under way that end together. Their buffers must outlive them; the destructor waits, unless an exception is
+/// unwinding: then a peer may never come, and they are given up.
 class Messages {
  public:
   /// `communicator` must outlive the object; `tag` tells its messages from others between the same ranks.

@@ -163,7 +163,7 @@ TEST_P(ExchangeOf, CopiesThatAreKnownToBeCopiesArriveAllTheSame) {
     if (tokens > 1) {
       EXPECT_GT(copies.sent.rows(), tokens) << "no token has two copies";
     }
-    inbox_->open(copies.shape, 3 * sizeof(double), copies.sources);
+    inbox_->open(copies.shape, test::Copies::width * sizeof(double), copies.sources);
     const OutgoingRows<double> to = inbox_->outgoing<double>();
     Index written = 0;
     for (Index row = 0; row < to.rows(); ++row) {

@@ -156,12 +156,12 @@ struct Copies {
   Matrix<double> sent;         // [rows sent, width]
   Matrix<double> expected;     // [rows received, width]
 
-  static constexpr Index width = 3;
+  static constexpr Index width = 24;
   static constexpr Index segments = 2;  // of each receiver
 
   /// Whether a token of s goes to a segment of d.
   [[nodiscard]] static bool goes(Index s, Index token, Index d, Index segment) {
-    return (token * 3 + s + d * segments + segment) % 3 != 0;
+    return (token + s + d * segments + segment) % 3 != 0;
   }
 
  private:
