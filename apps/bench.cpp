@@ -1,106 +1,155 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The command `bench`: measures parts of the program on this machine, each beside what it cannot be faster than.
+// The family of commands `bench`: measures parts of the program on this machine, each beside what it cannot be faster
+// than.
 #include "apps/bench.hpp"
 
-#include "apps/command.hpp"
 #include "apps/launch.hpp"
-#include "apps/progress.hpp"
-#include "apps/router_options.hpp"
+#include "apps/run_record.hpp"
+#include "runtime/core/gemm.hpp"
+#include "runtime/core/parallel.hpp"
+#include "runtime/train/agreed.hpp"
 
-#include <algorithm>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
 #include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
 
 namespace conclave::apps {
+namespace {
 
-double Timings::median() const {
-  std::vector<double> sorted = seconds;
-  std::sort(sorted.begin(), sorted.end());
-  return sorted[sorted.size() / 2];
-}
-
-double Timings::least() const { return *std::min_element(seconds.begin(), seconds.end()); }
-
-double timed(const comm::Communicator& world, const std::function<void()>& work) {
+// Seconds of one of `calls` calls, that all ranks begin together.
+double timed(const comm::Communicator& world, const std::function<void()>& thing, Index calls) {
   using Clock = std::chrono::steady_clock;
   world.barrier();
   const Clock::time_point start = Clock::now();
-  work();
-  return world.max(std::chrono::duration<double>(Clock::now() - start).count());
+  for (Index i = 0; i < calls; ++i) thing();
+  return std::chrono::duration<double>(Clock::now() - start).count() / static_cast<double>(calls);
 }
 
-void fill_normal(const Random& random, Index which, std::span<float> values) {
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    values[i] = static_cast<float>(random.normal(static_cast<Index>(i), which));
-  }
+// How often a thing of `seconds` is called within a timing, so that the clock and the barrier do not matter.
+Index calls_of(double seconds) {
+  constexpr double least_s = 2e-3;
+  constexpr double most = 10000.0;
+  return static_cast<Index>(std::ceil(std::clamp(least_s / std::max(seconds, 1e-9), 1.0, most)));
 }
 
-std::string drop_text(double capacity_factor, Index claims, Index dropped) {
-  const double rate = claims == 0 ? 0.0 : 100.0 * static_cast<double>(dropped) / static_cast<double>(claims);
-  return fmt::format("capacity factor {}{}: {:.2f} % of the claims dropped", capacity_factor,
-                     capacity_factor == 0.0 ? " (no limit)" : "", rate);
+std::string host_name() {
+  std::array<char, 256> name{};
+  return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown";
 }
 
-namespace {
-
-const std::vector<Measurement>& measurements() {
-  static const std::vector<Measurement> all = {
-      {"moe-layer", "a layer's forward and backward, beside the bare products of its experts", bench_moe_layer},
-      {"router", "routing, forward and backward, beside the same", bench_router},
-  };
-  return all;
-}
-
-void describe(BenchOptions& o, OptionSections& sections) {
-  OptionTable& table = sections.section("Measurement");
-  table.add("tokens", o.tokens, "tokens of a step, over all ranks");
-  table.add("groups", o.groups, "groups they form");
-  table.add("width", o.width, "features of a token");
-  table.add("repeats", o.repeats, "pairs of timings, after one that is not counted");
-  conclave::describe(o.compute, table);
-  table.add("explain_router", o.explain_router, "say what the router will do with these options, and stop");
-  gating::describe(o.router, sections.section("Router"));
-  experts::describe(o.experts, sections.section("Experts"));
-}
-
-void validate(const BenchOptions& o) {
-  gating::validate(o.router);
-  if (o.tokens < 1 || o.groups < 1 || o.tokens % o.groups != 0) {
-    throw InputError(fmt::format("{} tokens in {} groups", o.tokens, o.groups), "groups must divide tokens");
-  }
-  if (o.width < 1) throw InputError(fmt::format("width = {}", o.width), "give at least 1");
-  experts::validate(o.experts, o.width);
-  if (o.repeats < 1) throw InputError(fmt::format("repeats = {}", o.repeats), "give at least 1");
-  apply(o.compute);
-}
-
-int run(const BenchOptions& given, const Session& session) {
-  BenchOptions o = given;
-  gating::apply_preset(o.router, session.given);
-  validate(o);
-  if (o.explain_router) {
-    if (session.world.is_root()) {
-      fmt::print("{}", router_explanation(o.router, {o.tokens / o.groups, o.groups}, terminal_width(stdout)));
-    }
-    return 0;
-  }
-  std::vector<std::string> names;
-  for (const Measurement& m : measurements()) {
-    if (session.arguments.size() == 1 && session.arguments.front() == m.name) {
-      m.run(o, session.world);
-      return 0;
-    }
-    names.emplace_back(m.name);
-  }
-  throw InputError(fmt::format("bench what? '{}' is not known", fmt::join(session.arguments, " ")),
-                   fmt::format("the measurements are: {}", fmt::join(names, ", ")));
+Json options_json(const OptionSections& options) {
+  Json object = Json::object();
+  for (const Option* option : options.all()) object[option->name] = option->text();
+  return object;
 }
 
 }  // namespace
 
+std::vector<Timings> timed_in_turn(const comm::Communicator& world, Index repeats, Across across,
+                                   const std::vector<std::function<void()>>& things) {
+  std::vector<std::vector<double>> seconds(things.size());
+  std::vector<Index> calls;
+  for (const auto& thing : things) {
+    timed(world, thing, 1);  // memory is allocated, pages and caches are warm
+    calls.push_back(calls_of(world.max(timed(world, thing, 1))));
+  }
+  for (Index i = 0; i < repeats; ++i) {
+    for (std::size_t k = 0; k < things.size(); ++k) {
+      const double mine = timed(world, things[k], calls[k]);
+      seconds[k].push_back(across == Across::slowest_rank ? world.max(mine) : mine);
+    }
+  }
+  std::vector<Timings> result;
+  for (std::size_t k = 0; k < things.size(); ++k) {
+    result.push_back(across == Across::slowest_rank ? Timings{seconds[k]} : of_every_rank(world, seconds[k]));
+    result.back().calls = calls[k];
+  }
+  return result;
+}
+
+Timings of_every_rank(const comm::Communicator& world, const std::vector<double>& seconds) {
+  return {world.gather_all(std::span<const double>(seconds))};
+}
+
+void describe(BenchRun& run, OptionTable& table) {
+  table.add("repeats", run.repeats, "timings of each thing, in turn with its floor; what is told is their median");
+  table.add("json", run.json, "print one JSON object in place of the table");
+  table.add("calibration", run.calibration, "a file to write the JSON object into, as the machine's calibration");
+}
+
+void validate(const BenchRun& run, const comm::Communicator& world) {
+  if (run.repeats < 1) throw InputError(fmt::format("repeats = {}", run.repeats), "give at least 1");
+  if (run.calibration.empty()) return;
+  train::on_root(world, [&] {  // now, and not after minutes of measuring
+    if (std::ofstream(run.calibration, std::ios::app)) return;
+    throw InputError(fmt::format("calibration: cannot write '{}': {}", run.calibration, std::strerror(errno)),
+                     "check the folder and its rights");
+  });
+}
+
+LoadWatch::LoadWatch(const comm::Communicator& world) {
+  double minute = 0.0;
+  if (getloadavg(&minute, 1) != 1) minute = 0.0;
+  load_ = world.max(minute);
+  const plan::Topology topology = world.topology();
+  local_ranks_ = world.max(static_cast<Index>(topology.ranks(topology.node(world.rank())).size()));
+}
+
+std::vector<std::string> LoadWatch::warnings() const {
+  std::vector<std::string> sentences;
+  const Index cpus = cpus_for_all_ranks();
+  const Index wanted = local_ranks_ * num_threads();
+  if (wanted > cpus) {
+    sentences.push_back(
+        fmt::format("{} ranks x {} threads on {} CPUs: they wait for one another, so the times say little",
+                    local_ranks_, num_threads(), cpus));
+  }
+  if (load_ + static_cast<double>(std::min(wanted, cpus)) > static_cast<double>(cpus) + 0.5) {
+    sentences.push_back(
+        fmt::format("the machine was busy: load {:.1f} over the minute before, on {} CPUs of which {} are measured on",
+                    load_, cpus, wanted));
+  }
+  return sentences;
+}
+
+void publish(const Report& report, const BenchRun& run, const OptionSections& options, const LoadWatch& load,
+             const Session& session) {
+  const std::map<std::string, std::string> record = run_record(session);
+  const std::vector<std::string> warnings = load.warnings();
+  train::on_root(session.world, [&] {
+    Json object = report_json(report);
+    object["machine"] = record;
+    object["machine"]["blas_library"] = blas_library();
+    object["machine"]["blas_kernel"] = blas_kernel();
+    object["machine"]["cores"] = cpus_for_all_ranks();
+    object["machine"]["hostname"] = host_name();
+    object["load"] = {{"before", load.load()}, {"warnings", warnings}};
+    object["options"] = options_json(options);
+    const std::string text = object.dump(2) + '\n';
+    fmt::print("{}", run.json ? text : table_text(report));
+    for (const std::string& warning : warnings) fmt::print(stderr, "warning: {}\n", warning);
+    if (run.calibration.empty()) return;
+    std::ofstream file(run.calibration);
+    file << text;
+    if (!file.flush()) {
+      throw InputError(fmt::format("cannot write '{}': {}", run.calibration, std::strerror(errno)),
+                       "check the folder's rights and free space");
+    }
+  });
+}
+
 Command bench_command() {
-  return make_command<BenchOptions>(
-      "bench", "measure on this machine: moe-layer, router; each beside the bare products of the experts", "WHAT",
-      describe, run);
+  return {"bench",
+          "measure this machine and this MPI, each thing beside what it cannot be faster than",
+          "MEASUREMENT",
+          {},
+          {bench_gemm(), bench_memory(), bench_gate(), bench_layer()}};
 }
 
 }  // namespace conclave::apps

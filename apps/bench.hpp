@@ -1,61 +1,97 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What the measurements of the command `bench` share.
+// What the measurements of the family `bench` share: repetitions that alternate with their floor, and what becomes of a
+// report. A measurement's file holds an aggregate of its options with a member `run`, a function that describes the
+// others, one that measures, and one that makes the Command of them; the table in bench.cpp names them all.
 #pragma once
 
-#include "comm/mpi/communicator.hpp"
-#include "experts/options.hpp"
-#include "gating/options.hpp"
-#include "runtime/core/compute_options.hpp"
-#include "runtime/core/random.hpp"
-
-#include <functional>
-#include <span>
-#include <string_view>
-#include <vector>
+#include "apps/bench_report.hpp"
+#include "apps/command.hpp"
 
 namespace conclave::apps {
 
-struct BenchOptions {
-  Index tokens = 4096;
-  Index groups = 4;
-  Index width = 512;
-  gating::RouterOptions router;
-  experts::ExpertOptions experts;
+/// How something is measured, and where the result goes.
+struct BenchRun {
   Index repeats = 7;
-  ComputeOptions compute{.threads = 1};
-  bool explain_router = false;
+  bool json = false;
+  std::string calibration;
+};
 
-  BenchOptions() {
-    router.experts = 16;
-    router.capacity_factor = 0.0;
-    experts.expert_hidden = {2048};
+enum class Across { slowest_rank, every_rank };
+
+/// Times some things in turn, `repeats` times over, so that what disturbs one disturbs the others; once more before,
+/// which does not count. Things of less than two milliseconds are called several times within a timing. All ranks begin
+/// a timing together; it is the slowest rank's where ranks wait for one another, and each rank's where they do not.
+/// Collective; the same on every rank.
+[[nodiscard]] std::vector<Timings> timed_in_turn(const comm::Communicator& world, Index repeats, Across across,
+                                                 const std::vector<std::function<void()>>& things);
+
+/// The other ranks' values behind this one's, for values that every rank has as many of. Collective.
+[[nodiscard]] Timings of_every_rank(const comm::Communicator& world, const std::vector<double>& seconds);
+
+void describe(BenchRun& run, OptionTable& table);
+/// InputError for values out of range, and for a file that cannot be written.
+void validate(const BenchRun& run, const comm::Communicator& world);
+
+/// What else was going on while something was measured: noted in the report, and a warning where it will have
+/// disturbed.
+class LoadWatch {
+ public:
+  /// Looks at the node's load. Collective.
+  explicit LoadWatch(const comm::Communicator& world);
+  [[nodiscard]] double load() const { return load_; }
+  /// Sentences about this node being overcommitted by `ranks` x `threads`, or busy with something else.
+  [[nodiscard]] std::vector<std::string> warnings() const;
+
+ private:
+  double load_;        // processes that ran or wanted to, mean over the last minute, of the busiest node
+  Index local_ranks_;  // of the node that has most
+};
+
+/// Prints the report on the root as a table or as JSON, and writes it into a file, as `run` says. Collective.
+void publish(const Report& report, const BenchRun& run, const OptionSections& options, const LoadWatch& load,
+             const Session& session);
+
+/// The call of a measurement. Options: an aggregate with a member `run` (BenchRun).
+template <class Options>
+class MeasurementCall final : public CommandCall {
+ public:
+  using Describe = void (*)(Options& options, OptionSections& sections);
+  /// May settle options that depend on others or on the ranks: the report tells them as they were used. Nothing where
+  /// they ask for something else than measuring. Collective.
+  using Measure = std::optional<Report> (*)(Options& options, const Session& session);
+
+  MeasurementCall(Describe describe_options, Measure measure) : describe_(describe_options), measure_(measure) {}
+  void describe(OptionSections& sections) override {
+    describe_(options_, sections);
+    apps::describe(options_.run, sections.section("Measuring"));
   }
+  int run(const Session& session) override {
+    validate(options_.run, session.world);
+    const LoadWatch load(session.world);
+    const std::optional<Report> report = measure_(options_, session);
+    OptionSections sections;
+    describe(sections);
+    if (report) publish(*report, options_.run, sections, load, session);
+    return 0;
+  }
+
+ private:
+  Options options_{};
+  Describe describe_;
+  Measure measure_;
 };
 
-/// Timings of one thing, a repeat each [s].
-struct Timings {
-  std::vector<double> seconds;
-  [[nodiscard]] double median() const;
-  [[nodiscard]] double least() const;
-};
+/// The Command of one measurement's functions.
+template <class Options>
+[[nodiscard]] Command make_measurement(std::string_view name, std::string_view help,
+                                       typename MeasurementCall<Options>::Describe describe,
+                                       typename MeasurementCall<Options>::Measure measure) {
+  return {name, help, "", [=] { return std::make_unique<MeasurementCall<Options>>(describe, measure); }};
+}
 
-/// Seconds of the slowest rank. Collective.
-[[nodiscard]] double timed(const comm::Communicator& world, const std::function<void()>& work);
-
-/// Element i of `values` = the normal draw (i, which).
-void fill_normal(const Random& random, Index which, std::span<float> values);
-
-/// "capacity factor 1.25: 12.30 % of the claims dropped": a factor is never shown without what it did.
-[[nodiscard]] std::string drop_text(double capacity_factor, Index claims, Index dropped);
-
-/// A measurement: prints its figures on the root; options must be valid. Collective.
-struct Measurement {
-  std::string_view name;
-  std::string_view help;
-  void (*run)(const BenchOptions& options, const comm::Communicator& world);
-};
-
-void bench_moe_layer(const BenchOptions& options, const comm::Communicator& world);
-void bench_router(const BenchOptions& options, const comm::Communicator& world);
+[[nodiscard]] Command bench_gemm();
+[[nodiscard]] Command bench_memory();
+[[nodiscard]] Command bench_gate();
+[[nodiscard]] Command bench_layer();
 
 }  // namespace conclave::apps

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The commands of the executable. A command's file holds an aggregate of its options, a function that describes them, a
-// function that does the work, and one that makes the Command of them; the table in command.cpp names them all.
+// function that does the work, and one that makes the Command of them; the table in command.cpp names them all. A
+// family of commands (`bench gemm`, `bench layer`) has a table of its own, and each member its own options.
 #pragma once
 
 #include "apps/blas_kernel.hpp"
@@ -35,6 +36,7 @@ struct Command {
   std::string_view help;       // one line
   std::string_view arguments;  // what it takes beside options, for its usage line ("FILE..."); empty for nothing
   std::function<std::unique_ptr<CommandCall>()> call;
+  std::vector<Command> members{};  // of a family, which is called by a member's name behind its own
 };
 
 /// The call of a command that is two functions over an aggregate of options, which starts with the defaults.
@@ -63,11 +65,20 @@ template <class Options>
 
 /// All commands, in the order of --help.
 [[nodiscard]] const std::vector<Command>& commands();
-/// InputError with the nearest names for an unknown one.
-[[nodiscard]] const Command& command_named(std::string_view name);
+
+/// What a command line calls: the command, by what name, and the words that are left for its options.
+struct CalledCommand {
+  const Command& command;
+  std::string name;  // "train", "bench layer"
+  std::span<const std::string> words;
+};
+/// The command that `words` (the command line after the program's name) call. InputError with the nearest names for an
+/// unknown one, and where a family is called without a member.
+[[nodiscard]] CalledCommand called_command(std::span<const std::string> words);
 
 /// What `words` (the command line after the program's name) ask to be printed: the table of commands for --help or no
-/// word at all, one command's options for COMMAND --help, the version for --version. Nothing if there is work to do.
+/// word at all, a family's members or one command's options for COMMAND --help, the version for --version. Nothing if
+/// there is work to do.
 [[nodiscard]] std::optional<std::string> help_text(std::span<const std::string> words, Index width);
 
 [[nodiscard]] Command train_command();

@@ -40,12 +40,12 @@ ReadyCall prepare(const std::vector<std::string>& words, const comm::Communicato
   if (world.max(digest) != world.min(digest)) {
     throw InputError("the ranks were started with different command lines", "start all of them with the same one");
   }
-  const Command& command = command_named(words.front());
-  ReadyCall ready{command.call(), {world, blas, {}, {}}};
+  const CalledCommand called = called_command(words);
+  ReadyCall ready{called.command.call(), {world, blas, {}, {}}};
   OptionSections options;
   ready.call->describe(options);
   const auto read = [&](const std::string& path) { return read_file_together(world, path); };
-  ParsedLine line = parse_command_line(std::span(words).subspan(1), !command.arguments.empty(), options, read);
+  ParsedLine line = parse_command_line(called.words, !called.command.arguments.empty(), options, read);
   ready.session.arguments = std::move(line.arguments);
   ready.session.given = std::move(line.given);
   return ready;

@@ -19,6 +19,20 @@ MatrixView<T> part(Matrix<T>& buffer, Index offset, Range rows, Index columns) {
   return {buffer.data() + offset + rows.begin * columns, rows.size(), columns, columns};
 }
 
+// Calls compute(block) where the rows `rows` of `to` are to be computed as a matrix, and brings them there if it is not
+// the place itself: a block is copied while it is in the cache.
+template <class T, class Compute>
+void compute_rows(const ScatteredRows<T>& to, Range rows, const Compute& compute) {
+  if (const std::optional<MatrixView<T>> block = to.as_block(rows)) {
+    compute(*block);
+    return;
+  }
+  thread_local Matrix<T> scratch;
+  scratch.resize(rows.size(), to.cols());
+  compute(scratch.view());
+  for (Index i = 0; i < rows.size(); ++i) std::ranges::copy(scratch.row(i), to.row(rows.begin + i).begin());
+}
+
 }  // namespace
 
 ParameterList expert_parameters(const std::vector<ExpertShape>& shapes, const std::string& prefix, ExpertId expert) {
@@ -57,8 +71,10 @@ void ExpertShard<T>::lay_out(const std::vector<Index>& rows_per_expert) {
     elements += expert.rows.size() * expert.function.tape_columns();
     low_elements += expert.rows.size() * expert.function.low_columns();
     any_gate = any_gate || expert.function.has_gate();
-    for (Index begin = expert.rows.begin; begin < expert.rows.end; begin += block_rows) {
-      blocks_.push_back({i, {begin, std::min(begin + block_rows, expert.rows.end)}});
+    const Index num_blocks = (expert.rows.size() + block_rows - 1) / block_rows;
+    for (Index b = 0; b < num_blocks; ++b) {
+      const Range own = even_share(expert.rows.size(), num_blocks, b);
+      blocks_.push_back({i, {expert.rows.begin + own.begin, expert.rows.begin + own.end}});
     }
   }
   pre_.resize(1, elements);
@@ -91,25 +107,29 @@ FeedForwardTape<T> ExpertShard<T>::d_tape(const Expert& expert, Range rows) {
 }
 
 template <class T>
-void ExpertShard<T>::forward(const std::vector<Index>& rows_per_expert, ConstMatrixView<T> x, MatrixView<T> y) {
+void ExpertShard<T>::forward(const std::vector<Index>& rows_per_expert, ConstMatrixView<T> x,
+                             const ScatteredRows<T>& y) {
   lay_out(rows_per_expert);
   const Index total = std::accumulate(rows_per_expert.begin(), rows_per_expert.end(), Index{0});
-  invariant(x.rows == total && y.rows == total, "{} and {} rows for {} claims", x.rows, y.rows, total);
+  invariant(x.rows == total && y.rows() == total, "{} and {} rows for {} claims", x.rows, y.rows(), total);
   parallel_for(static_cast<Index>(blocks_.size()), [&](Index b) {
     const Block& block = blocks_[static_cast<std::size_t>(b)];
     const Expert& expert = experts_[block.expert];
-    expert.function.forward(values_of(expert), x.row_block(block.rows), tape(expert, block.rows),
-                            y.row_block(block.rows));
+    compute_rows(y, block.rows, [&](MatrixView<T> out) {
+      expert.function.forward(values_of(expert), x.row_block(block.rows), tape(expert, block.rows), out);
+    });
   });
 }
 
 template <class T>
-void ExpertShard<T>::backward(ConstMatrixView<T> x, ConstMatrixView<T> dy, MatrixView<T> dx) {
+void ExpertShard<T>::backward(ConstMatrixView<T> x, ConstMatrixView<T> dy, const ScatteredRows<T>& dx) {
   parallel_for(static_cast<Index>(blocks_.size()), [&](Index b) {
     const Block& block = blocks_[static_cast<std::size_t>(b)];
     const Expert& expert = experts_[block.expert];
-    expert.function.backward_input(values_of(expert), tape(expert, block.rows), dy.row_block(block.rows),
-                                   d_tape(expert, block.rows), T{0}, dx.row_block(block.rows));
+    compute_rows(dx, block.rows, [&](MatrixView<T> out) {
+      expert.function.backward_input(values_of(expert), tape(expert, block.rows), dy.row_block(block.rows),
+                                     d_tape(expert, block.rows), T{0}, out);
+    });
   });
   parallel_for(num_experts(), [&](Index i) {
     Expert& expert = experts_[static_cast<std::size_t>(i)];

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "experts/feed_forward.hpp"
+#include "runtime/core/scattered_rows.hpp"
 
 #include <deque>
 #include <vector>
@@ -15,10 +16,10 @@ namespace conclave::experts {
                                               ExpertId expert);
 
 /// A shard of a layer's experts with their values and gradients. Rows come ordered by expert, and within an expert in
-/// the global order of their tokens, wherever these came from. All of a step's rows of an expert are computed in blocks
-/// of block_rows and a remainder, and its weights' gradient over all rows at once: so every GEMM's shape depends on the
-/// expert's row count alone, not on ranks or threads. Where the experts share a base, every shard has its values whole;
-/// its gradient is a sum over all experts of the layer, whose terms the shards give one by one.
+/// the global order of their tokens, wherever these came from. All of a step's rows of an expert are computed in the
+/// fewest even blocks of at most block_rows, and its weights' gradient over all rows at once: so every GEMM's shape
+/// depends on the expert's row count alone, not on ranks or threads. Where the experts share a base, every shard has
+/// its values whole; its gradient is a sum over all experts of the layer, whose terms the shards give one by one.
 template <class T>
 class ExpertShard {
  public:
@@ -27,7 +28,8 @@ class ExpertShard {
   ExpertShard(const std::vector<ExpertShape>& shapes, const std::vector<ExpertId>& mine, const std::string& prefix,
               double output_scale, const ParameterList& base = {});
 
-  static constexpr Index block_rows = 512;
+  /// Large, because each call packs the weights anew; small enough that threads have blocks to share out.
+  static constexpr Index block_rows = 768;
 
   [[nodiscard]] Index num_experts() const { return static_cast<Index>(experts_.size()); }
   [[nodiscard]] ExpertId global(LocalExpertId expert) const { return at(expert).id; }
@@ -39,12 +41,13 @@ class ExpertShard {
   [[nodiscard]] std::span<T> base_values() { return base_.flat(); }
 
   /// y = f_e(x) for the rows of each expert: expert i's are rows_per_expert[i] consecutive ones, in order of i.
-  /// x, y: [sum of rows_per_expert, width]. Keeps what backward needs; x must stay as it is until then.
-  void forward(const std::vector<Index>& rows_per_expert, ConstMatrixView<T> x, MatrixView<T> y);
+  /// x, y: [sum of rows_per_expert, width]. Keeps what backward needs; x must stay as it is until then. The last
+  /// product writes straight to y where a block's rows follow one another there.
+  void forward(const std::vector<Index>& rows_per_expert, ConstMatrixView<T> x, const ScatteredRows<T>& y);
 
   /// The backward of the last forward(), of the same x: dx = d objective / d x; the weights' gradients are added to
   /// those since clear_gradients().
-  void backward(ConstMatrixView<T> x, ConstMatrixView<T> dy, MatrixView<T> dx);
+  void backward(ConstMatrixView<T> x, ConstMatrixView<T> dy, const ScatteredRows<T>& dx);
   /// After backward(), of the same x and dy: base_gradient += the term of one expert.
   void backward_base(LocalExpertId expert, ConstMatrixView<T> x, ConstMatrixView<T> dy, ParameterView<T> base_gradient);
 

@@ -72,7 +72,7 @@ std::span<const Slot> Inbox::slots() const {
 
 template <class T>
 void Inbox::write(std::type_identity_t<ConstMatrixView<T>> rows) const {
-  const OutgoingRows<T> to = outgoing<T>();
+  const ScatteredRows<T> to = outgoing<T>();
   invariant(rows.rows == to.rows() && rows.cols == to.cols(), "{} x {} values written as {} x {}", rows.rows, rows.cols,
             to.rows(), to.cols());
   constexpr Index chunk = 64;  // rows a call

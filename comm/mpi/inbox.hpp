@@ -4,9 +4,7 @@
 
 #include "comm/mpi/communicator.hpp"
 #include "comm/plan/schedule.hpp"
-#include "runtime/core/matrix.hpp"
-
-#include <cstddef>
+#include "runtime/core/scattered_rows.hpp"
 
 namespace conclave::comm {
 
@@ -17,24 +15,6 @@ struct Slot {
   Index first_row = 0;
   Index rows = 0;
   std::byte* to = nullptr;
-};
-
-/// Where a rank writes what it sends: row i of the sending order at row(i).
-template <class T>
-class OutgoingRows {
- public:
-  OutgoingRows(std::span<std::byte* const> places, Index cols) : places_(places), cols_(cols) {}
-  [[nodiscard]] Index rows() const { return std::ssize(places_); }
-  [[nodiscard]] Index cols() const { return cols_; }
-  /// Whether row i is to be written. Where the inbox was told which rows are copies of one another, one of them may do.
-  [[nodiscard]] bool wants(Index i) const { return places_[static_cast<std::size_t>(i)] != nullptr || cols_ == 0; }
-  [[nodiscard]] std::span<T> row(Index i) const {
-    return {reinterpret_cast<T*>(places_[static_cast<std::size_t>(i)]), static_cast<std::size_t>(cols_)};
-  }
-
- private:
-  std::span<std::byte* const> places_;  // [rows]
-  Index cols_;
 };
 
 /// One use is: open, write every row that is sent, start, wait, read. It ends when the inbox is opened again: until
@@ -57,8 +37,9 @@ class Inbox {
   void open(const plan::ExchangeShape& shape, Index row_bytes, std::span<const Index> sources = {});
   /// In the sending order, all rows that are to be written. Valid until start.
   [[nodiscard]] std::span<const Slot> slots() const;
+  /// The same as rows: row i of the sending order is to be written at row(i).
   template <class T>
-  [[nodiscard]] OutgoingRows<T> outgoing() const;
+  [[nodiscard]] ScatteredRows<T> outgoing() const;
   /// Writes all rows: [rows sent, columns] in the sending order.
   template <class T>
   void write(std::type_identity_t<ConstMatrixView<T>> rows) const;
@@ -123,9 +104,9 @@ class Inbox {
 };
 
 template <class T>
-OutgoingRows<T> Inbox::outgoing() const {
+ScatteredRows<T> Inbox::outgoing() const {
   invariant(state_ == State::open, "rows written into an inbox that is not open");
-  return {places_, columns(sizeof(T))};
+  return {std::span<std::byte* const>(places_), columns(sizeof(T))};
 }
 
 template <class T>

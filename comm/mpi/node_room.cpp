@@ -10,6 +10,8 @@ namespace conclave::comm {
 namespace {
 
 constexpr Index line_bytes = 64;
+constexpr Index first_table = 1024;                 // numbers
+constexpr Index first_rows_bytes = Index{1} << 16;  // so that small inboxes never grow
 
 Index whole_lines(Index bytes) { return (bytes + line_bytes - 1) / line_bytes * line_bytes; }
 
@@ -36,7 +38,7 @@ NodeRoom::NodeRoom(const Communicator& node)
     : node_(node),
       own_(node.rank().value()),
       capacity_(static_cast<std::size_t>(node.size())),
-      needed_(static_cast<std::size_t>(node.size())) {
+      needed_(static_cast<std::size_t>(node.size()), {first_table, first_rows_bytes}) {
   grow();
 }
 

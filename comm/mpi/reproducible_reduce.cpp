@@ -36,7 +36,7 @@ void ReduceScatter<T>::start(std::span<const std::span<const T>> partial_sums) {
               plan_.num_elements());
   }
   inbox_->open(shape_, block_elements * static_cast<Index>(sizeof(T)));
-  const OutgoingRows<T> blocks = inbox_->template outgoing<T>();
+  const ScatteredRows<T> blocks = inbox_->template outgoing<T>();
   const Index num_pieces = std::ssize(partial_sums);
   parallel_for(plan_.num_ranks() * num_pieces, [&](Index i) {
     const Range part = plan_.blocks_of(RankId{i / num_pieces});

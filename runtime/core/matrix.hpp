@@ -4,10 +4,10 @@
 
 #include "runtime/core/error.hpp"
 #include "runtime/core/ids.hpp"
+#include "runtime/core/memory.hpp"
 
 #include <algorithm>
 #include <cstddef>
-#include <new>
 #include <span>
 #include <type_traits>
 #include <utility>
@@ -87,7 +87,7 @@ class Matrix {
     invariant(rows >= 0 && cols >= 0, "a matrix of {} x {}", rows, cols);
     if (rows * cols > capacity_) {
       release();
-      data_ = static_cast<T*>(::operator new(static_cast<std::size_t>(rows * cols) * sizeof(T), alignment));
+      data_ = static_cast<T*>(allocate_array(bytes_of(rows * cols)));
       capacity_ = rows * cols;
     }
     rows_ = rows;
@@ -118,10 +118,10 @@ class Matrix {
   operator MatrixView<const T>() const { return view(); }  // NOLINT(google-explicit-constructor)
 
  private:
-  static constexpr std::align_val_t alignment{64};
+  static std::size_t bytes_of(Index elements) { return static_cast<std::size_t>(elements) * sizeof(T); }
 
   void release() noexcept {
-    ::operator delete(data_, alignment);
+    free_array(data_, bytes_of(capacity_));
     data_ = nullptr;
     rows_ = 0;
     cols_ = 0;

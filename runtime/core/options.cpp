@@ -130,6 +130,17 @@ void OptionTable::assign(std::string_view name, std::string_view text) {
   }
 }
 
+void OptionTable::rename(std::string_view name, std::string to) {
+  const auto found = std::find_if(options_.begin(), options_.end(), [&](const Option& o) { return o.name == name; });
+  invariant(found != options_.end() && find(to) == nullptr, "option {} cannot be renamed {}", name, to);
+  found->name = std::move(to);
+}
+
+void OptionTable::remove(std::string_view name) {
+  const auto removed = std::erase_if(options_, [&](const Option& o) { return o.name == name; });
+  invariant(removed == 1, "option {} cannot be removed: there is none", name);
+}
+
 std::vector<std::string> OptionTable::nearest(std::string_view name) const {
   std::vector<std::string> names;
   for (const Option& option : options_) names.push_back(option.name);

@@ -66,6 +66,10 @@ class OptionTable {
   /// Gives option `name` the value written in `text`. InputError for an unknown name (with the nearest ones) and for a
   /// text that is no value of it.
   void assign(std::string_view name, std::string_view text);
+  /// For a command where an option has a shorter name than its module gives it, or no use. InvariantError for an
+  /// unknown name.
+  void rename(std::string_view name, std::string to);
+  void remove(std::string_view name);
   /// Up to three known names nearest to `name`, best first; none where nothing is near.
   [[nodiscard]] std::vector<std::string> nearest(std::string_view name) const;
 

@@ -19,7 +19,7 @@ std::atomic<Index> threads_in_use{1};
 
 // One call of parallel_for.
 struct Region {
-  const std::function<void(Index)>& body;
+  FunctionRef<void(Index)> body;
   Index count;
   std::atomic<Index> threads_done{0};
   // The failure of the lowest i is the one to be reported: it is the same whatever the number of threads.
@@ -65,7 +65,7 @@ void use_threads(Index num_threads) {
 
 Index num_threads() { return threads_in_use.load(std::memory_order_relaxed); }
 
-void parallel_for(Index count, const std::function<void(Index)>& body) {
+void parallel_for(Index count, FunctionRef<void(Index)> body) {
   Region region{body, count};
   Region* none = nullptr;
   invariant(current_region.compare_exchange_strong(none, &region, std::memory_order_acq_rel),

@@ -3,9 +3,8 @@
 // matters to the result, so any number of threads gives the same bits.
 #pragma once
 
+#include "runtime/core/function_ref.hpp"
 #include "runtime/core/ids.hpp"
-
-#include <functional>
 
 namespace conclave {
 
@@ -17,6 +16,6 @@ void use_threads(Index num_threads);
 /// Calls body(i) once for every i in [0, count), in any order and on any thread; returns when all are done. Where
 /// bodies throw, the exception of the lowest i is thrown again here, after the others have ended; calls above it may be
 /// left out. Not to be nested, which is an InvariantError.
-void parallel_for(Index count, const std::function<void(Index)>& body);
+void parallel_for(Index count, FunctionRef<void(Index)> body);
 
 }  // namespace conclave

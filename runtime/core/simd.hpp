@@ -80,12 +80,14 @@ Vecs<T, num_accumulators> accumulate(Index count, Pointers<const T, In> in, T st
       sums[a] = function(sums[a], load<T>(in, i + static_cast<Index>(a) * lanes<T>));
     }
   }
-  for (std::size_t a = 0; i < count; ++a, i += lanes<T>) {
+  std::size_t a = 0;
+  for (; i + lanes<T> <= count; ++a, i += lanes<T>) sums[a] = function(sums[a], load<T>(in, i));
+  if (i < count) {
     std::array<std::array<T, lanes<T>>, In> padded;
     Vecs<T, In> values;
     for (std::size_t k = 0; k < In; ++k) {
       padded[k].fill(padding);
-      std::copy_n(in[k] + i, std::min(lanes<T>, count - i), padded[k].begin());
+      std::copy_n(in[k] + i, count - i, padded[k].begin());
       values[k] = Vec<T>::load_unaligned(padded[k].data());
     }
     sums[a] = function(sums[a], values);
@@ -103,6 +105,13 @@ T fold(const Vecs<T, num_accumulators>& sums, const Function& function) {
   }
   return values[0];
 }
+
+inline constexpr auto sum_of = [](auto a, auto b) { return a + b; };
+inline constexpr auto max_of = [](auto a, auto b) {
+  using std::max;
+  using xsimd::max;
+  return max(a, b);
+};
 
 template <class T>
 Index length(std::span<T> values) {

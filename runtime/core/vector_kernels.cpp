@@ -11,13 +11,6 @@ namespace {
 
 using namespace simd;
 
-constexpr auto sum_of = [](auto a, auto b) { return a + b; };
-constexpr auto max_of = [](auto a, auto b) {
-  using std::max;
-  using xsimd::max;
-  return max(a, b);
-};
-
 }  // namespace
 
 template <class T>

@@ -8,13 +8,9 @@
 // Rotation pairs feature i of a head with feature i + head_size / 2 ("rotate half") and turns the pair at position p by
 // p / 10000^(2i / head_size). No biases.
 //
-// Work is shared out over threads as (group) for the two projections and as (sequence, head) between them. Scores exist
-// for one block of query rows of one head at a time, against the keys up to the block's end; a block's rows see all
-// their keys at once, so the softmax is exact and in one order. Backward takes the probabilities again from q, k and
-// the rows' log-sums (as in FlashAttention, Dao et al. 2022).
-//
-// Memory: the tape takes (4 width + heads) sizeof(T) bytes a token. A thread keeps 64 context sizeof(T) bytes of
-// scratch for forward and (2 * 64 context + 3 context head_size) sizeof(T) for backward; nothing grows with context^2.
+// Work is shared out over threads as (group) for the two projections and as (sequence, head) between them; what happens
+// there, and the scratch it takes, is in attention_head.hpp. The tape takes (4 width + heads) sizeof(T) bytes a token;
+// nothing grows with context^2, nor with context times a block.
 #pragma once
 
 #include "runtime/core/matrix.hpp"
@@ -55,8 +51,8 @@ class CausalSelfAttention {
                MatrixView<T> y) const;
 
   /// Overwrites dx with the gradient of x, from dy (all [tokens, width]) and the x and tape of forward, and adds the
-  /// gradients of both tensors to `gradients`. Uses the tape up: its qkv and heads_out become their gradients. dx may
-  /// be the memory of dy, not of x.
+  /// gradients of both tensors to `gradients`. Uses the tape up: its qkv become their gradients. dx must overlap
+  /// neither dy nor x.
   void backward(ParameterView<const T> parameters, const GroupRows& groups, ConstMatrixView<T> x,
                 AttentionTape<T>& tape, ConstMatrixView<T> dy, MatrixView<T> dx, GroupGradients<T>& gradients) const;
 

@@ -44,7 +44,7 @@ void fuse_by_maximum(const KeptResults<T>& results, Range choices, std::span<T> 
 // y_i = max_j f_j[i]: df_j[i] = dy_i for the first j that attains it, 0 for the others.
 template <class T>
 void maximum_backward(const KeptResults<T>& results, Range choices, std::span<const T> dy,
-                      const comm::OutgoingRows<T>& d_results) {
+                      const ScatteredRows<T>& d_results) {
   for (std::size_t i = 0; i < dy.size(); ++i) {
     Index first = choices.begin;
     for (Index c = choices.begin + 1; c < choices.end; ++c) {
@@ -75,7 +75,7 @@ void fuse(Fusion fusion, const KeptResults<T>& results, Range tokens, MatrixView
 // y_t = sum_j w_j f_j: df_j = w_j dy_t; where the weights are the gates, dg_j = f_j . dy_t
 template <class T>
 void fuse_backward(Fusion fusion, const KeptResults<T>& results, Range tokens, ConstMatrixView<T> dy,
-                   const comm::OutgoingRows<T>& d_results, std::span<T> d_gates) {
+                   const ScatteredRows<T>& d_results, std::span<T> d_gates) {
   invariant(fusion != Fusion::vote, "the gradient of a sum that was not taken");
   for (Index t = tokens.begin; t < tokens.end; ++t) {
     const Range choices = results.plan.choices_of(t);
@@ -90,9 +90,9 @@ void fuse_backward(Fusion fusion, const KeptResults<T>& results, Range tokens, C
   }
 }
 
-#define CONCLAVE_INSTANTIATE(T)                                                                                       \
-  template void fuse(Fusion, const KeptResults<T>&, Range, MatrixView<T>);                                            \
-  template void fuse_backward(Fusion, const KeptResults<T>&, Range, ConstMatrixView<T>, const comm::OutgoingRows<T>&, \
+#define CONCLAVE_INSTANTIATE(T)                                                                                  \
+  template void fuse(Fusion, const KeptResults<T>&, Range, MatrixView<T>);                                       \
+  template void fuse_backward(Fusion, const KeptResults<T>&, Range, ConstMatrixView<T>, const ScatteredRows<T>&, \
                               std::span<T>)
 CONCLAVE_INSTANTIATE(float);
 CONCLAVE_INSTANTIATE(double);

@@ -33,8 +33,8 @@ struct KeptResults {
 /// The gradients of such results and their gates, laid out as they are.
 template <class T>
 struct VoteGradients {
-  comm::OutgoingRows<T> rows;  // [kept choices, width] in sending order
-  std::span<T> gates;          // [kept choices] by token, then choice
+  ScatteredRows<T> rows;  // [kept choices, width] in sending order
+  std::span<T> gates;     // [kept choices] by token, then choice
 };
 
 /// y[t] for the tokens t in `tokens`; choices are taken in order. y: [all tokens, width].
@@ -46,6 +46,6 @@ void fuse(Fusion fusion, const KeptResults<T>& results, Range tokens, MatrixView
 /// 0; of max an element's gradient goes to the first choice that attains it. Not for vote, where no y depends on them.
 template <class T>
 void fuse_backward(Fusion fusion, const KeptResults<T>& results, Range tokens, ConstMatrixView<T> dy,
-                   const comm::OutgoingRows<T>& d_results, std::span<T> d_gates);
+                   const ScatteredRows<T>& d_results, std::span<T> d_gates);
 
 }  // namespace conclave::model

@@ -71,12 +71,10 @@ void MoeLayer<T>::forward(ParameterView<const T> values, const Step& step, Const
   }
   {
     const PhaseScope scope(*step.times, Phase::experts);
-    at_experts_.resize(traffic_->dispatch().total_received(), shape_.width);
-    shard_.forward(traffic_->rows_per_local_expert(), arrived(*expert_x_), at_experts_.view());
+    shard_.forward(traffic_->rows_per_local_expert(), arrived(*expert_x_), results_->template outgoing<T>());
   }
   {
     const PhaseScope scope(*step.times, Phase::combine);
-    results_->template write<T>(at_experts_.view());
     deliver(*results_);
     combine(step.groups, y);
   }
@@ -96,14 +94,12 @@ void MoeLayer<T>::backward(ParameterView<const T> values, const Step& step, Cons
   }
   {
     const PhaseScope scope(*step.times, Phase::experts);
-    at_experts_.resize(traffic_->dispatch().total_received(), shape_.width);
-    shard_.backward(arrived(*expert_x_), arrived(*d_expert_y_), at_experts_.view());
+    shard_.backward(arrived(*expert_x_), arrived(*d_expert_y_), d_copies_->template outgoing<T>());
     base_backward();
   }
   {
     // every copy of x_t that travelled brings a gradient back: dx_t = their sum, in choice order
     const PhaseScope scope(*step.times, Phase::dispatch);
-    d_copies_->template write<T>(at_experts_.view());
     deliver(*d_copies_);
     gather_backward(step.groups, dx);
   }
@@ -223,7 +219,7 @@ void MoeLayer<T>::deliver(comm::Inbox& inbox) {
 // a copy of x_t for each of its experts, in sending order
 template <class T>
 void MoeLayer<T>::gather_rows(ConstMatrixView<T> x) {
-  const comm::OutgoingRows<T> copies = expert_x_->template outgoing<T>();
+  const ScatteredRows<T> copies = expert_x_->template outgoing<T>();
   constexpr Index chunk = 256;  // rows a call
   parallel_for((copies.rows() + chunk - 1) / chunk, [&](Index c) {
     for (Index row = c * chunk; row < std::min((c + 1) * chunk, copies.rows()); ++row) {
@@ -248,7 +244,7 @@ void MoeLayer<T>::combine_backward(const GroupRows& groups, ConstMatrixView<T> d
   if (shape_.fusion == Fusion::vote) return;  // they stand there: vote_gradients()
   d_gates_.resize(gates_.size());
   open(*d_expert_y_, traffic_->dispatch());
-  const comm::OutgoingRows<T> d_results = d_expert_y_->template outgoing<T>();
+  const ScatteredRows<T> d_results = d_expert_y_->template outgoing<T>();
   parallel_for(groups.num_groups,
                [&](Index g) { fuse_backward<T>(shape_.fusion, results(), groups.of(g), dy, d_results, d_gates_); });
 }

@@ -140,8 +140,7 @@ class MoeLayer {
   std::vector<T> gates_;    // [kept choices] by token, then choice
   std::vector<T> d_gates_;  // [kept choices]
 
-  Matrix<T> at_experts_;  // [rows here, width] the experts' results, or gradients of their inputs, before they leave
-  Matrix<T> shared_y_;    // [local tokens, width] one shared expert's results
+  Matrix<T> shared_y_;  // [local tokens, width] one shared expert's results
 };
 
 }  // namespace conclave::model

@@ -163,8 +163,7 @@ TEST(RouterPreset, IsTakenWhenARunBeginsOnly) {
 }
 
 TEST(RouterPreset, IsTakenByBench) {
-  const Outcome outcome =
-      conclave("bench moe-layer --router-preset switch --tokens 64 --width 16 --expert-hidden 16 --repeats 1");
+  const Outcome outcome = conclave("bench layer --router-preset switch --tokens 64 --width 16 --hidden 16 --repeats 1");
   expect_success(outcome);
   EXPECT_EQ(count(outcome.output, "top-1 of 16 experts"), 1) << outcome.output;
 }
@@ -181,7 +180,8 @@ TEST(ExplainRouter, SaysTheSlotsOnceAndStops) {
   EXPECT_LE(count(one.output, "\n"), 60);
   EXPECT_EQ(on_ranks(3, CONCLAVE_PROGRAM, explain).output, one.output);
   EXPECT_FALSE(std::filesystem::exists(folder.path("no")));
-  const Outcome bench = conclave("bench --explain-router --tokens 4000 --groups 4 --experts 64 --router-preset tutel");
+  const Outcome bench =
+      conclave("bench layer --explain-router --tokens 4000 --groups 4 --experts 64 --router-preset tutel");
   expect_success(bench);
   EXPECT_EQ(count(bench.output, "training: cf = 1, C = 32,"), 1) << bench.output;  // 2 int(ceil(1000 / 64))
   EXPECT_EQ(count(conclave(small + "--fusion max --explain-router").output, "element-wise maximum"), 1);

@@ -35,7 +35,7 @@ void exchange_large_rows(Index distance) {
   const auto exchange = make_exchange("flat", world());
   const auto inbox = exchange->make_inbox("test");
   inbox->open({send_rows, receive_rows}, row_bytes);
-  const OutgoingRows<std::int64_t> sent = inbox->outgoing<std::int64_t>();
+  const ScatteredRows<std::int64_t> sent = inbox->outgoing<std::int64_t>();
   for (Index i = 0; i < num_rows; ++i) {
     for (Index c = 0; c < row_values; ++c) sent.row(i)[static_cast<std::size_t>(c)] = payload(rank, to, i, c);
   }

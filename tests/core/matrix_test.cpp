@@ -28,6 +28,14 @@ TEST(Matrix, BeginsZeroAndAligned) {
   }
 }
 
+TEST(Matrix, ALargeOneStandsOnAHugePageAndIsWhole) {
+  const Index rows = 1 << 10;
+  Matrix<float> m(rows, 3 * rows);  // 12 MiB
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(m.data()) % (std::uintptr_t{2} << 20), 0U);
+  m(rows - 1, 3 * rows - 1) = 1.0F;
+  EXPECT_EQ(std::accumulate(m.flat().begin(), m.flat().end(), 0.0F), 1.0F);
+}
+
 TEST(Matrix, ResizeKeepsMemoryThatIsLargeEnough) {
   Matrix<double> m(6, 4);
   const double* memory = m.data();

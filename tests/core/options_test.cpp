@@ -154,6 +154,24 @@ TEST(Options, DescriptionsSayWhatIsAccepted) {
   EXPECT_EQ(table.options().front().name, "top_k");
 }
 
+TEST(Options, ACommandMayRenameAndRemove) {
+  Index width = 1;
+  Index depth = 2;
+  OptionTable table;
+  table.add("model_width", width, "features");
+  table.add("depth", depth, "layers");
+  table.rename("model_width", "width");
+  table.remove("depth");
+  table.assign("width", "5");
+  EXPECT_EQ(width, 5);
+  EXPECT_EQ(table.find("model_width"), nullptr);
+  EXPECT_EQ(table.find("depth"), nullptr);
+  EXPECT_EQ(table.options().size(), 1U);
+  EXPECT_THROW(table.rename("depth", "layers"), InvariantError);
+  EXPECT_THROW(table.rename("width", "width"), InvariantError);
+  EXPECT_THROW(table.remove("depth"), InvariantError);
+}
+
 TEST(Options, ANameIsDescribedOnce) {
   Sample sample;
   OptionTable table = describe(sample);

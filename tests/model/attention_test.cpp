@@ -138,10 +138,11 @@ class AttentionTest : public testing::TestWithParam<Case> {
   void TearDown() override { use_threads(1); }
 };
 
-// Contexts of one token, of less than, exactly, and more than one and two blocks of query rows.
+// Contexts of one token, of less than, exactly, and more than one and two blocks of queries and keys, and of three.
 INSTANTIATE_TEST_SUITE_P(Shapes, AttentionTest,
                          testing::Values(Case{{8, 2, 5}, 2, 3}, Case{{6, 1, 1}, 1, 4}, Case{{4, 1, 70}, 2, 1},
-                                         Case{{6, 3, 64}, 1, 1}, Case{{4, 2, 65}, 1, 2}, Case{{4, 1, 130}, 1, 1}));
+                                         Case{{6, 3, 64}, 1, 1}, Case{{4, 2, 65}, 1, 2}, Case{{4, 1, 130}, 1, 1},
+                                         Case{{4, 2, 192}, 1, 1}));
 
 TEST_P(AttentionTest, ForwardIsTheFormula) {
   const Case& c = GetParam();
