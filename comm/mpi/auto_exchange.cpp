@@ -3,12 +3,13 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 
 namespace conclave::comm {
 namespace {
 
 constexpr Index warm_up_uses = 1;  // memory is allocated, connections are made
-constexpr Index measured_uses = 3;
+constexpr Index measured_uses = 5;
 constexpr Index most_bruck_bytes = 4096;  // a rank's mean message, above which bruck's detours are not tried
 
 // The strategy that is most likely to win comes last: then it need not be set up again.
@@ -18,11 +19,6 @@ std::vector<std::string> candidates_for(const plan::Topology& topology, Index me
   if (mean_message_bytes <= most_bruck_bytes) names.insert(names.begin(), "bruck");
   if (topology.num_nodes() > 1) names.emplace_back("hierarchical");
   return names;
-}
-
-double median(std::vector<double> values) {
-  std::ranges::sort(values);
-  return values[values.size() / 2];
 }
 
 class AutoInbox final : public Inbox {
@@ -72,7 +68,8 @@ class AutoInbox final : public Inbox {
     take_steps_of(*inbox_);
     if (is_decided()) return;
     ++uses_;
-    if (uses_ > warm_up_uses) seconds_of_uses_.push_back(seconds_);
+    // The least: what else happens on a machine only ever adds to it.
+    if (uses_ > warm_up_uses) least_seconds_ = std::min(least_seconds_, seconds_);
   }
 
   // Goes on to the next candidate, or decides, as soon as this one has been measured.
@@ -88,7 +85,7 @@ class AutoInbox final : public Inbox {
       return;
     }
     if (uses_ < warm_up_uses + measured_uses) return;
-    choice_.measured.push_back({current_, communicator().max(median(seconds_of_uses_))});
+    choice_.measured.push_back({current_, communicator().max(least_seconds_)});
     const std::size_t next = choice_.measured.size();
     if (next < candidates_.size()) {
       use(candidates_[next]);
@@ -100,7 +97,7 @@ class AutoInbox final : public Inbox {
 
   void use(const std::string& strategy) {
     uses_ = 0;
-    seconds_of_uses_.clear();
+    least_seconds_ = std::numeric_limits<double>::max();
     if (strategy == current_) return;
     current_ = strategy;
     inbox_.reset();  // before the next one has its buffers
@@ -125,7 +122,7 @@ class AutoInbox final : public Inbox {
   std::unique_ptr<Inbox> inbox_;
   Index uses_ = 0;  // of the current candidate
   double seconds_ = 0.0;
-  std::vector<double> seconds_of_uses_;
+  double least_seconds_ = 0.0;
 };
 
 class AutoExchange : public Exchange {

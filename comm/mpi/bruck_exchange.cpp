@@ -2,7 +2,6 @@
 #include "comm/mpi/bruck_exchange.hpp"
 
 #include "comm/mpi/messages.hpp"
-#include "comm/mpi/node_room.hpp"
 #include "comm/mpi/staging.hpp"
 #include "comm/plan/bruck.hpp"
 
@@ -80,20 +79,16 @@ class BruckInbox final : public Inbox {
   }
 
   // How long a message is is known when it comes.
-  void receive() {
-    const RankId peer = plan_.from(rank(), round_);
-    int is_there = 0;
-    MPI_Status status;
-    check_mpi(MPI_Iprobe(static_cast<int>(peer.value()), tag_, communicator().handle(), &is_there, &status),
-              "MPI_Iprobe");
-    if (is_there == 0) return;
+  void receive(const MPI_Status& status) {
     int units = 0;
     check_mpi(MPI_Get_count(&status, unit_.handle(), &units), "MPI_Get_count");
     Matrix<std::byte>& message = received_[static_cast<std::size_t>(round_)];
     message.resize(1, units * plan::bruck_unit_bytes);
-    messages_.receive(peer, message.data(), units, unit_);
+    messages_.receive(plan_.from(rank(), round_), message.data(), units, unit_);
     is_receiving_ = true;
   }
+
+  [[nodiscard]] int peer_before() const { return static_cast<int>(plan_.from(rank(), round_).value()); }
 
   void take_blocks() {
     const std::byte* count = received_[static_cast<std::size_t>(round_)].data();
@@ -107,19 +102,36 @@ class BruckInbox final : public Inbox {
     }
   }
 
+  void end_round() {
+    take_blocks();
+    ++round_;
+    start_round();
+  }
+
   bool do_test() override {
     while (round_ < plan_.num_rounds()) {
-      if (!is_receiving_) receive();
+      if (!is_receiving_) {
+        int is_there = 0;
+        MPI_Status status;
+        check_mpi(MPI_Iprobe(peer_before(), tag_, communicator().handle(), &is_there, &status), "MPI_Iprobe");
+        if (is_there != 0) receive(status);
+      }
       if (!is_receiving_ || !messages_.test()) return false;
-      take_blocks();
-      ++round_;
-      start_round();
+      end_round();
     }
     return true;
   }
 
   void do_wait() override {
-    wait_until(communicator(), [&] { return do_test(); });
+    while (round_ < plan_.num_rounds()) {
+      if (!is_receiving_) {
+        MPI_Status status;
+        check_mpi(MPI_Probe(peer_before(), tag_, communicator().handle(), &status), "MPI_Probe");
+        receive(status);
+      }
+      messages_.wait();
+      end_round();
+    }
     for (Index position = 1; position < shape().num_ranks(); ++position) {
       const RankId source = plan_.block(rank(), plan_.num_rounds(), position).source;
       const Block& block = blocks_[static_cast<std::size_t>(position)];

@@ -16,7 +16,7 @@ namespace conclave::comm {
 struct ExchangeChoice {
   struct Candidate {
     std::string strategy;
-    double seconds = 0.0;  // a use: the slowest rank's median
+    double seconds = 0.0;  // the slowest rank's least, in a use, but for the writing of rows
   };
   std::string inbox;
   std::string strategy;

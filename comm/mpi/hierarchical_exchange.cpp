@@ -20,8 +20,7 @@ class HierarchicalInbox final : public Inbox {
         node_(node),
         room_(node),
         unit_(plan::BundleLayout::unit_bytes, MPI_BYTE),
-        incoming_(communicator(), tag),
-        outgoing_(communicator(), tag) {}
+        messages_(communicator(), tag) {}
   ~HierarchicalInbox() override { end_forgotten(); }
 
  private:
@@ -30,12 +29,14 @@ class HierarchicalInbox final : public Inbox {
   [[nodiscard]] Index own() const { return node_.rank().value(); }
   [[nodiscard]] std::size_t num_numbers() const { return static_cast<std::size_t>(1 + 3 * topology().num_nodes()); }
 
-  template <class Body>
-  void for_other_nodes(const Body& body) const {
-    for (NodeId node; node < NodeId{topology().num_nodes()}; ++node) {
-      if (node != own_node()) body(node);
-    }
+  [[nodiscard]] Index end_of_rounds() const { return topology().num_nodes(); }
+  [[nodiscard]] const plan::NodeBundles::Bundle& outgoing(Index round) const {
+    return bundles_.outgoing(plan::node_to(topology(), own_node(), round));
   }
+  [[nodiscard]] const plan::NodeBundles::Bundle& incoming(Index round) const {
+    return bundles_.incoming(plan::node_from(topology(), own_node(), round));
+  }
+  [[nodiscard]] Index carrier(Index round) const { return plan::carrier(topology(), own_node(), round); }
 
   void do_open() override {
     contents_.sort_out(shape(), topology(), rank(), sources());
@@ -46,7 +47,7 @@ class HierarchicalInbox final : public Inbox {
       add_slots(peer, runs_in_node_table(room_.table(mate), num_numbers(), node_.size(), own()), room_.rows(mate));
       note_step(0, rank(), peer, shape().rows_to(peer) * row_bytes());
     }
-    for_other_nodes([&](NodeId node) { fill_bundle(node); });
+    for (Index round = 1; round < end_of_rounds(); ++round) fill_bundle(plan::node_to(topology(), own_node(), round));
   }
 
   // bytes of the rows that arrive here; of each node: rows for it, distinct ones, rows from it; runs for mates' rows
@@ -98,56 +99,83 @@ class HierarchicalInbox final : public Inbox {
 
   void do_start() override {
     room_.signal_written();
-    is_sent_ = false;
-    has_landed_ = false;
-    for_other_nodes([&](NodeId node) {
-      const plan::NodeBundles::Bundle& bundle = bundles_.incoming(node);
-      if (bundle.bytes == 0 || bundle.carrier != own()) return;
-      incoming_.receive(plan::carrier(topology(), node, own_node()), begin_of(bundle),
-                        bundle.bytes / plan::BundleLayout::unit_bytes, unit_);
-    });
+    next_round_ = 1;
+    go_to_own_round();
   }
 
-  // A carrier's bundles leave when all mates have written; when those for it are there, it says so.
-  bool do_test() override {
-    if (!has_landed_ && incoming_.test()) {
-      has_landed_ = true;
-      room_.signal_landed();
-    }
+  void go_to_own_round() {
+    while (next_round_ < end_of_rounds() && carrier(next_round_) != own()) ++next_round_;
+  }
+
+  [[nodiscard]] bool may_begin(Index round) const {
     if (!room_.all_have_written()) return false;
-    if (!is_sent_) send_bundles();
-    return outgoing_.test() && has_landed_ && everything_has_landed();
+    const Index bytes = std::max(outgoing(round).bytes, incoming(round).bytes);
+    return round == 1 || bytes <= plan::most_bytes_of_small_bundle || room_.has_landed(carrier(round - 1), round - 1);
   }
 
-  void send_bundles() {
-    is_sent_ = true;
-    for_other_nodes([&](NodeId node) {
-      const plan::NodeBundles::Bundle& bundle = bundles_.outgoing(node);
-      if (bundle.bytes == 0 || bundle.carrier != own()) return;
-      const RankId to = plan::carrier(topology(), node, own_node());
-      outgoing_.send(to, begin_of(bundle), bundle.bytes / plan::BundleLayout::unit_bytes, unit_);
-      note_step(1, rank(), to, bundle.bytes);
-    });
+  void begin(Index round) {
+    const auto rank_of = [&](NodeId node) {
+      return topology().ranks(node)[static_cast<std::size_t>(plan::carrier(topology(), node, round))];
+    };
+    if (const auto& bundle = incoming(round); bundle.bytes > 0) {
+      messages_.receive(rank_of(plan::node_from(topology(), own_node(), round)), begin_of(bundle),
+                        bundle.bytes / plan::BundleLayout::unit_bytes, unit_);
+    }
+    if (const auto& bundle = outgoing(round); bundle.bytes > 0) {
+      const RankId to = rank_of(plan::node_to(topology(), own_node(), round));
+      messages_.send(to, begin_of(bundle), bundle.bytes / plan::BundleLayout::unit_bytes, unit_);
+      note_step(round, rank(), to, bundle.bytes);
+    }
   }
 
-  [[nodiscard]] bool everything_has_landed() const {
-    bool landed = true;
-    for_other_nodes([&](NodeId node) {
-      const plan::NodeBundles::Bundle& bundle = bundles_.incoming(node);
-      landed = landed && (bundle.bytes == 0 || room_.has_landed(bundle.carrier));
-    });
-    return landed;
+  // Begins those of this rank's rounds that may; the last one, or 0.
+  Index begin_rounds() {
+    Index last = 0;
+    while (next_round_ < end_of_rounds() && may_begin(next_round_)) {
+      begin(last = next_round_++);
+      go_to_own_round();
+    }
+    return last;
   }
 
+  // A carrier's bundles leave when all mates have written; when a round's are there, it says so.
+  bool do_test() override {
+    while (messages_.test()) {
+      if (under_way_ > 0) room_.signal_landed(under_way_);
+      under_way_ = begin_rounds();
+      if (under_way_ == 0) break;
+    }
+    return next_round_ == end_of_rounds() && under_way_ == 0 && everything_is_here();
+  }
+
+  [[nodiscard]] bool everything_is_here() const {
+    bool is_here = room_.all_have_written();
+    for (Index round = 1; round < end_of_rounds(); ++round) {
+      is_here = is_here && (incoming(round).bytes == 0 || room_.has_landed(carrier(round), round));
+    }
+    return is_here;
+  }
+
+  // Waits inside of MPI where there are messages: it moves them faster so than when it is polled.
   void do_wait() override {
-    wait_until(node_, [&] { return do_test(); });
-    for_other_nodes([&](NodeId node) { unpack(node); });
+    while (under_way_ > 0 || next_round_ < end_of_rounds()) {
+      messages_.wait();
+      if (under_way_ > 0) room_.signal_landed(under_way_);
+      under_way_ = 0;
+      if (next_round_ == end_of_rounds()) break;
+      wait_until(node_, [&] { return may_begin(next_round_); });
+      under_way_ = begin_rounds();
+    }
+    wait_until(node_, [&] { return everything_is_here(); });
+    for (Index round = 1; round < end_of_rounds(); ++round) unpack(round);
   }
 
-  void unpack(NodeId node) {
+  void unpack(Index round) {
+    const NodeId node = plan::node_from(topology(), own_node(), round);
     const plan::NodeBundles::Bundle& bundle = bundles_.incoming(node);
     if (bundle.bytes == 0) return;
-    note_step(2, mates()[static_cast<std::size_t>(bundle.carrier)], rank(), contents_.rows(node).rows_in * row_bytes());
+    note_step(end_of_rounds(), mates()[static_cast<std::size_t>(bundle.carrier)], rank(),
+              contents_.rows(node).rows_in * row_bytes());
     const ArrivedBundle arrived(bundle.layout, bundle.rows, begin_of(bundle));
     const std::vector<RankId>& senders = topology().ranks(node);
     parallel_for(std::ssize(senders), [&](Index sender) {
@@ -165,10 +193,9 @@ class HierarchicalInbox final : public Inbox {
   plan::NodeBundles bundles_;
   std::vector<Index> numbers_;
   std::vector<Index> table_;
-  bool is_sent_ = false;     // the bundles that this rank carries
-  bool has_landed_ = false;  // and those that come to it
-  Messages incoming_;        // the last members: they end before their buffers
-  Messages outgoing_;
+  Index next_round_ = 1;  // of those that this rank carries
+  Index under_way_ = 0;   // the last round that has begun and not ended, or 0
+  Messages messages_;     // the last member: they end before their buffers
 };
 
 class HierarchicalExchange : public Exchange {

@@ -63,7 +63,7 @@ void NodeRoom::publish(std::span<const Index> table) {
   Control& own = control(own_);
   own.table_size = std::ssize(table);
   if (own.table_size <= capacity_[static_cast<std::size_t>(own_)].table) std::ranges::copy(table, table_begin(own_));
-  signal(&Control::published);
+  store(own.published, use_);
   bool fits = true;
   for (Index mate = 0; mate < node_.size(); ++mate) {
     wait_until(node_, [&] { return load(control(mate).published) >= use_; });
@@ -93,15 +93,15 @@ void NodeRoom::grow() {
   const Index bytes = static_cast<Index>(sizeof(Control)) + whole_lines(own.table * static_cast<Index>(sizeof(Index))) +
                       whole_lines(own.rows);
   SharedWindow window(node_, bytes);
-  *reinterpret_cast<Control*>(window.segment(own_)) = {use_, std::ssize(table_), use_ - (use_ > 0 ? 1 : 0),
-                                                       use_ - (use_ > 0 ? 1 : 0)};
+  *reinterpret_cast<Control*>(window.segment(own_)) = {use_, std::ssize(table_), 0, 0};
   std::ranges::copy(table_, reinterpret_cast<Index*>(window.segment(own_) + sizeof(Control)));
   std::atomic_thread_fence(std::memory_order_seq_cst);
   node_.barrier();
   window_ = std::move(window);
 }
 
-void NodeRoom::signal(std::uint64_t Control::*what) { store(control(own_).*what, use_); }
+void NodeRoom::signal_written() { store(control(own_).written, use_); }
+void NodeRoom::signal_landed(Index part) { store(control(own_).landed, part_of_use(part)); }
 
 bool NodeRoom::all_have_written() const {
   for (Index mate = 0; mate < node_.size(); ++mate) {
@@ -110,6 +110,6 @@ bool NodeRoom::all_have_written() const {
   return true;
 }
 
-bool NodeRoom::has_landed(Index mate) const { return load(control(mate).landed) >= use_; }
+bool NodeRoom::has_landed(Index mate, Index part) const { return load(control(mate).landed) >= part_of_use(part); }
 
 }  // namespace conclave::comm

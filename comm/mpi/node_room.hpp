@@ -34,14 +34,14 @@ class NodeRoom {
   [[nodiscard]] std::byte* rows(Index mate) const;
 
   /// This rank has written all its rows of this use.
-  void signal_written() { signal(&Control::written); }
+  void signal_written();
   [[nodiscard]] bool all_have_written() const;
-  /// What other nodes sent to this rank in this use is in its room.
-  void signal_landed() { signal(&Control::landed); }
-  [[nodiscard]] bool has_landed(Index mate) const;
+  /// What other nodes sent to this rank in this use, the parts up to `part` (1, 2, ...), is in its room.
+  void signal_landed(Index part);
+  [[nodiscard]] bool has_landed(Index mate, Index part) const;
 
  private:
-  // At the beginning of a segment; the last use of which something is true.
+  // At the beginning of a segment; the last use of which something is true; of landed, also the part.
   struct Control {
     alignas(64) std::uint64_t published;
     Index table_size;
@@ -52,7 +52,7 @@ class NodeRoom {
     Index table = 0;  // numbers
     Index rows = 0;   // bytes
   };
-  void signal(std::uint64_t Control::*what);
+  [[nodiscard]] std::uint64_t part_of_use(Index part) const { return use_ << 32 | static_cast<std::uint64_t>(part); }
   [[nodiscard]] Control& control(Index mate) const;
   [[nodiscard]] Index* table_begin(Index mate) const;
   void grow();

@@ -1,23 +1,21 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "comm/plan/hierarchical.hpp"
 
-#include <algorithm>
-
 namespace conclave::plan {
 namespace {
 
 Index num_ranks(const Topology& topology, NodeId node) { return std::ssize(topology.ranks(node)); }
 
-Index place_of(const Topology& topology, NodeId node, RankId rank) {
-  const std::vector<RankId>& ranks = topology.ranks(node);
-  return std::ranges::lower_bound(ranks, rank) - ranks.begin();
+RankId carrier_rank(const Topology& topology, NodeId node, Index round) {
+  return topology.ranks(node)[static_cast<std::size_t>(carrier(topology, node, round))];
 }
 
-// The steps of what goes from one node to another.
-void add_steps_between(const Topology& topology, const RowTraffic& traffic, NodeId a, NodeId b,
-                       std::vector<Step>& steps) {
-  const RankId sender = carrier(topology, a, b);
-  const RankId receiver = carrier(topology, b, a);
+// The steps of what goes from one node to another in a round.
+void add_steps_of_round(const Topology& topology, const RowTraffic& traffic, NodeId a, Index round,
+                        std::vector<Step>& steps) {
+  const NodeId b = node_to(topology, a, round);
+  const RankId sender = carrier_rank(topology, a, round);
+  const RankId receiver = carrier_rank(topology, b, round);
   Index all_rows = 0;
   Index all_distinct = 0;
   const auto add = [&](Index phase, RankId from, RankId to, Index bytes) {
@@ -34,19 +32,25 @@ void add_steps_between(const Topology& topology, const RowTraffic& traffic, Node
   if (all_rows == 0) return;
   const BundleLayout layout{num_ranks(topology, a), num_ranks(topology, b), traffic.distinct != nullptr,
                             traffic.row_bytes};
-  add(1, sender, receiver, layout.bytes(all_rows, all_distinct));
+  add(round, sender, receiver, layout.bytes(all_rows, all_distinct));
   for (const RankId to : topology.ranks(b)) {
     Index rows = 0;
     for (const RankId from : topology.ranks(a)) rows += traffic.rows(from, to);
-    add(2, receiver, to, rows * traffic.row_bytes);
+    add(topology.num_nodes(), receiver, to, rows * traffic.row_bytes);
   }
 }
 
 }  // namespace
 
-RankId carrier(const Topology& topology, NodeId of, NodeId peer) {
-  return topology.ranks(of)[static_cast<std::size_t>(peer.value() % num_ranks(topology, of))];
+NodeId node_to(const Topology& topology, NodeId node, Index round) {
+  return NodeId{(node.value() + round) % topology.num_nodes()};
 }
+
+NodeId node_from(const Topology& topology, NodeId node, Index round) {
+  return NodeId{(node.value() + topology.num_nodes() - round) % topology.num_nodes()};
+}
+
+Index carrier(const Topology& topology, NodeId node, Index round) { return (round - 1) % num_ranks(topology, node); }
 
 void NodeBundles::lay_out(const Topology& topology, NodeId node, bool indexed, Index row_bytes,
                           const std::function<NodeRows(Index mate, NodeId peer)>& rows_of,
@@ -56,27 +60,27 @@ void NodeBundles::lay_out(const Topology& topology, NodeId node, bool indexed, I
   incoming_.assign(static_cast<std::size_t>(topology.num_nodes()), {});
   bytes_needed_.clear();
   for (Index mate = 0; mate < mates; ++mate) bytes_needed_.push_back(BundleLayout::whole_units(own_bytes(mate)));
-  for (NodeId peer; peer < NodeId{topology.num_nodes()}; ++peer) {
-    if (peer == node) continue;
+  const auto put = [&](Bundle& bundle, Index place, const BundleLayout& layout, Index rows, Index distinct) {
+    if (rows == 0) return;
+    Index& end = bytes_needed_[static_cast<std::size_t>(place)];
+    bundle = {place, end, layout.bytes(rows, distinct), rows, layout};
+    end += bundle.bytes;
+  };
+  for (Index round = 1; round < topology.num_nodes(); ++round) {
+    const NodeId to = node_to(topology, node, round);
+    const NodeId from = node_from(topology, node, round);
     NodeRows sum;
     for (Index mate = 0; mate < mates; ++mate) {
-      const NodeRows rows = rows_of(mate, peer);
-      sum.rows_out += rows.rows_out;
-      sum.distinct_out += rows.distinct_out;
-      sum.rows_in += rows.rows_in;
+      const NodeRows out = rows_of(mate, to);
+      sum.rows_out += out.rows_out;
+      sum.distinct_out += out.distinct_out;
+      sum.rows_in += rows_of(mate, from).rows_in;
     }
-    const Index place = place_of(topology, node, carrier(topology, node, peer));
-    const auto put = [&](Bundle& bundle, const BundleLayout& layout, Index rows, Index distinct) {
-      if (rows == 0) return;
-      Index& end = bytes_needed_[static_cast<std::size_t>(place)];
-      bundle = {place, end, layout.bytes(rows, distinct), rows, layout};
-      end += bundle.bytes;
-    };
-    const Index there = num_ranks(topology, peer);
-    put(outgoing_[static_cast<std::size_t>(peer.value())], {mates, there, indexed, row_bytes}, sum.rows_out,
-        sum.distinct_out);
-    put(incoming_[static_cast<std::size_t>(peer.value())], {there, mates, indexed, row_bytes}, sum.rows_in,
-        sum.rows_in);
+    const Index place = carrier(topology, node, round);
+    put(outgoing_[static_cast<std::size_t>(to.value())], place, {mates, num_ranks(topology, to), indexed, row_bytes},
+        sum.rows_out, sum.distinct_out);
+    put(incoming_[static_cast<std::size_t>(from.value())], place,
+        {num_ranks(topology, from), mates, indexed, row_bytes}, sum.rows_in, sum.rows_in);
   }
 }
 
@@ -89,8 +93,8 @@ std::vector<Step> hierarchical_schedule(const Topology& topology, const RowTraff
         if (bytes > 0) steps.push_back({0, from, to, bytes, level_between(topology, from, to)});
       }
     }
-    for (NodeId b; b < NodeId{topology.num_nodes()}; ++b) {
-      if (a != b) add_steps_between(topology, traffic, a, b, steps);
+    for (Index round = 1; round < topology.num_nodes(); ++round) {
+      add_steps_of_round(topology, traffic, a, round, steps);
     }
   }
   return steps;

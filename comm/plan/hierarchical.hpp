@@ -8,9 +8,14 @@
 
 namespace conclave::plan {
 
-/// The rank of node `of` that sends what goes to node `peer`, and receives what comes from there. A node's ranks take
-/// turns, so that all of them share the work.
-[[nodiscard]] RankId carrier(const Topology& topology, NodeId of, NodeId peer);
+/// Bundles cross the network in rounds 1 ... num_nodes - 1: in round k a node sends to the node k further on and
+/// receives from the one k back, so that no link is asked for two bundles at once. Rounds of large bundles follow one
+/// another, small ones need not wait.
+inline constexpr Index most_bytes_of_small_bundle = Index{1} << 16;
+[[nodiscard]] NodeId node_to(const Topology& topology, NodeId node, Index round);
+[[nodiscard]] NodeId node_from(const Topology& topology, NodeId node, Index round);
+/// The rank that sends and receives its node's bundles of a round: its place among the node's ranks, which take turns.
+[[nodiscard]] Index carrier(const Topology& topology, NodeId node, Index round);
 
 /// How a bundle is laid out, in bytes from its beginning:
 ///   distinct rows of each sender   [senders] Index
@@ -73,8 +78,9 @@ class NodeBundles {
 };
 
 /// Rows, not bytes: rows(from, to); and if rows are copies of one another, distinct(from, node), the distinct ones
-/// among those that a rank has for another node. Phase 0: within nodes, rows to where they stay or into bundles; 1: the
-/// bundles; 2: from where a bundle arrived to its receivers. The bytes within nodes are those of rows alone.
+/// among those that a rank has for another node. Phase 0: within nodes, rows to where they stay or into bundles; then
+/// the rounds of bundles; in phase num_nodes from where a bundle arrived to its receivers. The bytes within nodes are
+/// those of rows alone.
 struct RowTraffic {
   Traffic rows;
   std::function<Index(RankId from, NodeId to)> distinct{};
