@@ -5,6 +5,7 @@
 
 #include "apps/launch.hpp"
 #include "apps/run_record.hpp"
+#include "comm/mpi/exchange.hpp"
 #include "runtime/core/gemm.hpp"
 #include "runtime/core/parallel.hpp"
 #include "runtime/train/agreed.hpp"
@@ -85,12 +86,30 @@ void describe(BenchRun& run, OptionTable& table) {
 
 void validate(const BenchRun& run, const comm::Communicator& world) {
   if (run.repeats < 1) throw InputError(fmt::format("repeats = {}", run.repeats), "give at least 1");
-  if (run.calibration.empty()) return;
-  train::on_root(world, [&] {  // now, and not after minutes of measuring
-    if (std::ofstream(run.calibration, std::ios::app)) return;
-    throw InputError(fmt::format("calibration: cannot write '{}': {}", run.calibration, std::strerror(errno)),
+  refuse_unwritable(world, "calibration", run.calibration);
+}
+
+void refuse_unwritable(const comm::Communicator& world, std::string_view option, const std::string& path) {
+  if (path.empty()) return;
+  train::on_root(world, [&] {
+    if (std::ofstream(path, std::ios::app)) return;
+    throw InputError(fmt::format("{}: cannot write '{}': {}", option, path, std::strerror(errno)),
                      "check the folder and its rights");
   });
+}
+
+void write_file(const std::string& path, const std::string& text) {
+  std::ofstream file(path);
+  file << text;
+  if (file.flush()) return;
+  throw InputError(fmt::format("cannot write '{}': {}", path, std::strerror(errno)),
+                   "check the folder's rights and free space");
+}
+
+std::string exchange_names() {
+  std::vector<std::string> names;
+  for (const auto& s : comm::exchange_strategies()) names.push_back(fmt::format("{} ({})", s.name, s.help));
+  return fmt::format("{}", fmt::join(names, ", "));
 }
 
 LoadWatch::LoadWatch(const comm::Communicator& world) {
@@ -134,13 +153,7 @@ void publish(const Report& report, const BenchRun& run, const OptionSections& op
     const std::string text = object.dump(2) + '\n';
     fmt::print("{}", run.json ? text : table_text(report));
     for (const std::string& warning : warnings) fmt::print(stderr, "warning: {}\n", warning);
-    if (run.calibration.empty()) return;
-    std::ofstream file(run.calibration);
-    file << text;
-    if (!file.flush()) {
-      throw InputError(fmt::format("cannot write '{}': {}", run.calibration, std::strerror(errno)),
-                       "check the folder's rights and free space");
-    }
+    if (!run.calibration.empty()) write_file(run.calibration, text);
   });
 }
 
@@ -149,7 +162,8 @@ Command bench_command() {
           "measure this machine and this MPI, each thing beside what it cannot be faster than",
           "MEASUREMENT",
           {},
-          {bench_gemm(), bench_memory(), bench_gate(), bench_layer()}};
+          {bench_gemm(), bench_memory(), bench_exchange(), bench_gate(), bench_layer(), bench_step(), bench_reduce(),
+           bench_checkpoint(), bench_scaling()}};
 }
 
 }  // namespace conclave::apps

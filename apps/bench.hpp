@@ -29,8 +29,17 @@ enum class Across { slowest_rank, every_rank };
 [[nodiscard]] Timings of_every_rank(const comm::Communicator& world, const std::vector<double>& seconds);
 
 void describe(BenchRun& run, OptionTable& table);
-/// InputError for values out of range, and for a file that cannot be written.
+/// InputError for values out of range, and for a file that cannot be written. Collective.
 void validate(const BenchRun& run, const comm::Communicator& world);
+
+/// InputError, naming the option, for a file that cannot be written: now, and not after minutes of measuring. An empty
+/// path is none. Collective.
+void refuse_unwritable(const comm::Communicator& world, std::string_view option, const std::string& path);
+/// InputError if it cannot be written.
+void write_file(const std::string& path, const std::string& text);
+
+/// "flat (one MPI_Alltoallv), ...", for help.
+[[nodiscard]] std::string exchange_names();
 
 /// What else was going on while something was measured: noted in the report, and a warning where it will have
 /// disturbed.
@@ -91,7 +100,12 @@ template <class Options>
 
 [[nodiscard]] Command bench_gemm();
 [[nodiscard]] Command bench_memory();
+[[nodiscard]] Command bench_exchange();
 [[nodiscard]] Command bench_gate();
 [[nodiscard]] Command bench_layer();
+[[nodiscard]] Command bench_step();
+[[nodiscard]] Command bench_reduce();
+[[nodiscard]] Command bench_checkpoint();
+[[nodiscard]] Command bench_scaling();
 
 }  // namespace conclave::apps

@@ -59,10 +59,12 @@ std::string seconds_text(double seconds) {
 std::string table_text(const Report& report) {
   std::vector<Row> rows{{"", "min", "median", "max", ""}};
   for (const std::string& floor : report.floors) rows.front().push_back("/ " + floor);
+  rows.front().insert(rows.front().end(), report.columns.begin(), report.columns.end());
   for (const Line& line : report.lines) {
     Row row{std::string(line.is_part ? 2 : 0, ' ') + line.name, seconds_text(line.ours.min()),
             seconds_text(line.ours.median()), seconds_text(line.ours.max()), rate_text(line)};
     for (std::size_t i = 0; i < line.floors.size(); ++i) row.push_back(fmt::format("{:.3f}", line.ratio(i)));
+    for (const double value : line.values) row.push_back(fmt::format("{:.3f}", value));
     rows.push_back(std::move(row));
   }
   std::string out = report.title + '\n' + aligned(rows);
@@ -87,6 +89,7 @@ Json report_json(const Report& report) {
     for (std::size_t i = 0; i < line.floors.size(); ++i) {
       entry["floors"][report.floors[i]] = {{"median_s", line.floors[i].median()}, {"ratio", line.ratio(i)}};
     }
+    for (std::size_t i = 0; i < line.values.size(); ++i) entry[report.columns[i]] = line.values[i];
     object["results"].push_back(std::move(entry));
   }
   return object;

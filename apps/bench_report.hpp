@@ -30,15 +30,17 @@ struct Line {
   double amount = 0.0;            // that one call works on, in `unit` x s; 0: no rate is told
   std::string_view unit{};        // "GFLOP/s"
   bool is_part = false;           // of the line above
+  std::vector<double> values{};   // by Report::columns
 
   /// The quotient of the medians; above 1 is slower than the floor.
   [[nodiscard]] double ratio(std::size_t floor = 0) const;
 };
 
 struct Report {
-  std::string measurement{};          // "layer"
-  std::string title{};                // what was measured, one line
-  std::vector<std::string> floors{};  // what the lines' floors are: "FMA loop"
+  std::string measurement{};           // "layer"
+  std::string title{};                 // what was measured, one line
+  std::vector<std::string> floors{};   // what the lines' floors are: "FMA loop"
+  std::vector<std::string> columns{};  // what else is told of a line: "speed_up"
   std::vector<Line> lines{};
   std::vector<std::string> notes{};  // sentences below the table: what the floors are, what is left out
   Json facts = Json::object();       // the measurement's own keys of the JSON object

@@ -19,6 +19,7 @@ struct Session {
   const BlasChoice& blas;
   std::vector<std::string> arguments;  // words on the command line that are no options
   std::set<std::string> given;         // options that got a value, on the command line or in the configuration file
+  std::set<std::string> from_file;     // those of them that got it in the file
 };
 
 /// A command being called: first it describes its options, then, when they have their values, it runs.

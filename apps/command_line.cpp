@@ -138,7 +138,7 @@ ParsedLine parse_command_line(std::span<const std::string> words, bool takes_arg
   const auto options_end = std::find(words.begin(), words.end(), "--");
   const bool help =
       std::any_of(words.begin(), options_end, [](auto& word) { return word == "--help" || word == "-h"; });
-  if (help) return {true, {}, {}, {}};
+  if (help) return {true, {}, {}, {}, {}};
 
   po::options_description known = described(options);
   using Words = std::vector<std::string>;
@@ -168,6 +168,7 @@ ParsedLine parse_command_line(std::span<const std::string> words, bool takes_arg
     const ConfigFile file(*line.config, read(*line.config), options);
     for (const ConfigValue& value : file.values()) {
       if (!line.given.insert(value.option->name).second) continue;
+      line.from_file.insert(value.option->name);
       assign(*value.option, value.text, value.where);
     }
   }

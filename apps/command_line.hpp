@@ -20,6 +20,7 @@ struct ParsedLine {
   std::optional<std::string> config;   // --config
   std::vector<std::string> arguments;  // words that are neither options nor their values
   std::set<std::string> given;         // names of options that got a value here or in the configuration file
+  std::set<std::string> from_file;     // those of them that got it in the file
 };
 
 /// Gives a file's text; InputError if it cannot. How a configuration file is read is the caller's choice: on many ranks

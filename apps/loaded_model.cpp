@@ -28,8 +28,9 @@ LoadedModel load_model(const Session& session, const std::string& path, double e
     shape.classes = train::integer_of(opened.header, "classes", opened.file);
     loaded.encoding = train::load_encoding(opened.header, opened.file);
   }
-  loaded.model = model::make_model<float>(loaded.options.model, shape, loaded.options.seed,
-                                          model::Ranks{&world, loaded.exchange.get()});
+  loaded.model = model::make_model<float>(
+      loaded.options.model, shape, loaded.options.seed,
+      model::Ranks{&world, loaded.exchange.get(), model::num_waves(loaded.options.waves, world)});
   train::load_values(opened.file, world, *loaded.model);
   return loaded;
 }

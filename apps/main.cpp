@@ -41,13 +41,14 @@ ReadyCall prepare(const std::vector<std::string>& words, const comm::Communicato
     throw InputError("the ranks were started with different command lines", "start all of them with the same one");
   }
   const CalledCommand called = called_command(words);
-  ReadyCall ready{called.command.call(), {world, blas, {}, {}}};
+  ReadyCall ready{called.command.call(), {world, blas, {}, {}, {}}};
   OptionSections options;
   ready.call->describe(options);
   const auto read = [&](const std::string& path) { return read_file_together(world, path); };
   ParsedLine line = parse_command_line(called.words, !called.command.arguments.empty(), options, read);
   ready.session.arguments = std::move(line.arguments);
   ready.session.given = std::move(line.given);
+  ready.session.from_file = std::move(line.from_file);
   return ready;
 }
 

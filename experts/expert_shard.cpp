@@ -54,7 +54,7 @@ ExpertShard<T>::ExpertShard(const std::vector<ExpertShape>& shapes, const std::v
 }
 
 template <class T>
-void ExpertShard<T>::lay_out(const std::vector<Index>& rows_per_expert) {
+void ExpertShard<T>::begin(const std::vector<Index>& rows_per_expert) {
   invariant(rows_per_expert.size() == experts_.size(), "rows for {} experts given to a shard of {}",
             rows_per_expert.size(), experts_.size());
   blocks_.clear();
@@ -71,6 +71,7 @@ void ExpertShard<T>::lay_out(const std::vector<Index>& rows_per_expert) {
     elements += expert.rows.size() * expert.function.tape_columns();
     low_elements += expert.rows.size() * expert.function.low_columns();
     any_gate = any_gate || expert.function.has_gate();
+    expert.first_block = std::ssize(blocks_);
     const Index num_blocks = (expert.rows.size() + block_rows - 1) / block_rows;
     for (Index b = 0; b < num_blocks; ++b) {
       const Range own = even_share(expert.rows.size(), num_blocks, b);
@@ -107,44 +108,71 @@ FeedForwardTape<T> ExpertShard<T>::d_tape(const Expert& expert, Range rows) {
 }
 
 template <class T>
-void ExpertShard<T>::forward(const std::vector<Index>& rows_per_expert, ConstMatrixView<T> x,
-                             const ScatteredRows<T>& y) {
-  lay_out(rows_per_expert);
-  const Index total = std::accumulate(rows_per_expert.begin(), rows_per_expert.end(), Index{0});
-  invariant(x.rows == total && y.rows() == total, "{} and {} rows for {} claims", x.rows, y.rows(), total);
-  parallel_for(static_cast<Index>(blocks_.size()), [&](Index b) {
-    const Block& block = blocks_[static_cast<std::size_t>(b)];
-    const Expert& expert = experts_[block.expert];
-    compute_rows(y, block.rows, [&](MatrixView<T> out) {
-      expert.function.forward(values_of(expert), x.row_block(block.rows), tape(expert, block.rows), out);
-    });
-  });
+Index ExpertShard<T>::first_row(Index expert) const {
+  if (expert < num_experts()) return at(LocalExpertId{expert}).rows.begin;
+  return experts_.empty() ? 0 : experts_.back().rows.end;
 }
 
 template <class T>
-void ExpertShard<T>::backward(ConstMatrixView<T> x, ConstMatrixView<T> dy, const ScatteredRows<T>& dx) {
-  parallel_for(static_cast<Index>(blocks_.size()), [&](Index b) {
-    const Block& block = blocks_[static_cast<std::size_t>(b)];
+Range ExpertShard<T>::blocks_of(Range experts) const {
+  const auto first = [&](Index expert) {
+    return expert < num_experts() ? at(LocalExpertId{expert}).first_block : std::ssize(blocks_);
+  };
+  return {first(experts.begin), first(experts.end)};
+}
+
+template <class T>
+void ExpertShard<T>::forward(Range experts, ConstMatrixView<T> x, const ScatteredRows<T>& y,
+                             FunctionRef<void()> progress) {
+  const Index rows = first_row(experts.end) - first_row(experts.begin);
+  invariant(x.rows == rows && y.rows() == rows, "{} and {} rows for {} claims", x.rows, y.rows(), rows);
+  const Range blocks = blocks_of(experts);
+  const auto compute = [&](Index b) {
+    const Block& block = blocks_[static_cast<std::size_t>(blocks.begin + b)];
     const Expert& expert = experts_[block.expert];
-    compute_rows(dx, block.rows, [&](MatrixView<T> out) {
-      expert.function.backward_input(values_of(expert), tape(expert, block.rows), dy.row_block(block.rows),
-                                     d_tape(expert, block.rows), T{0}, out);
+    compute_rows(y, within(experts, block.rows), [&](MatrixView<T> out) {
+      expert.function.forward(values_of(expert), x.row_block(within(experts, block.rows)), tape(expert, block.rows),
+                              out);
     });
-  });
-  parallel_for(num_experts(), [&](Index i) {
-    Expert& expert = experts_[static_cast<std::size_t>(i)];
-    expert.function.backward_weights(x.row_block(expert.rows), tape(expert, expert.rows), dy.row_block(expert.rows),
-                                     d_tape(expert, expert.rows), accumulate_,
+  };
+  parallel_for(blocks.size(), compute, progress);
+}
+
+template <class T>
+void ExpertShard<T>::backward_input(Range experts, ConstMatrixView<T> dy, const ScatteredRows<T>& dx,
+                                    FunctionRef<void()> progress) {
+  const Range blocks = blocks_of(experts);
+  const auto compute = [&](Index b) {
+    const Block& block = blocks_[static_cast<std::size_t>(blocks.begin + b)];
+    const Expert& expert = experts_[block.expert];
+    compute_rows(dx, within(experts, block.rows), [&](MatrixView<T> out) {
+      expert.function.backward_input(values_of(expert), tape(expert, block.rows),
+                                     dy.row_block(within(experts, block.rows)), d_tape(expert, block.rows), T{0}, out);
+    });
+  };
+  parallel_for(blocks.size(), compute, progress);
+}
+
+template <class T>
+void ExpertShard<T>::backward_weights(Range experts, ConstMatrixView<T> x, ConstMatrixView<T> dy,
+                                      FunctionRef<void()> progress) {
+  const auto compute = [&](Index i) {
+    Expert& expert = experts_[static_cast<std::size_t>(experts.begin + i)];
+    const Range rows = within(experts, expert.rows);
+    expert.function.backward_weights(x.row_block(rows), tape(expert, expert.rows), dy.row_block(rows),
+                                     d_tape(expert, expert.rows), expert.accumulate,
                                      ParameterView<T>(expert.gradient.flat()));
-  });
-  accumulate_ = true;
+    expert.accumulate = true;
+  };
+  parallel_for(experts.size(), compute, progress);
 }
 
 template <class T>
-void ExpertShard<T>::backward_base(LocalExpertId local, ConstMatrixView<T> x, ConstMatrixView<T> dy,
+void ExpertShard<T>::backward_base(Range experts, LocalExpertId local, ConstMatrixView<T> x, ConstMatrixView<T> dy,
                                    ParameterView<T> base_gradient) {
   const Expert& expert = at(local);
-  expert.function.backward_base(x.row_block(expert.rows), tape(expert, expert.rows), dy.row_block(expert.rows),
+  const Range rows = within(experts, expert.rows);
+  expert.function.backward_base(x.row_block(rows), tape(expert, expert.rows), dy.row_block(rows),
                                 d_tape(expert, expert.rows), base_gradient);
 }
 

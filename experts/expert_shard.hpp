@@ -3,6 +3,7 @@
 #pragma once
 
 #include "experts/feed_forward.hpp"
+#include "runtime/core/function_ref.hpp"
 #include "runtime/core/scattered_rows.hpp"
 
 #include <deque>
@@ -40,19 +41,31 @@ class ExpertShard {
   /// The values of the base, to be kept the same on all ranks; none where the experts share nothing.
   [[nodiscard]] std::span<T> base_values() { return base_.flat(); }
 
-  /// y = f_e(x) for the rows of each expert: expert i's are rows_per_expert[i] consecutive ones, in order of i.
-  /// x, y: [sum of rows_per_expert, width]. Keeps what backward needs; x must stay as it is until then. The last
-  /// product writes straight to y where a block's rows follow one another there.
-  void forward(const std::vector<Index>& rows_per_expert, ConstMatrixView<T> x, const ScatteredRows<T>& y);
+  /// Begins a step in which expert i gets rows_per_expert[i] rows. What follows may take all experts at once or some
+  /// after others (`experts`: a range of them, LocalExpertId), each once: bits do not depend on it. x, y, dy and dx are
+  /// the rows of these experts, [sum of their rows, width], those of an expert one after another, in order of i.
+  /// `progress` is called by the calling thread between products.
+  void begin(const std::vector<Index>& rows_per_expert);
 
-  /// The backward of the last forward(), of the same x: dx = d objective / d x; the weights' gradients are added to
-  /// those since clear_gradients().
-  void backward(ConstMatrixView<T> x, ConstMatrixView<T> dy, const ScatteredRows<T>& dx);
-  /// After backward(), of the same x and dy: base_gradient += the term of one expert.
-  void backward_base(LocalExpertId expert, ConstMatrixView<T> x, ConstMatrixView<T> dy, ParameterView<T> base_gradient);
+  /// y = f_e(x). Keeps what backward needs; x must stay as it is until then. The last product writes straight to y
+  /// where a block's rows follow one another there.
+  void forward(
+      Range experts, ConstMatrixView<T> x, const ScatteredRows<T>& y, FunctionRef<void()> progress = [] {});
 
-  /// The next backward() sets the gradients instead of adding to them.
-  void clear_gradients() { accumulate_ = false; }
+  /// dx = d objective / d x.
+  void backward_input(
+      Range experts, ConstMatrixView<T> dy, const ScatteredRows<T>& dx, FunctionRef<void()> progress = [] {});
+  /// After backward_input, of the same x and dy: the weights' gradients, added to those since clear_gradients().
+  void backward_weights(
+      Range experts, ConstMatrixView<T> x, ConstMatrixView<T> dy, FunctionRef<void()> progress = [] {});
+  /// After backward_input, of the same x and dy: base_gradient += the term of expert `local`, one of `experts`.
+  void backward_base(Range experts, LocalExpertId local, ConstMatrixView<T> x, ConstMatrixView<T> dy,
+                     ParameterView<T> base_gradient);
+
+  /// The next step's backward sets the gradients instead of adding to them.
+  void clear_gradients() {
+    for (Expert& expert : experts_) expert.accumulate = false;
+  }
 
  private:
   struct Expert {
@@ -61,11 +74,13 @@ class ExpertShard {
     ExpertId id;
     ParameterList list;
     FeedForward<T> function;
-    Matrix<T> values;       // [1, list.size()]
-    Matrix<T> gradient;     // [1, list.size()]
-    Range rows;             // of the last forward
-    Index tape_offset = 0;  // elements before this expert's in each tape buffer
-    Index low_offset = 0;   // and in the tapes of the deltas
+    Matrix<T> values;         // [1, list.size()]
+    Matrix<T> gradient;       // [1, list.size()]
+    Range rows;               // of this step, numbered over all experts
+    Index first_block = 0;    // of this step
+    bool accumulate = false;  // its gradient is not clear
+    Index tape_offset = 0;    // elements before this expert's in each tape buffer
+    Index low_offset = 0;     // and in the tapes of the deltas
   };
   struct Block {  // one call's share: rows of one expert
     std::size_t expert;
@@ -76,7 +91,13 @@ class ExpertShard {
   [[nodiscard]] const Expert& at(LocalExpertId expert) const {
     return experts_[static_cast<std::size_t>(expert.value())];
   }
-  void lay_out(const std::vector<Index>& rows_per_expert);
+  // Places of the first row and block of the experts from `expert` on; those of all where there is none.
+  [[nodiscard]] Index first_row(Index expert) const;
+  [[nodiscard]] Range blocks_of(Range experts) const;
+  // The rows `rows`, numbered over all experts, of the view that begins with those of the first of `experts`.
+  [[nodiscard]] Range within(Range experts, Range rows) const {
+    return {rows.begin - first_row(experts.begin), rows.end - first_row(experts.begin)};
+  }
   [[nodiscard]] ExpertValues<T> values_of(const Expert& expert) const {
     return {ParameterView<const T>(expert.values.flat()), ParameterView<const T>(base_.flat())};
   }
@@ -85,11 +106,10 @@ class ExpertShard {
 
   std::deque<Expert> experts_;     // a deque: descriptions point into their own list, so experts never move
   Matrix<T> base_;                 // [1, elements of the base]
-  std::vector<Block> blocks_;      // of the last forward
+  std::vector<Block> blocks_;      // of this step
   Matrix<T> pre_, gate_, hidden_;  // tapes of all experts, one after another
   Matrix<T> d_pre_, d_gate_;       // scratch of backward, laid out alike
   Matrix<T> low_, d_low_;          // tape and scratch of the deltas
-  bool accumulate_ = false;
 };
 
 }  // namespace conclave::experts

@@ -2,6 +2,8 @@
 #include "comm/mpi/communicator.hpp"
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 #include <utility>
 
 namespace conclave::comm {
@@ -105,6 +107,15 @@ plan::Topology Communicator::topology() const {
 }
 
 void Communicator::barrier() const { check_mpi(MPI_Barrier(comm_), "MPI_Barrier"); }
+
+void Communicator::idle_barrier() const {
+  MPI_Request request = MPI_REQUEST_NULL;
+  check_mpi(MPI_Ibarrier(comm_, &request), "MPI_Ibarrier");
+  for (int done = 0; done == 0;) {
+    check_mpi(MPI_Test(&request, &done, MPI_STATUS_IGNORE), "MPI_Test");
+    if (done == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+}
 
 void Communicator::sum(std::span<std::int64_t> values) const {
   const int count = checked_int(std::ssize(values), "values to be summed");

@@ -38,6 +38,8 @@ class Communicator {
   [[nodiscard]] plan::Topology topology() const;
 
   void barrier() const;
+  /// A barrier for ranks with nothing to do, which must not take time from those that have: sleeps between looks.
+  void idle_barrier() const;
   /// Element-wise sums over all ranks, in place.
   void sum(std::span<std::int64_t> values) const;
   [[nodiscard]] std::int64_t sum(std::int64_t value) const;

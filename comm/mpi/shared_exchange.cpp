@@ -44,7 +44,8 @@ class SharedInbox final : public Inbox {
 
   void do_start() override {
     room_.signal_written();
-    for (RankId peer; peer < RankId{shape().num_ranks()}; ++peer) {
+    for (Index i = 0; i < shape().num_ranks(); ++i) {  // beginning with itself, so that not all send to the same first
+      const RankId peer{(rank().value() + i) % shape().num_ranks()};
       note_step(0, rank(), peer, shape().rows_to(peer) * row_bytes());
       const Range received = staging_.received_from(peer).front();
       const Range sent = staging_.sent_to(peer).front();

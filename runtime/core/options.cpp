@@ -72,6 +72,17 @@ void OptionTable::add(std::string name, Index& value, std::string help) {
              [&value](std::string_view text) { return parse_number(text, value); }});
 }
 
+void OptionTable::add(std::string name, std::optional<Index>& value, std::string help) {
+  add(Option{std::move(name), std::move(help), "an integer or auto", false,
+             [&value] { return value ? fmt::format("{}", *value) : std::string("auto"); },
+             [&value](std::string_view text) {
+               Index number = 0;
+               if (text != "auto" && !parse_number(text, number)) return false;
+               value = text == "auto" ? std::nullopt : std::optional(number);
+               return true;
+             }});
+}
+
 void OptionTable::add(std::string name, double& value, std::string help) {
   add(Option{std::move(name), std::move(help), "a number", false, [&value] { return fmt::format("{}", value); },
              [&value](std::string_view text) { return parse_number(text, value); }});

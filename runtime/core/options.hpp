@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -50,6 +51,8 @@ struct Option {
 class OptionTable {
  public:
   void add(std::string name, Index& value, std::string help);
+  /// "auto" for no value.
+  void add(std::string name, std::optional<Index>& value, std::string help);
   void add(std::string name, double& value, std::string help);
   void add(std::string name, bool& value, std::string help);
   void add(std::string name, std::string& value, std::string help);

@@ -3,6 +3,8 @@
 
 #include "runtime/core/error.hpp"
 
+#include <omp.h>
+
 #include <algorithm>
 #include <atomic>
 #include <exception>
@@ -20,6 +22,7 @@ std::atomic<Index> threads_in_use{1};
 // One call of parallel_for.
 struct Region {
   FunctionRef<void(Index)> body;
+  FunctionRef<void()> between;
   Index count;
   std::atomic<Index> threads_done{0};
   // The failure of the lowest i is the one to be reported: it is the same whatever the number of threads.
@@ -44,12 +47,27 @@ void call_body(Region& region, Index i) {
   }
 }
 
+void call_between(Region& region) {
+  if (region.lowest_failed.load(std::memory_order_relaxed) < region.count) return;
+  try {
+    region.between();
+  } catch (...) {
+    const std::scoped_lock lock(region.mutex);
+    region.lowest_failed.store(0, std::memory_order_relaxed);
+    region.failure = std::current_exception();
+  }
+}
+
 // What each thread of the team does.
 void take_calls() {
   Region& region = *current_region.load(std::memory_order_acquire);
   const Index count = region.count;
+  const bool is_caller = omp_get_thread_num() == 0;
 #pragma omp for schedule(dynamic, 1) nowait
-  for (Index i = 0; i < count; ++i) call_body(region, i);
+  for (Index i = 0; i < count; ++i) {
+    call_body(region, i);
+    if (is_caller) call_between(region);
+  }
   region.threads_done.fetch_add(1, std::memory_order_release);
 }
 
@@ -65,8 +83,8 @@ void use_threads(Index num_threads) {
 
 Index num_threads() { return threads_in_use.load(std::memory_order_relaxed); }
 
-void parallel_for(Index count, FunctionRef<void(Index)> body) {
-  Region region{body, count};
+void parallel_for(Index count, FunctionRef<void(Index)> body, FunctionRef<void()> between) {
+  Region region{body, between, count};
   Region* none = nullptr;
   invariant(current_region.compare_exchange_strong(none, &region, std::memory_order_acq_rel),
             "parallel_for of {} calls inside another", count);
@@ -76,7 +94,10 @@ void parallel_for(Index count, FunctionRef<void(Index)> body) {
 
   const int team = static_cast<int>(std::min(num_threads(), count));
   if (team <= 1) {
-    for (Index i = 0; i < count; ++i) body(i);
+    for (Index i = 0; i < count; ++i) {
+      body(i);
+      between();
+    }
     return;
   }
 #pragma omp parallel num_threads(team)

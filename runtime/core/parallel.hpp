@@ -15,7 +15,9 @@ void use_threads(Index num_threads);
 
 /// Calls body(i) once for every i in [0, count), in any order and on any thread; returns when all are done. Where
 /// bodies throw, the exception of the lowest i is thrown again here, after the others have ended; calls above it may be
-/// left out. Not to be nested, which is an InvariantError.
-void parallel_for(Index count, FunctionRef<void(Index)> body);
+/// left out. Not to be nested, which is an InvariantError. The calling thread calls `between` after each of its own
+/// calls of body: for what only it may do and what cannot wait for the end, such as progress of messages.
+void parallel_for(
+    Index count, FunctionRef<void(Index)> body, FunctionRef<void()> between = [] {});
 
 }  // namespace conclave

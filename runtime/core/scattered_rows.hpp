@@ -8,8 +8,8 @@
 
 namespace conclave {
 
-/// Borrowed rows of equal length that may stand anywhere, to be written: those of a matrix, or one place a row. A row
-/// that has no place is not wanted.
+/// Borrowed rows of equal length that may stand anywhere: those of a matrix, or one place a row. Of rows to be written,
+/// one that has no place is not wanted.
 template <class T>
 class ScatteredRows {
  public:
@@ -38,8 +38,8 @@ class ScatteredRows {
  private:
   [[nodiscard]] T* at(Index i) const { return reinterpret_cast<T*>(places_[static_cast<std::size_t>(i)]); }
 
-  MatrixView<T> matrix_{};                // if places_ is empty
-  std::span<std::byte* const> places_{};  // [rows]
+  MatrixView<T> matrix_{nullptr, 0, 0, 0};  // if places_ is empty
+  std::span<std::byte* const> places_{};    // [rows]
   Index num_rows_;
   Index cols_;
 };

@@ -9,7 +9,8 @@
 
 namespace conclave {
 
-/// The parts of a training step.
+/// The parts of a training step. wait: for rows or counts of other ranks, while nothing computes (exposed
+/// communication).
 enum class Phase {
   data,
   embedding,
@@ -18,6 +19,7 @@ enum class Phase {
   dispatch,
   experts,
   combine,
+  wait,
   dense,
   head,
   reduce,
@@ -25,7 +27,7 @@ enum class Phase {
   other
 };
 
-inline constexpr std::size_t num_phases = 12;
+inline constexpr std::size_t num_phases = 13;
 
 inline constexpr std::array<EnumName<Phase>, num_phases> enum_names(Phase) {
   return {{{Phase::data, "data"},
@@ -35,6 +37,7 @@ inline constexpr std::array<EnumName<Phase>, num_phases> enum_names(Phase) {
            {Phase::dispatch, "dispatch"},
            {Phase::experts, "experts"},
            {Phase::combine, "combine"},
+           {Phase::wait, "wait"},
            {Phase::dense, "dense"},
            {Phase::head, "head"},
            {Phase::reduce, "reduce"},

@@ -26,8 +26,8 @@ inline constexpr std::array<EnumName<Fusion>, 4> enum_names(Fusion) {
 template <class T>
 struct KeptResults {
   const gating::DispatchPlan& plan;
-  std::span<const T> gates;  // [kept choices] by token, then choice
-  ConstMatrixView<T> rows;   // [kept choices, width] in sending order
+  std::span<const T> gates;     // [kept choices] by token, then choice
+  ScatteredRows<const T> rows;  // [kept choices, width] in sending order
 };
 
 /// The gradients of such results and their gates, laid out as they are.

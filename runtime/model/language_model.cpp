@@ -9,6 +9,9 @@ namespace {
 
 constexpr Initial token_initial{.deviation = 0.02};
 
+// The objective is the mean over the step's tokens.
+double loss_scale(const Step& step) { return 1.0 / static_cast<double>(step.num_groups * step.groups.rows); }
+
 }  // namespace
 
 template <class T>
@@ -24,35 +27,32 @@ LanguageModel<T>::LanguageModel(const ModelOptions& options, Index vocabulary, I
 
 template <class T>
 void LanguageModel<T>::forward_backward(const Step& step, const BatchView<T>& batch, GroupGradients<T>& gradients) {
-  head_forward(step, forward(step, batch.tokens));
-  const double scale = 1.0 / static_cast<double>(step.num_groups * step.groups.rows);
+  norm_forward(step, forward(step, batch.tokens));
   d_.resize(step.groups.total_rows(), options_.width);
-  {
-    const PhaseScope scope(*step.times, Phase::head);
-    parallel_for(step.groups.num_groups, [&](Index g) {
-      const Range rows = step.groups.of(g);
-      group_losses_[static_cast<std::size_t>(g)] =
-          cross_entropy_and_gradient<T>(logits_.view().row_block(rows), part(batch.targets, rows), scale);
-    });
-    head_backward(step, d_.view(), gradients);
-  }
+  head(step, batch.targets, d_.view(), gradients);
   this->blocks_backward(step, batch.tokens, d_.view(), gradients);
-  embedding_backward(step, batch.tokens, d_.view(), gradients);
+  embedding_backward(step, batch, d_.view(), gradients);
 }
 
 template <class T>
 void LanguageModel<T>::evaluate(const Step& step, const BatchView<T>& batch) {
-  head_forward(step, forward(step, batch.tokens));
+  norm_forward(step, forward(step, batch.tokens));
+  const PhaseScope scope(*step.times, Phase::head);
   parallel_for(step.groups.num_groups, [&](Index g) {
-    const Range rows = step.groups.of(g);
     group_losses_[static_cast<std::size_t>(g)] =
-        cross_entropy<T>(std::as_const(logits_).view().row_block(rows), part(batch.targets, rows));
+        head_loss<T>(head_rows(step, batch.targets, g), part(std::span(log_sums_), step.groups.of(g)));
   });
 }
 
 template <class T>
 ConstMatrixView<T> LanguageModel<T>::logits(const Step& step, std::span<const std::int32_t> tokens) {
-  head_forward(step, forward(step, tokens));
+  norm_forward(step, forward(step, tokens));
+  const PhaseScope scope(*step.times, Phase::head);
+  logits_.resize(normed_.rows(), vocabulary_);
+  parallel_for(step.groups.num_groups, [&](Index g) {
+    const Range rows = step.groups.of(g);
+    gemm_nt<T>(normed_.view().row_block(rows), view().matrix(head_weight()), T{0}, logits_.view().row_block(rows));
+  });
   return std::as_const(logits_).view();
 }
 
@@ -65,67 +65,64 @@ ConstMatrixView<T> LanguageModel<T>::forward(const Step& step, std::span<const s
   return this->blocks_forward(step, embedded_.view(), tokens);
 }
 
-// x -> final norm -> logits
+// x -> final norm: what the head is applied to.
 template <class T>
-void LanguageModel<T>::head_forward(const Step& step, ConstMatrixView<T> x) {
+void LanguageModel<T>::norm_forward(const Step& step, ConstMatrixView<T> x) {
   const PhaseScope scope(*step.times, Phase::head);
   group_losses_.assign(static_cast<std::size_t>(step.groups.num_groups), {});
   normed_.resize(x.rows, x.cols);
-  logits_.resize(x.rows, vocabulary_);
   final_rms_.resize(static_cast<std::size_t>(x.rows));
+  log_sums_.resize(static_cast<std::size_t>(x.rows));
   parallel_for(step.groups.num_groups, [&](Index g) {
     const Range rows = step.groups.of(g);
-    const std::span<T> rms(final_rms_.data() + rows.begin, static_cast<std::size_t>(rows.size()));
-    const MatrixView<T> normed = normed_.view().row_block(rows);
-    const MatrixView<T> logits = logits_.view().row_block(rows);
-    final_norm_.forward(view(), x.row_block(rows), rms, normed);
-    if (head_) {
-      head_->forward(view(), normed, logits);
-    } else {
-      gemm_nt<T>(normed, view().matrix(embedding_.table()), T{0}, logits);
-    }
+    final_norm_.forward(view(), x.row_block(rows), part(std::span(final_rms_), rows), normed_.view().row_block(rows));
   });
 }
 
-// d = the gradient of the final norm's input, from the logits' gradient in logits_.
 template <class T>
-void LanguageModel<T>::head_backward(const Step& step, MatrixView<T> d, GroupGradients<T>& gradients) {
+HeadRows<T> LanguageModel<T>::head_rows(const Step& step, std::span<const std::int32_t> targets, Index group) const {
+  const Range rows = step.groups.of(group);
+  return {normed_.view().row_block(rows), view().matrix(head_weight()), part(targets, rows)};
+}
+
+// The groups' losses, and d = the gradient of the final norm's input.
+template <class T>
+void LanguageModel<T>::head(const Step& step, std::span<const std::int32_t> targets, MatrixView<T> d,
+                            GroupGradients<T>& gradients) {
+  const PhaseScope scope(*step.times, Phase::head);
   d_normed_.resize(d.rows, d.cols);
-  const auto logits = [&](Range rows) { return std::as_const(logits_).view().row_block(rows); };
+  const auto loss_of = [&](Index g, MatrixView<T> d_weight) {
+    const Range rows = step.groups.of(g);
+    group_losses_[static_cast<std::size_t>(g)] =
+        head_loss_and_gradients<T>(head_rows(step, targets, g), loss_scale(step), part(std::span(log_sums_), rows),
+                                   {d_normed_.view().row_block(rows), d_weight});
+  };
   if (head_) {
-    gradients.add(head_->parameters(), [&](Index g, ParameterView<T> leaf) {
-      const Range rows = step.groups.of(g);
-      head_->backward(view(), std::as_const(normed_).view().row_block(rows), logits(rows), T{0},
-                      d_normed_.view().row_block(rows), leaf);
-    });
+    gradients.add(head_->parameters(), [&](Index g, ParameterView<T> leaf) { loss_of(g, leaf.matrix(head_weight())); });
   } else {
     // The table's gradient waits for embedding_backward: a parameter's leaves are summed once.
-    parallel_for(step.groups.num_groups, [&](Index g) {
-      const Range rows = step.groups.of(g);
-      gemm_nn<T>(logits(rows), view().matrix(embedding_.table()), T{0}, d_normed_.view().row_block(rows));
-    });
+    parallel_for(step.groups.num_groups, [&](Index g) { loss_of(g, {}); });
   }
   gradients.add(final_norm_.parameters(), [&](Index g, ParameterView<T> leaf) {
     const Range rows = step.groups.of(g);
-    const std::span<const T> rms(final_rms_.data() + rows.begin, static_cast<std::size_t>(rows.size()));
     const MatrixView<T> dx = d.row_block(rows);
-    for (Index i = 0; i < dx.rows; ++i) std::fill_n(dx.row(i).data(), dx.cols, T{0});
-    final_norm_.backward(view(), block_inputs_.back().row_block(rows), rms,
+    std::ranges::fill(dx.flat(), T{0});
+    final_norm_.backward(view(), block_inputs_.back().row_block(rows), part(std::span<const T>(final_rms_), rows),
                          std::as_const(d_normed_).view().row_block(rows), dx, leaf);
   });
 }
 
 template <class T>
-void LanguageModel<T>::embedding_backward(const Step& step, std::span<const std::int32_t> tokens, ConstMatrixView<T> d,
+void LanguageModel<T>::embedding_backward(const Step& step, const BatchView<T>& batch, ConstMatrixView<T> d,
                                           GroupGradients<T>& gradients) {
   const PhaseScope scope(*step.times, Phase::embedding);
   gradients.add(embedding_.parameters(), [&](Index g, ParameterView<T> leaf) {
     const Range rows = step.groups.of(g);
     if (!head_) {
-      gemm_tn<T>(std::as_const(logits_).view().row_block(rows), std::as_const(normed_).view().row_block(rows), T{1},
-                 leaf.matrix(embedding_.table()));
+      head_gradients<T>(head_rows(step, batch.targets, g), loss_scale(step), part(std::span<const T>(log_sums_), rows),
+                        {{}, leaf.matrix(embedding_.table())});
     }
-    embedding_.backward(part(tokens, rows), d.row_block(rows), leaf);
+    embedding_.backward(part(batch.tokens, rows), d.row_block(rows), leaf);
   });
 }
 

@@ -2,6 +2,7 @@
 // A decoder-only Transformer language model: data -> embedding -> blocks -> norm -> head -> loss, and back.
 #pragma once
 
+#include "runtime/model/head_loss.hpp"
 #include "runtime/model/model.hpp"
 
 #include <optional>
@@ -30,9 +31,11 @@ class LanguageModel final : public Model<T> {
   using Model<T>::group_losses_;
 
   ConstMatrixView<T> forward(const Step& step, std::span<const std::int32_t> tokens);
-  void head_forward(const Step& step, ConstMatrixView<T> x);
-  void head_backward(const Step& step, MatrixView<T> d, GroupGradients<T>& gradients);
-  void embedding_backward(const Step& step, std::span<const std::int32_t> tokens, ConstMatrixView<T> d,
+  void norm_forward(const Step& step, ConstMatrixView<T> x);
+  [[nodiscard]] Tensor head_weight() const { return head_ ? head_->weight() : embedding_.table(); }
+  [[nodiscard]] HeadRows<T> head_rows(const Step& step, std::span<const std::int32_t> targets, Index group) const;
+  void head(const Step& step, std::span<const std::int32_t> targets, MatrixView<T> d, GroupGradients<T>& gradients);
+  void embedding_backward(const Step& step, const BatchView<T>& batch, ConstMatrixView<T> d,
                           GroupGradients<T>& gradients);
 
   Index vocabulary_;
@@ -42,8 +45,8 @@ class LanguageModel final : public Model<T> {
 
   // One pass's activations, [local tokens, ...].
   Matrix<T> normed_, d_normed_, d_;
-  std::vector<T> final_rms_;
-  Matrix<T> logits_;
+  std::vector<T> final_rms_, log_sums_;
+  Matrix<T> logits_;  // [local tokens, vocabulary] where they are asked for; training and evaluation never have them
 };
 
 }  // namespace conclave::model

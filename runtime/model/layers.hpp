@@ -81,6 +81,7 @@ class Linear {
          std::optional<Initial> bias_initial = std::nullopt);
   [[nodiscard]] Range parameters() const;
   [[nodiscard]] Index outputs() const { return weight_.rows; }
+  [[nodiscard]] Tensor weight() const { return weight_; }
 
   /// y[n,outputs] of x[n,inputs]; overwrites y.
   void forward(ParameterView<const T> parameters, ConstMatrixView<T> x, MatrixView<T> y) const;

@@ -41,10 +41,11 @@ MoeLayer<T>::MoeLayer(ParameterList& replicated, const std::string& prefix, MoeS
       base_plan_(base_.size(), map.num_experts(), map.num_ranks()),
       shard_(shape_.experts, map.experts_of(ranks.communicator->rank()), prefix + "expert/", shape_.output_scale,
              base_),
-      expert_x_(ranks.exchange->make_inbox(prefix + "expert_x")),
-      results_(ranks.exchange->make_inbox(prefix + "results")),
-      d_expert_y_(ranks.exchange->make_inbox(prefix + "d_expert_y")),
-      d_copies_(ranks.exchange->make_inbox(prefix + "d_copies")) {
+      waves_(map_, ranks.waves),
+      expert_x_(*ranks.exchange, prefix + "x", waves_.size()),
+      results_(*ranks.exchange, prefix + "results", waves_.size()),
+      d_expert_y_(*ranks.exchange, prefix + "d_results", waves_.size()),
+      d_copies_(*ranks.exchange, prefix + "dx", waves_.size()) {
   router_parameters_.end = replicated.size();
   for (std::size_t i = 0; i < shape_.shared.size(); ++i) {
     shared_.emplace_back(replicated, fmt::format("{}shared/{:04}/", prefix, i), shape_.shared[i], shape_.output_scale);
@@ -59,23 +60,24 @@ void MoeLayer<T>::forward(ParameterView<const T> values, const Step& step, Const
   {
     const PhaseScope scope(*step.times, Phase::gate);
     route(values, step, x, token_ids);
-    plan_ = gating::DispatchPlan(routings(step.groups.num_groups), map_.by_owner());
+    plan_ = gating::DispatchPlan(routings(step.groups.num_groups), waves_.order());
   }
   {
     const PhaseScope scope(*step.times, Phase::dispatch);
-    traffic_.emplace(*ranks_.communicator, map_, plan_.rows_per_expert());
-    open(*expert_x_, traffic_->dispatch(), plan_.tokens_of_rows());
-    open(*results_, traffic_->combine());  // results can leave as soon as they are there
-    gather_rows(x);
-    deliver(*expert_x_);
+    tell_counts(step);
+    for (Index wave = 0; wave < waves_.size(); ++wave) {
+      open(expert_x_.of(wave), traffic_.dispatch(wave), tokens_sent(wave));
+      gather_rows(wave, x);
+      start(expert_x_.of(wave));
+    }
+    // Where results go is known: then no rank waits for that when it has them.
+    for (Index wave = 0; wave < waves_.size(); ++wave) open(results_.of(wave), traffic_.combine(wave));
   }
-  {
-    const PhaseScope scope(*step.times, Phase::experts);
-    shard_.forward(traffic_->rows_per_local_expert(), arrived(*expert_x_), results_->template outgoing<T>());
-  }
+  for (Index wave = 0; wave < waves_.size(); ++wave) forward_wave(wave, step);
   {
     const PhaseScope scope(*step.times, Phase::combine);
-    deliver(*results_);
+    for (Index wave = 0; wave < waves_.size(); ++wave) wait(results_.of(wave), step);
+    results_.note_arrival();
     combine(step.groups, y);
   }
   const PhaseScope scope(*step.times, Phase::dense);
@@ -89,18 +91,16 @@ void MoeLayer<T>::backward(ParameterView<const T> values, const Step& step, Cons
   {
     const PhaseScope scope(*step.times, Phase::combine);
     combine_backward(step.groups, dy);
-    open(*d_copies_, traffic_->combine());
-    deliver(*d_expert_y_);
+    for (Index wave = 0; wave < waves_.size(); ++wave) start(d_expert_y_.of(wave));
+    for (Index wave = 0; wave < waves_.size(); ++wave) open(d_copies_.of(wave), traffic_.combine(wave));
   }
-  {
-    const PhaseScope scope(*step.times, Phase::experts);
-    shard_.backward(arrived(*expert_x_), arrived(*d_expert_y_), d_copies_->template outgoing<T>());
-    base_backward();
-  }
+  for (Index wave = 0; wave < waves_.size(); ++wave) backward_wave(wave, step);
+  base_backward();
   {
     // every copy of x_t that travelled brings a gradient back: dx_t = their sum, in choice order
     const PhaseScope scope(*step.times, Phase::dispatch);
-    deliver(*d_copies_);
+    for (Index wave = 0; wave < waves_.size(); ++wave) wait(d_copies_.of(wave), step);
+    d_copies_.note_arrival();
     gather_backward(step.groups, dx);
   }
   {
@@ -115,12 +115,38 @@ void MoeLayer<T>::backward(ParameterView<const T> values, const Step& step, Cons
   }
 }
 
+// The experts of a wave, once their rows are there; the other waves' rows and results travel meanwhile.
+template <class T>
+void MoeLayer<T>::forward_wave(Index wave, const Step& step) {
+  const PhaseScope scope(*step.times, Phase::experts);
+  const Range experts = waves_.experts_of(ranks_.communicator->rank(), wave);
+  wait(expert_x_.of(wave), step);
+  if (wave == 0) shard_.begin(traffic_.rows_per_local_expert());
+  shard_.forward(experts, expert_x_.arrived(wave), results_.of(wave).template outgoing<T>(), [&] { poll(); });
+  start(results_.of(wave));
+}
+
+// The gradients of the copies of x leave before the weights' gradients are taken.
+template <class T>
+void MoeLayer<T>::backward_wave(Index wave, const Step& step) {
+  const PhaseScope scope(*step.times, Phase::experts);
+  const Range experts = waves_.experts_of(ranks_.communicator->rank(), wave);
+  wait(d_expert_y_.of(wave), step);
+  const ConstMatrixView<T> dy = d_expert_y_.arrived(wave);
+  shard_.backward_input(experts, dy, d_copies_.of(wave).template outgoing<T>(), [&] { poll(); });
+  start(d_copies_.of(wave));
+  shard_.backward_weights(experts, expert_x_.arrived(wave), dy, [&] { poll(); });
+}
+
 // The base's gradient: the sum over experts of the products of their rows.
 template <class T>
 void MoeLayer<T>::base_backward() {
   if (base_.size() == 0) return;
   base_gradients().add({0, base_.size()}, [&](Index i, ParameterView<T> leaf) {
-    shard_.backward_base(LocalExpertId{i}, arrived(*expert_x_), arrived(*d_expert_y_), leaf);
+    Index wave = 0;
+    while (waves_.experts_of(ranks_.communicator->rank(), wave).end <= i) ++wave;
+    shard_.backward_base(waves_.experts_of(ranks_.communicator->rank(), wave), LocalExpertId{i},
+                         expert_x_.arrived(wave), d_expert_y_.arrived(wave), leaf);
   });
 }
 
@@ -211,19 +237,47 @@ void MoeLayer<T>::open(comm::Inbox& inbox, const plan::ExchangeShape& shape, std
 }
 
 template <class T>
-void MoeLayer<T>::deliver(comm::Inbox& inbox) {
+void MoeLayer<T>::start(comm::Inbox& inbox) {
   inbox.start();
-  inbox.wait();
+  under_way_.push_back(&inbox);
 }
 
-// a copy of x_t for each of its experts, in sending order
 template <class T>
-void MoeLayer<T>::gather_rows(ConstMatrixView<T> x) {
-  const ScatteredRows<T> copies = expert_x_->template outgoing<T>();
+void MoeLayer<T>::wait(comm::Inbox& inbox, const Step& step) {
+  const PhaseScope scope(*step.times, Phase::wait);
+  inbox.wait();
+  std::erase(under_way_, &inbox);
+}
+
+// MPI moves large messages only while it is called.
+template <class T>
+void MoeLayer<T>::poll() {
+  for (comm::Inbox* inbox : under_way_) static_cast<void>(inbox->test());
+}
+
+template <class T>
+void MoeLayer<T>::tell_counts(const Step& step) {
+  const PhaseScope scope(*step.times, Phase::wait);
+  traffic_.update(*ranks_.communicator, waves_, plan_.rows_per_expert());
+}
+
+// The tokens that a wave's rows are copies of.
+template <class T>
+std::span<const Index> MoeLayer<T>::tokens_sent(Index wave) const {
+  const Range rows = traffic_.rows_sent(wave);
+  return std::span(plan_.tokens_of_rows())
+      .subspan(static_cast<std::size_t>(rows.begin), static_cast<std::size_t>(rows.size()));
+}
+
+// a copy of x_t for each of its experts of a wave, in sending order
+template <class T>
+void MoeLayer<T>::gather_rows(Index wave, ConstMatrixView<T> x) {
+  const ScatteredRows<T> copies = expert_x_.of(wave).template outgoing<T>();
+  const Index first_row = traffic_.rows_sent(wave).begin;
   constexpr Index chunk = 256;  // rows a call
   parallel_for((copies.rows() + chunk - 1) / chunk, [&](Index c) {
     for (Index row = c * chunk; row < std::min((c + 1) * chunk, copies.rows()); ++row) {
-      if (copies.wants(row)) std::ranges::copy(x.row(plan_.token_of_row(row)), copies.row(row).begin());
+      if (copies.wants(row)) std::ranges::copy(x.row(plan_.token_of_row(first_row + row)), copies.row(row).begin());
     }
   });
 }
@@ -243,24 +297,28 @@ template <class T>
 void MoeLayer<T>::combine_backward(const GroupRows& groups, ConstMatrixView<T> dy) {
   if (shape_.fusion == Fusion::vote) return;  // they stand there: vote_gradients()
   d_gates_.resize(gates_.size());
-  open(*d_expert_y_, traffic_->dispatch());
-  const ScatteredRows<T> d_results = d_expert_y_->template outgoing<T>();
+  const ScatteredRows<T> d_results = open_d_results();
   parallel_for(groups.num_groups,
                [&](Index g) { fuse_backward<T>(shape_.fusion, results(), groups.of(g), dy, d_results, d_gates_); });
+}
+
+template <class T>
+ScatteredRows<T> MoeLayer<T>::open_d_results() {
+  for (Index wave = 0; wave < waves_.size(); ++wave) open(d_expert_y_.of(wave), traffic_.dispatch(wave));
+  return d_expert_y_.outgoing();
 }
 
 template <class T>
 VoteGradients<T> MoeLayer<T>::vote_gradients() {
   invariant(shape_.fusion == Fusion::vote, "the votes of a layer whose results are fused ({})", name_of(shape_.fusion));
   d_gates_.resize(gates_.size());
-  open(*d_expert_y_, traffic_->dispatch());
-  return {d_expert_y_->template outgoing<T>(), d_gates_};
+  return {open_d_results(), d_gates_};
 }
 
 // dx_t = the sum of what its copies brought back, in choice order
 template <class T>
 void MoeLayer<T>::gather_backward(const GroupRows& groups, MatrixView<T> dx) {
-  const ConstMatrixView<T> d_copies = arrived(*d_copies_);
+  const ScatteredRows<const T> d_copies = d_copies_.arrived();
   parallel_for(groups.num_groups, [&](Index g) {
     for (Index t = groups.of(g).begin; t < groups.of(g).end; ++t) {
       const Range choices = plan_.choices_of(t);

@@ -21,6 +21,7 @@
 #include "runtime/model/fusion.hpp"
 #include "runtime/model/group_gradients.hpp"
 #include "runtime/model/step.hpp"
+#include "runtime/model/wave_inboxes.hpp"
 
 #include <memory>
 #include <optional>
@@ -61,7 +62,7 @@ class MoeLayer {
                 GroupGradients<T>& gradients);
 
   /// What came back for this rank's tokens in the last forward.
-  [[nodiscard]] KeptResults<T> results() const { return {plan_, gates_, arrived(*results_)}; }
+  [[nodiscard]] KeptResults<T> results() const { return {plan_, gates_, results_.arrived()}; }
   /// With Fusion::vote: where the gradients of the results and of the gates must stand before backward, all of them. To
   /// be called once on every rank after forward. Collective.
   [[nodiscard]] VoteGradients<T> vote_gradients();
@@ -86,7 +87,7 @@ class MoeLayer {
   /// [num_experts], or empty: state that selection adds to the scores and that no gradient reaches.
   [[nodiscard]] std::span<T> selection_bias() { return selection_bias_; }
   /// Rows that the last forward brought to each of this rank's experts.
-  [[nodiscard]] const std::vector<Index>& rows_per_local_expert() const { return traffic_->rows_per_local_expert(); }
+  [[nodiscard]] const std::vector<Index>& rows_per_local_expert() const { return traffic_.rows_per_local_expert(); }
   /// What the last forward decided for each of this rank's groups.
   [[nodiscard]] const gating::RouterTape<T>& routed(Index local_group) const {
     return *tapes_[static_cast<std::size_t>(local_group)];
@@ -98,15 +99,21 @@ class MoeLayer {
   void route_backward(ParameterView<const T> values, const Step& step, ConstMatrixView<T> x,
                       std::span<const std::int32_t> token_ids, double loss_scale, MatrixView<T> dx,
                       GroupGradients<T>& gradients) const;
+  void forward_wave(Index wave, const Step& step);
+  void backward_wave(Index wave, const Step& step);
   void base_backward();
-  void gather_rows(ConstMatrixView<T> x);
+  void tell_counts(const Step& step);
+  void gather_rows(Index wave, ConstMatrixView<T> x);
+  [[nodiscard]] ScatteredRows<T> open_d_results();
   void combine(const GroupRows& groups, MatrixView<T> y);
   void add_shared(ParameterView<const T> values, const GroupRows& groups, ConstMatrixView<T> x, MatrixView<T> y);
   void combine_backward(const GroupRows& groups, ConstMatrixView<T> dy);
   void gather_backward(const GroupRows& groups, MatrixView<T> dx);
   void open(comm::Inbox& inbox, const plan::ExchangeShape& shape, std::span<const Index> sources = {});
-  static void deliver(comm::Inbox& inbox);
-  [[nodiscard]] static ConstMatrixView<T> arrived(const comm::Inbox& inbox) { return inbox.arrived<T>(); }
+  [[nodiscard]] std::span<const Index> tokens_sent(Index wave) const;
+  void start(comm::Inbox& inbox);
+  void wait(comm::Inbox& inbox, const Step& step);
+  void poll();
   [[nodiscard]] gating::RouterInput<T> router_input(const Step& step, ConstMatrixView<T> x,
                                                     std::span<const std::int32_t> token_ids, Index group) const;
   [[nodiscard]] std::vector<const gating::Routing<T>*> routings(Index num_groups) const;
@@ -126,17 +133,19 @@ class MoeLayer {
   experts::ExpertShard<T> shard_;
   std::vector<T> selection_bias_;
 
-  // Where rows arrive. What forward's two exchanges brought stays for backward.
-  std::unique_ptr<comm::Inbox> expert_x_;    // [rows here, width] copies of x in the experts' order
-  std::unique_ptr<comm::Inbox> results_;     // [rows sent, width] the experts' results in sending order
-  std::unique_ptr<comm::Inbox> d_expert_y_;  // [rows here, width] gradients of the results, in the experts' order
-  std::unique_ptr<comm::Inbox> d_copies_;    // [rows sent, width] gradients of the copies of x, in sending order
+  // Where rows arrive, wave by wave. What forward's two exchanges brought stays for backward.
+  ExpertWaves waves_;
+  WaveInboxes<T> expert_x_;              // [rows here, width] copies of x in the experts' order
+  WaveInboxes<T> results_;               // [rows sent, width] the experts' results in sending order
+  WaveInboxes<T> d_expert_y_;            // [rows here, width] gradients of the results, in the experts' order
+  WaveInboxes<T> d_copies_;              // [rows sent, width] gradients of the copies of x, in sending order
+  std::vector<comm::Inbox*> under_way_;  // started and not yet waited for
 
   // What else forward leaves for backward.
   std::vector<std::unique_ptr<gating::RouterTape<T>>> tapes_;  // one a local group
   std::vector<Index> step_counts_;  // counted claims over the step, if the balance loss looks at it
   gating::DispatchPlan plan_;
-  std::optional<ExpertTraffic> traffic_;
+  ExpertTraffic traffic_;
   std::vector<T> gates_;    // [kept choices] by token, then choice
   std::vector<T> d_gates_;  // [kept choices]
 

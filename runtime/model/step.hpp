@@ -29,6 +29,7 @@ struct Step {
 struct Ranks {
   const comm::Communicator* communicator = nullptr;
   const comm::Exchange* exchange = nullptr;
+  Index waves = 1;  // in which experts compute (expert_waves.hpp)
 };
 
 }  // namespace conclave::model

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/train/adamw.hpp"
 
+#include "runtime/core/update_kernels.hpp"
+
 #include <cmath>
 
 namespace conclave::train {
@@ -15,25 +17,18 @@ class AdamW final : public Optimizer {
   void apply(const Update& update, std::span<float> values, std::span<const float> gradient,
              std::span<const std::span<float>> state) const override {
     const auto t = static_cast<double>(update.step + 1);
-    const auto beta1 = static_cast<float>(options_.beta1);
-    const auto beta2 = static_cast<float>(options_.beta2);
-    const auto rest1 = static_cast<float>(1.0 - options_.beta1);
-    const auto rest2 = static_cast<float>(1.0 - options_.beta2);
-    const auto rate = static_cast<float>(update.learning_rate / (1.0 - std::pow(options_.beta1, t)));
-    const auto unbias2 = static_cast<float>(1.0 / (1.0 - std::pow(options_.beta2, t)));
-    const auto keep = static_cast<float>(1.0 - update.learning_rate * update.weight_decay);
-    const auto epsilon = static_cast<float>(options_.epsilon);
-    const auto scale = static_cast<float>(update.gradient_scale);
-    float* __restrict w = values.data();
-    float* __restrict m = state[0].data();
-    float* __restrict v = state[1].data();
-    const float* __restrict raw = gradient.data();
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      const float g = scale * raw[i];
-      m[i] = beta1 * m[i] + rest1 * g;
-      v[i] = beta2 * v[i] + rest2 * (g * g);
-      w[i] = keep * w[i] - rate * m[i] / (std::sqrt(v[i] * unbias2) + epsilon);
-    }
+    const double decayed1 = std::pow(options_.beta1, t);
+    const double decayed2 = std::pow(options_.beta2, t);
+    const AdamwFactors factors{.scale = static_cast<float>(update.gradient_scale),
+                               .beta1 = static_cast<float>(options_.beta1),
+                               .rest1 = static_cast<float>(1.0 - options_.beta1),
+                               .beta2 = static_cast<float>(options_.beta2),
+                               .rest2 = static_cast<float>(1.0 - options_.beta2),
+                               .rate = static_cast<float>(update.learning_rate / (1.0 - decayed1)),
+                               .unbias2 = static_cast<float>(1.0 / (1.0 - decayed2)),
+                               .epsilon = static_cast<float>(options_.epsilon),
+                               .keep = static_cast<float>(1.0 - update.learning_rate * update.weight_decay)};
+    adamw_update(factors, values, gradient, state[0], state[1]);
   }
 
  private:

@@ -69,8 +69,9 @@ struct Update {
 /// A rule with some arrays of state, each as long as the parameters, zero before the first update.
 class Optimizer {
  public:
+  static constexpr std::size_t most_states = 2;
   virtual ~Optimizer() = default;
-  /// The names of the state arrays, as checkpoints have them.
+  /// The names of the state arrays, as checkpoints have them; at most most_states.
   [[nodiscard]] virtual std::vector<std::string> states() const = 0;
   /// values, gradient and each of state: [n]. No element looks at another.
   virtual void apply(const Update& update, std::span<float> values, std::span<const float> gradient,

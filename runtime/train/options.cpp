@@ -24,6 +24,7 @@ void describe_run(TrainOptions& o, OptionTable& table) {
   conclave::describe(o.compute, table);
   table.add("explain_router", o.explain_router, "say what the router will do with these options, and stop");
   table.add("exchange", o.exchange, fmt::format("how rows travel between ranks: {}", fmt::join(exchanges, ", ")));
+  model::describe_waves(o.waves, table);
 }
 
 void describe_files(TrainOptions& o, OptionTable& table) {
@@ -93,6 +94,7 @@ void validate(const TrainOptions& o) {
   if (o.seed < 0 || o.seed > max_seed) {
     throw InputError(fmt::format("seed = {}", o.seed), fmt::format("give a whole number from 0 to {}", max_seed));
   }
+  if (o.waves) refuse_below(1, *o.waves, "waves");
   refuse_below(0, o.checkpoint_every, "checkpoint_every");
   refuse_below(1, o.keep, "keep");
   refuse_below(0, o.eval_every, "eval_every");

@@ -34,6 +34,7 @@ struct TrainOptions {
   Index seed = 1;
   ComputeOptions compute;
   std::string exchange = "flat";
+  std::optional<Index> waves;
   bool explain_router = false;
 
   std::string out = "conclave-run";

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/train/sgd.hpp"
 
+#include "runtime/core/update_kernels.hpp"
+
 namespace conclave::train {
 namespace {
 
@@ -12,16 +14,11 @@ class Sgd final : public Optimizer {
 
   void apply(const Update& update, std::span<float> values, std::span<const float> gradient,
              std::span<const std::span<float>> state) const override {
-    const auto rate = static_cast<float>(update.learning_rate);
-    const auto keep = static_cast<float>(1.0 - update.learning_rate * update.weight_decay);
-    const auto scale = static_cast<float>(update.gradient_scale);
-    float* __restrict w = values.data();
-    float* __restrict m = state[0].data();
-    const float* __restrict g = gradient.data();
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      m[i] = momentum_ * m[i] + scale * g[i];
-      w[i] = keep * w[i] - rate * m[i];
-    }
+    const MomentumFactors factors{.scale = static_cast<float>(update.gradient_scale),
+                                  .momentum = momentum_,
+                                  .rate = static_cast<float>(update.learning_rate),
+                                  .keep = static_cast<float>(1.0 - update.learning_rate * update.weight_decay)};
+    momentum_update(factors, values, gradient, state[0]);
   }
 
  private:

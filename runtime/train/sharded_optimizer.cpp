@@ -5,12 +5,15 @@
 #include "runtime/core/vector_kernels.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 namespace conclave::train {
 namespace {
 
 constexpr Index block_elements = plan::ReducePlan::block_elements;
+// What one call updates: long enough to run at the memory's speed, short enough to share a tensor out over threads.
+constexpr Index chunk_elements = 16 * block_elements;
 
 template <class T>
 std::span<T> part(std::span<T> values, Range range) {
@@ -56,6 +59,7 @@ void ShardedOptimizer::replicate(ReplicatedValues whole, const plan::ReducePlan&
 }
 
 void ShardedOptimizer::own(const ParameterList& list, Range range, std::span<float> values, std::span<float> gradient) {
+  invariant(rule_->states().size() <= Optimizer::most_states, "{} states a parameter", rule_->states().size());
   Owned owned{&list, range, values, gradient, {}};
   for (std::size_t s = 0; s < rule_->states().size(); ++s) owned.states.emplace_back(1, range.size());
   owned_.push_back(std::move(owned));
@@ -66,7 +70,7 @@ void ShardedOptimizer::cut_chunks() {
     for (const ParameterEntry& entry : owned_[o].list->entries()) {
       const Range mine = intersection(entry.tensor.range(), owned_[o].range);
       for (Index begin = mine.begin; begin < mine.end;) {
-        const Index end = std::min(mine.end, (begin / block_elements + 1) * block_elements);
+        const Index end = std::min(mine.end, (begin / chunk_elements + 1) * chunk_elements);
         chunks_.push_back({o, {begin, end}, entry.decays, part_of(o, entry)});
         begin = end;
       }
@@ -111,18 +115,25 @@ double ShardedOptimizer::update(Index step, double rate) {
   const double scale = options_.clip_norm > 0.0 && norm > options_.clip_norm ? options_.clip_norm / norm : 1.0;
   parallel_for(static_cast<Index>(chunks_.size()), [&](Index c) {
     const Chunk& chunk = chunks_[static_cast<std::size_t>(c)];
-    if (!moves(options_, chunk.part, step)) return;
-    Owned& owned = owned_[chunk.owned];
-    const Range at = relative(chunk.elements, owned.range.begin);
-    std::vector<std::span<float>> states;
-    states.reserve(owned.states.size());
-    for (Matrix<float>& state : owned.states) states.push_back(part(state.flat(), at));
-    rule_->apply({rate, chunk.decays ? options_.weight_decay : 0.0, scale, updates_before(options_, chunk.part, step)},
-                 part(owned.values, at), part(std::span<const float>(owned.gradient), at), states);
+    if (moves(options_, chunk.part, step)) {
+      apply(chunk,
+            {rate, chunk.decays ? options_.weight_decay : 0.0, scale, updates_before(options_, chunk.part, step)});
+    }
   });
   share_replicated();
-  clear_gradients();
+  for (model::MoeLayer<float>* layer : model_.moe_layers()) layer->shard().clear_gradients();
   return norm;
+}
+
+void ShardedOptimizer::apply(const Chunk& chunk, const Update& update) {
+  Owned& owned = owned_[chunk.owned];
+  const Range at = relative(chunk.elements, owned.range.begin);
+  std::array<std::span<float>, Optimizer::most_states> states;
+  for (std::size_t s = 0; s < owned.states.size(); ++s) states[s] = part(owned.states[s].flat(), at);
+  const std::span<float> gradient = part(owned.gradient, at);
+  rule_->apply(update, part(owned.values, at), gradient, std::span(states).first(owned.states.size()));
+  // The next step adds to the slices' gradients. Here they are in the cache; a pass of its own would fetch them again.
+  if (chunk.owned < replicated_.size()) std::ranges::fill(gradient, 0.0F);
 }
 
 // A gradient that moves nothing is as none.
@@ -134,58 +145,52 @@ void ShardedOptimizer::forget_what_stays(Index step) {
   }
 }
 
-void ShardedOptimizer::clear_gradients() {
-  for (Replicated& r : replicated_) r.slice_gradient.fill(0.0F);
-  for (model::MoeLayer<float>* layer : model_.moe_layers()) layer->shard().clear_gradients();
-}
-
-// Of the blocks of a replicated array, in order, on every rank.
-std::vector<double> ShardedOptimizer::replicated_sums(const Replicated& replicated) const {
-  const Range blocks = replicated.plan->blocks_of(ranks_.communicator->rank());
-  std::vector<double> sums(static_cast<std::size_t>(blocks.size()));
-  parallel_for(blocks.size(), [&](Index b) {
-    const Index begin = b * block_elements;
-    const Range elements{begin, std::min(begin + block_elements, replicated.slice_gradient.size())};
-    sums[static_cast<std::size_t>(b)] = sum_of_squares<float>(part(replicated.slice_gradient.flat(), elements));
-  });
-  return ranks_.communicator->gather_all<double>(sums);
-}
-
-// Of all experts, by layer, then by their global numbers, on every rank.
-std::vector<double> ShardedOptimizer::expert_sums() const {
-  const comm::Communicator& communicator = *ranks_.communicator;
-  std::vector<double> mine(owned_.size() - replicated_.size());
-  parallel_for(static_cast<Index>(mine.size()), [&](Index i) {
-    const Owned& expert = owned_[replicated_.size() + static_cast<std::size_t>(i)];
-    mine[static_cast<std::size_t>(i)] = sum_of_squares<float>(std::span<const float>(expert.gradient));
-  });
-  // Gathered by rank, then layer, then the rank's experts.
-  const std::vector<double> gathered = communicator.gather_all<double>(mine);
-  const auto layers = model_.moe_layers();
-  std::vector<std::vector<double>> by_expert(layers.size());
-  for (std::size_t l = 0; l < layers.size(); ++l) {
-    by_expert[l].resize(static_cast<std::size_t>(layers[l]->map().num_experts()));
-  }
-  std::size_t next = 0;
-  for (Index r = 0; r < communicator.size(); ++r) {
-    for (std::size_t l = 0; l < layers.size(); ++l) {
-      for (const ExpertId e : layers[l]->map().experts_of(RankId{r})) {
-        by_expert[l][static_cast<std::size_t>(e.value())] = gathered[next++];
-      }
+// The sums of squares of this rank's gradients: of the blocks of its slices, then of its experts. 4 bytes an element.
+std::vector<double> ShardedOptimizer::own_sums() const {
+  std::vector<std::span<const float>> terms;
+  for (const Replicated& r : replicated_) {
+    const std::span<const float> slice = r.slice_gradient.flat();
+    for (Index begin = 0; begin < r.slice_gradient.size(); begin += block_elements) {
+      terms.push_back(part(slice, {begin, std::min(begin + block_elements, r.slice_gradient.size())}));
     }
   }
-  std::vector<double> ordered;
-  for (const std::vector<double>& sums : by_expert) ordered.insert(ordered.end(), sums.begin(), sums.end());
-  return ordered;
+  for (std::size_t o = replicated_.size(); o < owned_.size(); ++o) terms.emplace_back(owned_[o].gradient);
+  std::vector<double> sums(terms.size());
+  parallel_for(static_cast<Index>(terms.size()), [&](Index i) {
+    sums[static_cast<std::size_t>(i)] = sum_of_squares<float>(terms[static_cast<std::size_t>(i)]);
+  });
+  return sums;
 }
 
-// The root of: the sum over the blocks of the replicated parameters, in order, plus the sum over the experts.
+// The root of: the sum over the blocks of the replicated parameters, in order, plus the sum over the experts, by layer,
+// then by their global numbers. One gather for all of them.
 double ShardedOptimizer::gradient_norm() const {
-  double total = 0.0;
-  for (const Replicated& r : replicated_) {
-    for (const double sum : replicated_sums(r)) total += sum;
+  const comm::Communicator& communicator = *ranks_.communicator;
+  const auto layers = model_.moe_layers();
+  std::vector<std::vector<double>> of_blocks(replicated_.size());
+  std::vector<std::vector<double>> of_experts(layers.size());
+  for (std::size_t l = 0; l < layers.size(); ++l) {
+    of_experts[l].resize(static_cast<std::size_t>(layers[l]->map().num_experts()));
   }
-  for (const double sum : expert_sums()) total += sum;
+  const std::vector<double> gathered = communicator.gather_all<double>(own_sums());
+  auto next = gathered.begin();
+  for (RankId rank; rank < RankId{communicator.size()}; ++rank) {
+    for (std::size_t r = 0; r < replicated_.size(); ++r) {
+      const auto end = next + static_cast<std::ptrdiff_t>(replicated_[r].plan->blocks_of(rank).size());
+      of_blocks[r].insert(of_blocks[r].end(), next, end);
+      next = end;
+    }
+    for (std::size_t l = 0; l < layers.size(); ++l) {
+      for (const ExpertId e : layers[l]->map().experts_of(rank))
+        of_experts[l][static_cast<std::size_t>(e.value())] = *next++;
+    }
+  }
+  double total = 0.0;
+  for (const auto* all : {&of_blocks, &of_experts}) {
+    for (const std::vector<double>& sums : *all) {
+      for (const double sum : sums) total += sum;
+    }
+  }
   return std::sqrt(total);
 }
 

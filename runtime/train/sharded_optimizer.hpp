@@ -53,7 +53,7 @@ class ShardedOptimizer {
     std::span<float> gradient;
     std::vector<Matrix<float>> states;  // each [1, range.size()]
   };
-  struct Chunk {  // within one tensor and one block, so that chunks are the same for any number of ranks
+  struct Chunk {  // of one tensor
     std::size_t owned;
     Range elements;  // of the flat array
     bool decays;
@@ -69,10 +69,9 @@ class ShardedOptimizer {
   }
   void forget_what_stays(Index step);
   void share_replicated();
-  void clear_gradients();
+  void apply(const Chunk& chunk, const Update& update);
+  [[nodiscard]] std::vector<double> own_sums() const;
   [[nodiscard]] double gradient_norm() const;
-  [[nodiscard]] std::vector<double> replicated_sums(const Replicated& replicated) const;
-  [[nodiscard]] std::vector<double> expert_sums() const;
 
   OptimizerOptions options_;
   std::unique_ptr<Optimizer> rule_;

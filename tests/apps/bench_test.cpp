@@ -7,6 +7,7 @@
 #include <gmock/gmock.h>
 #include <nlohmann/json.hpp>
 
+#include <filesystem>
 #include <fstream>
 
 namespace conclave {
@@ -21,6 +22,8 @@ using train::TemporaryFolder;
 
 const std::string tiny_layer = " --tokens 24 --groups 2 --width 16 --hidden 24,8 --experts 4 --top-k 2 --repeats 3 ";
 
+const std::string tiny_model = " --layers 2 --width 8 --heads 2 --context 6 --experts 3 --expert-hidden 8 --repeats 3 ";
+
 /// A measurement with options that make it small, and the keys of its object that are times or rates.
 struct Case {
   std::string name;
@@ -32,7 +35,14 @@ std::vector<Case> cases() {
   return {{"layer", tiny_layer, {"forward_backward_s", "gemm_floor_s", "ratio", "tokens_per_s"}},
           {"gate", tiny_layer, {"gate_s", "gemm_floor_s", "ratio", "tokens_per_s"}},
           {"gemm", " --rows 5 --width 8 --hidden 12 --repeats 3 ", {"core_peak_flops_per_s"}},
-          {"memory", " --array-mib 1 --threads 2 --repeats 3 ", {}}};
+          {"memory", " --array-mib 1 --threads 2 --repeats 3 ", {}},
+          {"exchange", " --sizes 96,960 --row-bytes 48 --repeats 3 ", {}},
+          {"reduce", " --elements 9000 --groups 3 --repeats 3 ", {"reduce_s", "ratio"}},
+          {"step",
+           tiny_model + " --sequences 4 --groups 2 ",
+           {"step_s", "gemm_floor_s", "ratio", "tokens_per_s", "gemm_flops"}},
+          {"checkpoint", tiny_model, {"save_s", "raw_write_s", "ratio", "bytes"}},
+          {"scaling", tiny_layer, {}}};
 }
 
 // The object that `bench` prints on stdout, which must hold nothing else; stderr goes elsewhere.
@@ -41,6 +51,11 @@ json object_of(Index ranks, const std::string& arguments) {
                                                 ranks, CONCLAVE_PROGRAM, arguments));
   EXPECT_EQ(outcome.exit_code, 0) << arguments << '\n' << outcome.output;
   return json::parse(outcome.output, nullptr, false);
+}
+
+std::string text_of(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 void expect_lines(const json& object) {
@@ -89,8 +104,7 @@ TEST(Bench, EveryMeasurementPrintsATableAndWritesTheObject) {
     const Outcome outcome = on_ranks(2, CONCLAVE_PROGRAM, "bench " + c.name + c.options + "--calibration " + file);
     EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
     EXPECT_EQ(count(outcome.output, "median"), 1) << "one table: " << outcome.output;
-    std::ifstream stream(file);
-    const json object = json::parse(stream, nullptr, false);
+    const json object = json::parse(text_of(file), nullptr, false);
     ASSERT_TRUE(object.is_object());
     for (const json& line : object.at("results")) {
       EXPECT_THAT(outcome.output, testing::HasSubstr(line.at("name").get<std::string>()));
@@ -108,6 +122,70 @@ TEST(BenchLayer, TellsRatioSpeedAndPhases) {
     for (const char* phase : {"gate", "dispatch", "experts", "combine"}) {
       EXPECT_GT(object.at("phases").at(phase).get<double>(), 0.0) << phase;
     }
+  }
+}
+
+TEST(BenchScaling, MeasuresStrongAndWeakOnEachNumberOfRanks) {
+  const TemporaryFolder folder;
+  const json object = object_of(3, "scaling --ranks 1,3" + tiny_layer + "--csv " + folder.path("table.csv") +
+                                       " --picture " + folder.path("picture.svg"));
+  const json& lines = object.at("results");
+  ASSERT_EQ(lines.size(), 4U);
+  EXPECT_EQ(lines[1].at("name"), "strong, 3 ranks");
+  EXPECT_EQ(lines[3].at("name"), "weak, 3 ranks");
+  const auto median = [&](std::size_t i) { return lines[i].at("median_s").get<double>(); };
+  const auto near = [](const json& value, double expected) {
+    EXPECT_NEAR(value.get<double>(), expected, 1e-9 * expected);
+  };
+  near(lines[0].at("speed_up"), 1.0);
+  near(lines[1].at("speed_up"), median(0) / median(1));
+  near(lines[1].at("efficiency"), median(0) / median(1) / 3.0);
+  near(lines[3].at("speed_up"), 3.0 * median(2) / median(3));
+  near(lines[3].at("efficiency"), median(2) / median(3));
+  const std::string table = text_of(folder.path("table.csv"));
+  EXPECT_EQ(count(table, "\n"), 5);
+  EXPECT_EQ(count(table, "\nstrong,3,24,"), 1) << table;
+  EXPECT_EQ(count(table, "\nweak,3,72,"), 1) << table;
+  const std::string picture = text_of(folder.path("picture.svg"));
+  EXPECT_TRUE(picture.starts_with("<svg ")) << picture;
+  EXPECT_EQ(count(picture, "<circle "), 4) << picture;
+}
+
+TEST(BenchExchange, MeasuresEveryStrategyInEverySize) {
+  const json object = object_of(2, "exchange --sizes 96,960 --row-bytes 48 --repeats 1");
+  const json& rates = object.at("bytes_per_s");
+  ASSERT_FALSE(rates.empty());
+  EXPECT_EQ(object.at("results").size(), 2 * rates.size());
+  for (const auto& [strategy, sizes] : rates.items()) {
+    for (const char* size : {"96", "960"}) EXPECT_GT(sizes.at(size).get<double>(), 0.0) << strategy;
+  }
+  EXPECT_EQ(object_of(1, "exchange --exchange flat --sizes 96 --row-bytes 48 --repeats 1").at("results").size(), 1U);
+}
+
+// A dense block of width 8 with a hidden width of 16: 6 operations for each row and element of its matrices, and 12
+// for each feature and pair of tokens that attention looks at.
+TEST(BenchStep, CountsTheProductsOfAStep) {
+  const json object = object_of(
+      2,
+      "step --moe-every 0 --layers 1 --width 8 --heads 2 --context 5 --dense-hidden 16 --sequences 4 --groups 2 "
+      "--tied-head --repeats 1");
+  const double vocabulary = 256.0;
+  const double elements = 4 * 8 * 8 + 2 * 8 * 16 + vocabulary * 8;
+  EXPECT_DOUBLE_EQ(object.at("gemm_flops").get<double>(), 6 * 20 * elements + 12 * 20 * 3 * 8);
+  EXPECT_DOUBLE_EQ(object.at("tokens_per_s").get<double>() * object.at("step_s").get<double>(), 20.0);
+}
+
+TEST(BenchStep, TakesTheConfigurationOfARun) {
+  const TemporaryFolder folder;
+  folder.write("run.ini",
+               "layers = 1\nwidth = 8\nheads = 2\ncontext = 4\nexpert_hidden = 8\nsequences = 4\ngroups = 2\n"
+               "eval_every = 7\nout = elsewhere\n");
+  for (const std::string name : {"step", "checkpoint"}) {
+    const json object = object_of(2, name + " --repeats 1 --config " + folder.path("run.ini"));
+    ASSERT_TRUE(object.is_object()) << name;
+    EXPECT_EQ(object.at("options").at("eval_every"), "7") << name;
+    EXPECT_FALSE(std::filesystem::exists("elsewhere"));
+    EXPECT_FALSE(std::filesystem::exists("conclave-bench-checkpoint"));
   }
 }
 
@@ -168,6 +246,16 @@ TEST(Bench, RefusesWhatItCannotMeasure) {
   expect_refusal(conclave("bench layer --experts 64 --width 32 --skew one"), "64 experts");
   expect_refusal(conclave("bench gemm --rows 0"), "rows = 0");
   expect_refusal(conclave("bench memory --array-mib -1"), "array_mib = -1");
+  expect_refusal(conclave("bench exchange --sizes 100 --row-bytes 48"), "sizes has 100 with row_bytes = 48");
+  expect_refusal(conclave("bench exchange --row-bytes 6"), "row_bytes = 6");
+  expect_refusal(conclave("bench exchange --exchange falt"), "'falt'");
+  expect_refusal(conclave("bench reduce --elements 0"), "elements = 0");
+  expect_refusal(conclave("bench step --out x"), "'--out' has no effect here");
+  expect_refusal(conclave("bench checkpoint --sequences 8"), "'--sequences' has no effect here");
+  expect_refusal(conclave("bench checkpoint --out /"), "'/' is there already");
+  expect_refusal(conclave("bench scaling --ranks 1,2"), "ranks has 2, the program runs on 1");
+  expect_refusal(on_ranks(2, CONCLAVE_PROGRAM, "bench scaling --ranks 2,1"), "ranks = 2,1");
+  expect_refusal(conclave("bench scaling --picture /nonexistent/file"), "picture: cannot write '/nonexistent/file'");
   const Outcome file = on_ranks(2, CONCLAVE_PROGRAM, "bench gemm --calibration /nonexistent/file");
   expect_refusal(file, "cannot write '/nonexistent/file'");
 }

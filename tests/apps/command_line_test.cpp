@@ -118,6 +118,7 @@ TEST(CommandLine, wins_over_the_file_which_wins_over_the_defaults) {
 TEST(CommandLine, tells_which_options_were_given) {
   const Parsed parsed = parse({"--config", "run.ini", "--no-overlap"}, false, "top_k = 3\noverlap = yes\n");
   EXPECT_EQ(parsed.line.given, (std::set<std::string>{"overlap", "top_k"}));
+  EXPECT_EQ(parsed.line.from_file, (std::set<std::string>{"top_k"}));
   EXPECT_FALSE(parsed.options.overlap);
   EXPECT_TRUE(parse({}).line.given.empty());
 }

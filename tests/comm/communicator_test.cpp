@@ -6,8 +6,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <limits>
 #include <optional>
+#include <thread>
 
 #include "tests/support/mpi_world.hpp"
 
@@ -30,6 +32,18 @@ std::optional<Thrown> thrown_by(const Call& call) {
   }
   ADD_FAILURE() << "nothing was thrown";
   return std::nullopt;
+}
+
+TEST(Communicator, IdleRanksWaitForTheLast) {
+  using Clock = std::chrono::steady_clock;
+  constexpr auto late = std::chrono::milliseconds(50);
+  for (RankId last; last < RankId{size()}; ++last) {
+    world().barrier();
+    const Clock::time_point start = Clock::now();
+    if (world().rank() == last) std::this_thread::sleep_for(late);
+    world().idle_barrier();
+    EXPECT_GT(Clock::now() - start, late / 2) << "left before rank " << last.value() << " came";
+  }
 }
 
 TEST(Communicator, KnowsItsRankAndSize) {

@@ -50,6 +50,37 @@ TEST_P(Parallel, EachCallHappensOnceAndItsWorkIsSeen) {
   }
 }
 
+TEST_P(Parallel, TheCallerHasWorkOfItsOwnBetweenItsCalls) {
+  const std::thread::id caller = std::this_thread::get_id();
+  std::atomic<int> calls_of_caller{0};
+  int between = 0;  // plain memory: only the caller may touch it
+  parallel_for(
+      100,
+      [&](Index) {
+        if (std::this_thread::get_id() == caller) calls_of_caller.fetch_add(1);
+      },
+      [&] {
+        EXPECT_EQ(std::this_thread::get_id(), caller);
+        ++between;
+      });
+  EXPECT_EQ(between, calls_of_caller.load());
+  EXPECT_TRUE(GetParam() > 1 || between == 100) << between;
+}
+
+TEST_P(Parallel, WhatTheCallerThrowsBetweenItsCallsComesOut) {
+  const std::thread::id caller = std::this_thread::get_id();
+  std::atomic<bool> caller_called{false};
+  bool thrown = false;
+  try {
+    parallel_for(
+        64, [&](Index) { caller_called = caller_called || std::this_thread::get_id() == caller; },
+        [] { throw InputError("a message failed", "none"); });
+  } catch (const InputError&) {
+    thrown = true;
+  }
+  EXPECT_EQ(thrown, caller_called.load());
+}
+
 TEST_P(Parallel, TheExceptionOfTheLowestCallComesOut) {
   for (int round = 0; round < 50; ++round) {
     std::atomic<int> calls_below{0};

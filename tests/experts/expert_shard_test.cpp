@@ -58,8 +58,8 @@ struct Bench {
   }
   static LocalExpertId local(std::size_t i) { return LocalExpertId{static_cast<Index>(i)}; }
 
-  // One step, forward and backward.
-  void run(const std::vector<Index>& rows_per_expert, Index step = 0) {
+  // One step, forward and backward, the experts in `waves` parts one after another.
+  void run(const std::vector<Index>& rows_per_expert, Index step = 0, Index waves = 1) {
     x.clear();
     dy.clear();
     first.assign(1, 0);
@@ -70,19 +70,35 @@ struct Bench {
       dy.insert(dy.end(), more_dy.begin(), more_dy.end());
       first.push_back(x.size());
     }
-    const auto rows = std::accumulate(rows_per_expert.begin(), rows_per_expert.end(), Index{0});
     y.assign(x.size(), std::numeric_limits<T>::quiet_NaN());
     dx.assign(x.size(), std::numeric_limits<T>::quiet_NaN());
-    shard.forward(rows_per_expert, as_matrix<const T>(x, rows, width), as_matrix<T>(y, rows, width));
-    shard.backward(as_matrix<const T>(x, rows, width), as_matrix<const T>(dy, rows, width),
-                   as_matrix<T>(dx, rows, width));
     base_terms.clear();
-    if (shard.base_values().empty()) return;
-    for (std::size_t i = 0; i < mine.size(); ++i) {
-      auto& term = base_terms.emplace_back(shard.base_values().size(), T{0});
-      shard.backward_base(local(i), as_matrix<const T>(x, rows, width), as_matrix<const T>(dy, rows, width),
-                          ParameterView<T>(term));
+    shard.begin(rows_per_expert);
+    for (Index wave = 0; wave < waves; ++wave) {
+      const Range experts = even_share(std::ssize(mine), waves, wave);
+      shard.forward(experts, rows_of<const T>(x, experts), rows_of<T>(y, experts));
     }
+    for (Index wave = waves - 1; wave >= 0; --wave) {
+      const Range experts = even_share(std::ssize(mine), waves, wave);
+      shard.backward_input(experts, rows_of<const T>(dy, experts), rows_of<T>(dx, experts));
+      shard.backward_weights(experts, rows_of<const T>(x, experts), rows_of<const T>(dy, experts));
+    }
+    if (shard.base_values().empty()) return;
+    for (Index wave = 0; wave < waves; ++wave) {
+      const Range experts = even_share(std::ssize(mine), waves, wave);
+      for (Index i = experts.begin; i < experts.end; ++i) {
+        auto& term = base_terms.emplace_back(shard.base_values().size(), T{0});
+        shard.backward_base(experts, LocalExpertId{i}, rows_of<const T>(x, experts), rows_of<const T>(dy, experts),
+                            ParameterView<T>(term));
+      }
+    }
+  }
+  // Of these experts' rows.
+  template <class U>
+  MatrixView<U> rows_of(std::vector<T>& all, Range experts) {
+    const std::size_t begin = first[static_cast<std::size_t>(experts.begin)];
+    const std::size_t count = first[static_cast<std::size_t>(experts.end)] - begin;
+    return as_matrix<U>(std::span<U>(all).subspan(begin, count), static_cast<Index>(count) / width, width);
   }
   // Of expert i's rows.
   std::span<const T> part(const std::vector<T>& all, std::size_t i) const {
@@ -220,6 +236,18 @@ TYPED_TEST(ExpertShardTest, TheBitsDoNotDependOnThreads) {
     Bench<TypeParam> three(shapes, all_experts);
     three.run(layer_rows);
     for (std::size_t e = 0; e < all_experts.size(); ++e) expect_same_experts(one, e, three, e);
+  }
+}
+
+TYPED_TEST(ExpertShardTest, PartsOfItOneAfterAnotherGiveTheSameBits) {
+  for (const auto& shapes : layers()) {
+    Bench<TypeParam> whole(shapes, all_experts);
+    whole.run(layer_rows, 1);
+    for (const Index waves : {2, 3, 7, 9}) {  // nine: some are empty
+      Bench<TypeParam> parts(shapes, all_experts);
+      parts.run(layer_rows, 1, waves);
+      for (std::size_t e = 0; e < all_experts.size(); ++e) expect_same_experts(whole, e, parts, e);
+    }
   }
 }
 

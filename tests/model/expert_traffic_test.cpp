@@ -51,6 +51,14 @@ const std::vector<Pattern>& patterns() {
   return patterns;
 }
 
+std::vector<std::pair<Pattern, Index>> patterns_in_waves() {
+  std::vector<std::pair<Pattern, Index>> result;
+  for (const Pattern& pattern : patterns()) {
+    for (const Index waves : {1, 2, 5}) result.emplace_back(pattern, waves);
+  }
+  return result;
+}
+
 ExpertMap map_of(const Pattern& pattern) {
   if (!pattern.scattered) return ExpertMap::contiguous(pattern.num_experts, world().size());
   std::vector<RankId> owners;
@@ -89,12 +97,14 @@ TYPED_TEST(ExpertTrafficTest, ExpertsGetTheirRowsInTheOrderOfTokensAndTheyReturn
   const auto exchange = comm::make_exchange(comm::exchange_strategies().front().name, world());
   const auto inbox = exchange->make_inbox("test");
   Index rows_seen = 0;
-  for (const Pattern& pattern : patterns()) {
-    SCOPED_TRACE(pattern.name);
+  ExpertTraffic traffic;  // one for all: nothing may be left of the last
+  for (const auto& [pattern, num_waves] : patterns_in_waves()) {
+    SCOPED_TRACE(fmt::format("{} in {} waves", pattern.name, num_waves));
     const ExpertMap map = map_of(pattern);
-    std::vector<T> sent;  // by owner, expert, token
+    const ExpertWaves waves(map, num_waves);
+    std::vector<T> sent;  // by wave, owner, expert, token
     std::vector<Index> rows_per_expert;
-    for (const ExpertId expert : map.by_owner()) {
+    for (const ExpertId expert : waves.order()) {
       rows_per_expert.push_back(append_copies(pattern, world().rank().value(), expert.value(), sent));
     }
     std::vector<T> expected;  // by expert, token: over all sources
@@ -107,17 +117,24 @@ TYPED_TEST(ExpertTrafficTest, ExpertsGetTheirRowsInTheOrderOfTokensAndTheyReturn
       expected_rows.push_back(count);
     }
 
-    const ExpertTraffic traffic(world(), map, rows_per_expert);
+    traffic.update(world(), waves, rows_per_expert);
     EXPECT_EQ(traffic.rows_per_local_expert(), expected_rows);
+    std::vector<T> all_arrived;
+    for (Index wave = 0; wave < waves.size(); ++wave) {
+      const Range rows = traffic.rows_sent(wave);
+      ASSERT_EQ(rows.begin, wave == 0 ? 0 : traffic.rows_sent(wave - 1).end);
+      ASSERT_EQ(rows.size(), traffic.dispatch(wave).total_sent());
+      const std::span<const T> leaving = std::span<const T>(sent).subspan(
+          static_cast<std::size_t>(rows.begin * width), static_cast<std::size_t>(rows.size() * width));
+      const Matrix<T> arrived =
+          test::exchanged<T>(*inbox, traffic.dispatch(wave), as_matrix<const T>(leaving, rows.size(), width));
+      all_arrived.insert(all_arrived.end(), arrived.flat().begin(), arrived.flat().end());
+      const Matrix<T> returned = test::exchanged<T>(*inbox, traffic.combine(wave), arrived);
+      EXPECT_TRUE(std::ranges::equal(returned.flat(), leaving)) << "wave " << wave;
+    }
+    EXPECT_EQ(all_arrived, expected);
     const auto num_sent = static_cast<Index>(sent.size()) / width;
-    const auto num_received = static_cast<Index>(expected.size()) / width;
-    ASSERT_EQ(traffic.dispatch().total_sent(), num_sent);
-    ASSERT_EQ(traffic.dispatch().total_received(), num_received);
-
-    const Matrix<T> arrived = test::exchanged<T>(*inbox, traffic.dispatch(), as_matrix<const T>(sent, num_sent, width));
-    EXPECT_EQ(std::vector<T>(arrived.flat().begin(), arrived.flat().end()), expected);
-    const Matrix<T> returned = test::exchanged<T>(*inbox, traffic.combine(), arrived);
-    EXPECT_EQ(std::vector<T>(returned.flat().begin(), returned.flat().end()), sent);
+    ASSERT_EQ(traffic.rows_sent(waves.size() - 1).end, num_sent);
     rows_seen += world().sum(num_sent);
   }
   EXPECT_GT(rows_seen, 100);

@@ -2,4 +2,5 @@
 conclave_test(model_layers_test SOURCES layers_test.cpp USES model)
 conclave_test(model_attention_test SOURCES attention_test.cpp USES model)
 conclave_test(model_loss_test SOURCES loss_test.cpp USES model)
+conclave_test(model_head_loss_test SOURCES head_loss_test.cpp USES model)
 conclave_test(model_group_gradients_test SOURCES group_gradients_test.cpp USES model)

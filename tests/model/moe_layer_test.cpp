@@ -429,6 +429,22 @@ TEST_P(MoeLayerTest, AnyPlacementOfTheExpertsGivesTheBitsOfOneRank) {
   }
 }
 
+TEST_P(MoeLayerTest, AnyExchangeAndAnyNumberOfWavesGiveTheBitsOfOneRank) {
+  const comm::Communicator alone = world().split(world().rank().value());
+  MoeCase c = widened(GetParam());
+  MoeRun<float> reference(c, alone);
+  const std::vector<float> expected = results(reference);
+  for (const comm::ExchangeStrategy& strategy : comm::exchange_strategies()) {
+    for (const Index waves : {1, 2, 3}) {
+      SCOPED_TRACE(fmt::format("{}, {} waves", strategy.name, waves));
+      c.exchange = strategy.name;
+      c.waves = waves;
+      MoeRun<float> run(c, world());
+      EXPECT_TRUE(test::same_bits<float>(results(run), expected));
+    }
+  }
+}
+
 // What one step leaves behind in buffers and tapes must not show in the next.
 TEST_P(MoeLayerTest, AUsedLayerGivesTheBitsOfANewOne) {
   const MoeCase c = widened(GetParam());

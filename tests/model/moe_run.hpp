@@ -20,6 +20,8 @@ struct MoeCase {
   model::MoeShape shape;
   Index num_groups = 5;
   Index group_rows = 6;
+  std::string exchange{comm::exchange_strategies().front().name};
+  Index waves = 1;
   [[nodiscard]] Index num_tokens() const { return num_groups * group_rows; }
 };
 
@@ -61,8 +63,8 @@ class MoeRun {
   MoeRun(const MoeCase& c, const comm::Communicator& communicator, Index draw, const ExpertMap& map)
       : case_(c),
         communicator_(communicator),
-        exchange_(comm::make_exchange(comm::exchange_strategies().front().name, communicator)),
-        layer_(replicated_, "layer/", c.shape, seed, layer_number, map, {&communicator, exchange_.get()}),
+        exchange_(comm::make_exchange(c.exchange, communicator)),
+        layer_(replicated_, "layer/", c.shape, seed, layer_number, map, {&communicator, exchange_.get(), c.waves}),
         plan_(replicated_.size(), c.num_groups, communicator.size()),
         gradients_(plan_, communicator.rank()) {
     const Range groups = plan_.groups_of(communicator.rank());

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The measurement `scaling`: one MoE layer on more and more of the ranks that the program was started with, with as
+// many tokens in all (strong) and with as many a rank (weak). Ranks that take no part sleep.
+#include "apps/bench.hpp"
+#include "apps/layer_bench.hpp"
+#include "apps/line_chart.hpp"
+#include "runtime/core/parallel.hpp"
+#include "runtime/train/agreed.hpp"
+
+namespace conclave::apps {
+namespace {
+
+struct ScalingOptions {
+  MoeCase layer;
+  std::vector<Index> ranks;
+  std::string exchange{comm::exchange_strategies().front().name};
+  std::string csv;
+  std::string picture;
+  BenchRun run;
+};
+
+void describe_scaling(ScalingOptions& o, OptionSections& sections) {
+  OptionTable& table = sections.section("Scaling");
+  table.add("ranks", o.ranks,
+            "numbers of ranks to measure, rising, up to those of the program; none: powers of two, and all");
+  table.add("csv", o.csv, "a file to write the table into, with commas");
+  table.add("picture", o.picture, "a file to draw the speed-ups into, as SVG");
+  describe(o.layer, sections);
+  sections.section("Exchange").add("exchange", o.exchange, "how rows travel between ranks: " + exchange_names());
+}
+
+void settle_ranks(std::vector<Index>& ranks, Index most) {
+  if (ranks.empty()) {
+    for (Index r = 1; r < most; r *= 2) ranks.push_back(r);
+    ranks.push_back(most);
+  }
+  for (std::size_t i = 0; i < ranks.size(); ++i) {
+    if (ranks[i] > most) {
+      throw InputError(fmt::format("ranks has {}, the program runs on {}", ranks[i], most),
+                       fmt::format("start it on as many: mpirun -n {} conclave bench scaling ...", ranks[i]));
+    }
+    if (ranks[i] >= 1 && (i == 0 || ranks[i] > ranks[i - 1])) continue;
+    throw InputError(fmt::format("ranks = {}", fmt::join(ranks, ",")), "give numbers from 1 on, each above the last");
+  }
+}
+
+enum class Kind { strong, weak };
+
+std::string_view name_of(Kind kind) { return kind == Kind::strong ? "strong" : "weak"; }
+
+struct Measured {
+  Kind kind = Kind::strong;
+  Index ranks = 0;
+  Index tokens = 0;
+  Timings layer;
+  Timings bare;
+};
+
+// On `ranks` of the ranks; the others get no timings.
+Measured measure(const ScalingOptions& o, Kind kind, Index ranks, const comm::Communicator& world) {
+  const Index factor = kind == Kind::strong ? 1 : ranks;
+  Measured measured{kind, ranks, o.layer.tokens * factor, {}, {}};
+  const bool takes_part = world.rank() < RankId{ranks};
+  const comm::Communicator some = world.split(takes_part ? 0 : -1);
+  if (takes_part) {
+    const auto exchange = comm::make_exchange(o.exchange, some);
+    LayerBench bench(o.layer, {measured.tokens, o.layer.groups * factor}, {&some, exchange.get()});
+    bench.forward_backward();  // the rows are known
+    BareExperts bare = bench.bare_experts(true);
+    const GemmBackend backend = faster_backend(some, bare);
+    auto timings = timed_in_turn(some, o.run.repeats, Across::slowest_rank,
+                                 {[&] { bench.forward_backward(); },
+                                  [&] {
+                                    const GemmScope scope(backend);
+                                    bare.run();
+                                  }});
+    measured.layer = std::move(timings[0]);
+    measured.bare = std::move(timings[1]);
+  }
+  world.idle_barrier();
+  return measured;
+}
+
+// How much more is done in a second than in the first measurement of the kind.
+double speed_up(const Measured& m, const Measured& first) {
+  const auto rate = [](const Measured& x) { return static_cast<double>(x.tokens) / x.layer.median(); };
+  return rate(m) / rate(first) * static_cast<double>(first.ranks);
+}
+
+void write_csv(const std::string& path, const Report& report, const std::vector<Measured>& all) {
+  std::string text = "kind,ranks,tokens,min_s,median_s,max_s,gemm_floor_s,speed_up,efficiency\n";
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const Measured& m = all[i];
+    text +=
+        fmt::format("{},{},{},{},{},{},{},{},{}\n", name_of(m.kind), m.ranks, m.tokens, m.layer.min(), m.layer.median(),
+                    m.layer.max(), m.bare.median(), report.lines[i].values[0], report.lines[i].values[1]);
+  }
+  write_file(path, text);
+}
+
+void draw(const std::string& path, const Report& report, const std::vector<Measured>& all) {
+  LineChart chart{"Speed-up of an MoE layer", "ranks", "speed-up", {{"ideal", {}, true}, {"strong", {}}, {"weak", {}}}};
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const auto ranks = static_cast<double>(all[i].ranks);
+    chart.curves[all[i].kind == Kind::strong ? 1 : 2].points.push_back({ranks, report.lines[i].values[0]});
+    if (all[i].kind == Kind::strong) chart.curves[0].points.push_back({ranks, ranks});
+  }
+  write_file(path, svg_text(chart));
+}
+
+Report report_of(const ScalingOptions& o, const std::vector<Measured>& all) {
+  Report report{.measurement = "scaling",
+                .title = fmt::format("MoE layer on {} ranks: {} tokens of width {} in all (strong) and a rank (weak), "
+                                     "top-{} of {} experts, {} threads",
+                                     fmt::join(o.ranks, ", "), o.layer.tokens, o.layer.width, o.layer.router.top_k,
+                                     o.layer.router.experts, num_threads()),
+                .floors = {"bare GEMMs"},
+                .columns = {"speed_up", "efficiency"}};
+  for (const Measured& m : all) {
+    const auto& first = *std::find_if(all.begin(), all.end(), [&](const Measured& x) { return x.kind == m.kind; });
+    const double speed = speed_up(m, first);
+    report.lines.push_back({.name = fmt::format("{}, {} ranks", name_of(m.kind), m.ranks),
+                            .ours = m.layer,
+                            .floors = {m.bare},
+                            .amount = static_cast<double>(m.tokens),
+                            .unit = "tokens/s",
+                            .values = {speed, speed / static_cast<double>(m.ranks)}});
+  }
+  report.facts = {{"ranks", o.ranks}};
+  report.notes = {
+      fmt::format("speed-up: tokens a second as a multiple of those of {} ranks, times {}; efficiency: that "
+                  "over the ranks",
+                  o.ranks.front(), o.ranks.front()),
+      "bare GEMMs: the experts' products on as many ranks at once, rows evenly over all experts"};
+  return report;
+}
+
+std::optional<Report> measure_scaling(ScalingOptions& o, const Session& session) {
+  const comm::Communicator& world = session.world;
+  settle(o.layer, session);
+  settle_ranks(o.ranks, world.size());
+  if (explained(o.layer, session)) return std::nullopt;
+  refuse_unwritable(world, "csv", o.csv);
+  refuse_unwritable(world, "picture", o.picture);
+  std::vector<Measured> all;
+  for (const Kind kind : {Kind::strong, Kind::weak}) {
+    for (const Index ranks : o.ranks) all.push_back(measure(o, kind, ranks, world));
+  }
+  Report report;
+  train::on_root(world, [&] {
+    report = report_of(o, all);
+    if (!o.csv.empty()) write_csv(o.csv, report, all);
+    if (!o.picture.empty()) draw(o.picture, report, all);
+  });
+  return report;
+}
+
+}  // namespace
+
+Command bench_scaling() {
+  return make_measurement<ScalingOptions>("scaling", "a layer on more and more ranks, strong and weak, with a picture",
+                                          describe_scaling, measure_scaling);
+}
+
+}  // namespace conclave::apps

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "runtime/model/expert_waves.hpp"
+
+#include <algorithm>
+
+namespace conclave::model {
+
+ExpertWaves::ExpertWaves(const ExpertMap& map, Index num_waves) {
+  for (RankId rank; rank < RankId{map.num_ranks()}; ++rank) {
+    experts_per_rank_.push_back(std::ssize(map.experts_of(rank)));
+  }
+  num_waves_ = std::clamp<Index>(*std::ranges::max_element(experts_per_rank_), 1, std::max<Index>(num_waves, 1));
+  for (Index wave = 0; wave < num_waves_; ++wave) {
+    for (RankId rank; rank < RankId{map.num_ranks()}; ++rank) {
+      const std::vector<ExpertId>& all = map.experts_of(rank);
+      const Range mine = experts_of(rank, wave);
+      order_.insert(order_.end(), all.begin() + mine.begin, all.begin() + mine.end);
+    }
+  }
+}
+
+void describe_waves(std::optional<Index>& waves, OptionTable& table) {
+  table.add("waves", waves,
+            "parts of a rank's experts that compute while the others' rows travel; auto: 1 on one node, else 4");
+}
+
+Index num_waves(std::optional<Index> wanted, const comm::Communicator& communicator) {
+  constexpr Index over_a_network = 4;
+  const Index num_nodes = communicator.topology().num_nodes();
+  if (!wanted) return num_nodes == 1 ? 1 : over_a_network;
+  if (*wanted < 1) throw InputError(fmt::format("waves = {}", *wanted), "give at least 1, or auto");
+  return *wanted;
+}
+
+}  // namespace conclave::model

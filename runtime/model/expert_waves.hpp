@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The waves in which experts compute, so that communication hides behind them.
+#pragma once
+
+#include "comm/mpi/communicator.hpp"
+#include "runtime/core/expert_map.hpp"
+#include "runtime/core/options.hpp"
+
+#include <optional>
+
+namespace conclave::model {
+
+/// Each rank's experts cut into waves: while one wave computes, the rows of the next are on their way and the results
+/// of the last travel home. An expert's products are the same for any number of waves, and so are all bits. (Tutel and
+/// FasterMoE cut the tokens instead, which makes every product smaller and changes sums.)
+class ExpertWaves {
+ public:
+  /// At most `num_waves`, at least one; no more than the fullest rank has experts.
+  ExpertWaves(const ExpertMap& map, Index num_waves);
+
+  [[nodiscard]] Index size() const { return num_waves_; }
+  /// A rank's experts of a wave, as its local numbers; may be none.
+  [[nodiscard]] Range experts_of(RankId rank, Index wave) const {
+    return even_share(experts_per_rank_[static_cast<std::size_t>(rank.value())], num_waves_, wave);
+  }
+  [[nodiscard]] Index num_ranks() const { return std::ssize(experts_per_rank_); }
+  /// All experts by wave, then by owner, then by number: the order in which rows are laid out for sending.
+  [[nodiscard]] const std::vector<ExpertId>& order() const { return order_; }
+
+ private:
+  std::vector<Index> experts_per_rank_;  // [num_ranks]
+  Index num_waves_ = 1;
+  std::vector<ExpertId> order_;  // [num_experts]
+};
+
+void describe_waves(std::optional<Index>& waves, OptionTable& table);
+
+/// The waves to be used where `wanted` was asked for; where nothing was ("auto"), 1 on one node, whose ranks copy rows
+/// themselves, and 4 where a network can carry them meanwhile. InputError for less than 1. Collective.
+[[nodiscard]] Index num_waves(std::optional<Index> wanted, const comm::Communicator& communicator);
+
+}  // namespace conclave::model
