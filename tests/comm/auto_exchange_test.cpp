@@ -26,7 +26,7 @@ Index use_until_chosen(const Exchange& exchange, Inbox& inbox, std::size_t num_c
   return uses;
 }
 
-TEST(AutoExchange, ChoosesTheFastestOfThoseItMeasuredAndSaysSo) {
+TEST(AutoExchange, ChoosesAFastOneOfThoseItMeasuredAndSaysSo) {
   for (const test::Nodes nodes : test::all_nodes) {
     const auto exchange = make_exchange("auto", world(), test::topology_of(nodes));
     const auto first = exchange->make_inbox("first");
@@ -41,15 +41,16 @@ TEST(AutoExchange, ChoosesTheFastestOfThoseItMeasuredAndSaysSo) {
     for (const ExchangeChoice& choice : choices) {
       std::set<std::string> seen;
       double least = 1e30;
-      std::string fastest = choice.strategy;
+      double chosen = 0.0;
       for (const auto& candidate : choice.measured) {
         EXPECT_GT(candidate.seconds, 0.0);
         EXPECT_TRUE(seen.insert(candidate.strategy).second) << candidate.strategy << " twice";
-        if (candidate.seconds < least) fastest = candidate.strategy;
+        if (candidate.strategy == choice.strategy) chosen = candidate.seconds;
         least = std::min(least, candidate.seconds);
       }
-      EXPECT_EQ(choice.strategy, fastest);
+      EXPECT_LE(chosen, 1.1 * least);
       const bool alone = world().size() == 1;
+      EXPECT_EQ(chosen > 0.0, !alone) << choice.strategy << " was not measured";
       EXPECT_EQ(seen.contains("shared"), !alone);
       EXPECT_EQ(seen.contains("bruck"), !alone) << "the messages are small";
       EXPECT_EQ(seen.contains("hierarchical"), exchange->topology().num_nodes() > 1);
