@@ -2,6 +2,7 @@
 // The measurement `layer`: forward and backward of one MoE layer beside the bare products of its experts.
 #include "apps/bench.hpp"
 #include "apps/layer_bench.hpp"
+#include "apps/memory.hpp"
 #include "runtime/core/parallel.hpp"
 
 namespace conclave::apps {
@@ -47,9 +48,12 @@ std::optional<Report> measure_layer(LayerOptions& o, const Session& session) {
   settle(o.layer, session);
   if (explained(o.layer, session)) return std::nullopt;
   const auto exchange = comm::make_exchange(o.exchange, world);
+  const double resident_before = resident_memory();
   LayerBench bench(o.layer, {o.layer.tokens * world.size(), o.layer.groups * world.size()},
                    {&world, exchange.get(), model::num_waves(o.waves, world)});
   bench.forward_backward();  // the rows are known
+  const double resident = world.max(peak_resident_memory() - resident_before);
+  const double needed = world.max(bench.memory_need());
 
   // Skewed on purpose, a hot expert must cost its own time; else imbalance is the layer's to answer for.
   const bool balanced = o.layer.skew == Skew::uniform || o.layer.skew == Skew::drawn;
@@ -66,15 +70,22 @@ std::optional<Report> measure_layer(LayerOptions& o, const Session& session) {
   const model::LayerStatistics statistics = bench.statistics();
   Report report{.measurement = "layer", .title = title(o.layer, world), .floors = {"bare GEMMs"}};
   report.lines.push_back({"forward and backward", timings[0], {timings[1]}, tokens, "tokens/s"});
-  report.facts = {{"forward_backward_s", timings[0].median()}, {"gemm_floor_s", timings[1].median()},
-                  {"ratio", report.lines[0].ratio()},          {"tokens_per_s", tokens / timings[0].median()},
-                  {"gemm_floor_backend", name_of(backend)},    {"gemm_floor_rows", balanced ? "balanced" : "as routed"},
-                  {"imbalance", statistics.imbalance()},       {"drop_rate", statistics.drop_rate()}};
+  report.facts = {{"forward_backward_s", timings[0].median()},
+                  {"gemm_floor_s", timings[1].median()},
+                  {"ratio", report.lines[0].ratio()},
+                  {"tokens_per_s", tokens / timings[0].median()},
+                  {"gemm_floor_backend", name_of(backend)},
+                  {"gemm_floor_rows", balanced ? "balanced" : "as routed"},
+                  {"memory_formula_bytes", needed},
+                  {"memory_measured_bytes", resident},
+                  {"imbalance", statistics.imbalance()},
+                  {"drop_rate", statistics.drop_rate()}};
   add_phases(bench, world, o.run.repeats * timings[0].calls, report);
   report.lines.push_back({"bare GEMMs", timings[1], {}, 1e-9 * flops, "GFLOP/s a rank"});
   report.notes = {
       drop_text(o.layer.router.capacity_factor, statistics.claims(),
                 statistics.over_capacity + statistics.refused_second),
+      fmt::format("memory of the fullest rank: {} by formula, {} measured", bytes_text(needed), bytes_text(resident)),
       fmt::format("bare GEMMs: the products of the experts alone, by {}, {}, on all ranks at once, slowest rank",
                   name_of(backend), balanced ? "rows evenly over all experts" : "rows as routed"),
       fmt::format(

@@ -140,6 +140,7 @@ std::optional<Report> measure_scaling(ScalingOptions& o, const Session& session)
   settle(o.layer, session);
   settle_ranks(o.ranks, world.size());
   if (explained(o.layer, session)) return std::nullopt;
+  static_cast<void>(comm::make_exchange(o.exchange, world));  // so that all ranks refuse an unknown name, not some
   refuse_unwritable(world, "csv", o.csv);
   refuse_unwritable(world, "picture", o.picture);
   std::vector<Measured> all;

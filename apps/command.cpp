@@ -31,7 +31,8 @@ std::string commands_help(Index width) {
 
 std::string family_help(const Command& family, Index width) {
   return fmt::format(
-      "Usage: conclave {0} {1} [OPTION...]\n\n{2}\n\n{1}:\n{3}\n'conclave {0} {1} --help' lists the options of one.\n",
+      "Usage: conclave {0} {1} [OPTION...]\n\n{2}\n\n{1} is one of:\n{3}\n'conclave {0} {1} --help' lists the options "
+      "of one.\n",
       family.name, family.arguments, wrapped(family.help, 0, width), names_with_help(family.members, width));
 }
 

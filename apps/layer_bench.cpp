@@ -50,6 +50,16 @@ void LayerBench::forward_backward() {
   phases_.push_back(times_.all());
 }
 
+double LayerBench::memory_need() const {
+  const auto shapes = experts::expert_shapes(case_.experts, case_.width, case_.router.experts);
+  plan::MoeLayerSizes sizes = model::moe_layer_sizes(case_.router, shapes, case_.width, x_.rows(),
+                                                     layer_.map().experts_of(world_.rank()), world_.size());
+  const std::vector<Index>& rows = layer_.rows_per_local_expert();
+  sizes.rows_here = static_cast<double>(std::accumulate(rows.begin(), rows.end(), Index{0}));
+  return plan::total_bytes(plan::moe_layer_memory(sizes)) +
+         static_cast<double>(sizeof(float) * static_cast<std::size_t>(4 * x_.size() + 2 * values_.size()));
+}
+
 BareExperts LayerBench::bare_experts(bool balanced) const {
   const auto shapes = experts::expert_shapes(case_.experts, case_.width, case_.router.experts);
   std::vector<experts::ExpertShape> mine;

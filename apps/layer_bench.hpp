@@ -6,6 +6,7 @@
 #include "apps/bare_experts.hpp"
 #include "apps/moe_case.hpp"
 #include "comm/plan/reduce_plan.hpp"
+#include "runtime/model/memory_need.hpp"
 #include "runtime/model/moe_layer.hpp"
 #include "runtime/model/moe_statistics.hpp"
 
@@ -29,6 +30,9 @@ class LayerBench {
   /// The bare products of the rows that the last forward_backward() brought to the experts: shared out evenly over all
   /// experts, or where they truly went.
   [[nodiscard]] BareExperts bare_experts(bool balanced) const;
+
+  /// What this rank's part of the layer keeps, by formula, and the tokens that it is given and gives back.
+  [[nodiscard]] double memory_need() const;
 
   /// What the last forward_backward() did, over all ranks.
   [[nodiscard]] model::LayerStatistics statistics() const;

@@ -4,12 +4,14 @@
 #include "apps/command.hpp"
 #include "apps/exchange_report.hpp"
 #include "apps/launch.hpp"
+#include "apps/memory.hpp"
 #include "apps/progress.hpp"
 #include "apps/router_options.hpp"
 #include "apps/run_record.hpp"
 #include "apps/summary.hpp"
 #include "apps/train_options.hpp"
 #include "runtime/core/parallel.hpp"
+#include "runtime/model/memory_need.hpp"
 #include "runtime/train/agreed.hpp"
 #include "runtime/train/run_log.hpp"
 #include "runtime/train/trainer.hpp"
@@ -191,6 +193,20 @@ class Run {
   std::vector<std::string> router_notices_;
 };
 
+// Before anything of the model is made.
+void refuse_what_does_not_fit(const TrainOptions& options, const Session& session, const train::Samples& dataset) {
+  const model::RunSizes sizes{
+      .num_ranks = session.world.size(),
+      .groups_in_pass = options.groups_in_pass(),
+      .group_rows = options.sequences_in_group() * dataset.tokens_in_sample(),
+      .num_states = std::ssize(train::make_optimizer(options.optimizer)->states()),
+      .threads = num_threads(),
+  };
+  const std::string need = refuse_too_much_memory(
+      session.world, model::memory_need(options.model, dataset.shape(), sizes, session.world.rank()));
+  if (session.world.is_root()) fmt::print(stderr, "{}\n", need);
+}
+
 int run(const TrainOptions& given, const Session& session) {
   TrainOptions options = given;
   std::optional<OpenedCheckpoint> from;
@@ -212,6 +228,7 @@ int run(const TrainOptions& given, const Session& session) {
   std::unique_ptr<train::Samples> dataset;
   train::agreed(session.world, [&] { dataset = make_samples(options); });
   refuse_unknown_domains(options.model, *dataset);
+  refuse_what_does_not_fit(options, session, *dataset);
   Run training(options, session, *dataset);
   if (from) training.restore(*from);
   if (!options.start.init_from.empty()) {

@@ -37,7 +37,6 @@ class LiveSums {
   }
   void give_back(Index group) { free_.push_back(at(group).buffer); }
 
-  [[nodiscard]] bool borrowed(Index group) const { return at(group).buffer != none; }
   [[nodiscard]] std::span<T> of(Index group) const { return {at(group).data, static_cast<std::size_t>(size_)}; }
   [[nodiscard]] std::span<T> of(Index group, Range part) const {
     return of(group).subspan(static_cast<std::size_t>(part.begin), static_cast<std::size_t>(part.size()));
@@ -93,7 +92,7 @@ void GroupGradients<T>::cover(Range parameters) {
               "a second sum for parameters [{}, {}) in one step: [{}, {}) have theirs", parameters.begin,
               parameters.end, done.begin, done.end);
   }
-  covered_.push_back(parameters);
+  covered_.insert(std::ranges::upper_bound(covered_, parameters.begin, {}, &Range::begin), parameters);
 }
 
 template <class T>
@@ -114,7 +113,7 @@ void GroupGradients<T>::add(Range parameters, const std::function<void(Index, Pa
     }
     parallel_for(wave.size(), [&](Index i) {
       const std::span<T> leaf = live.of(wave.begin + i);
-      if (live.borrowed(wave.begin + i)) std::ranges::fill(leaf, T{0});
+      std::ranges::fill(leaf, T{0});  // here rather than in clear(): what the body adds to is in the cache then
       body(wave.begin + i - run_.begin, ParameterView<T>(leaf, parameters));
     });
     const auto later = std::find_if(due, merges_.end(), [&](const plan::Merge& m) { return m.end > wave.end; });
@@ -122,19 +121,28 @@ void GroupGradients<T>::add(Range parameters, const std::function<void(Index, Pa
     due = later;
     begin = wave.end;
   }
+  if (observer_) observer_(parameters);
 }
 
 template <class T>
-void GroupGradients<T>::clear() {
-  for (Matrix<T>& sum : sums_) sum.fill(T{0});
-  covered_.clear();
-}
-
-template <class T>
-std::vector<std::span<const T>> GroupGradients<T>::partial_sums() const {
-  std::vector<std::span<const T>> result;
-  for (const Matrix<T>& sum : sums_) result.push_back(sum.flat());
-  return result;
+const std::vector<std::span<const T>>& GroupGradients<T>::partial_sums(Range parameters) {
+  const auto clear = [&](Range gap) {
+    const Range part = intersection(gap, parameters);
+    if (part.empty()) return;
+    for (Matrix<T>& sum : sums_) std::fill_n(sum.data() + part.begin, part.size(), T{0});
+  };
+  Index end = 0;  // of what was added so far
+  for (const Range done : covered_) {
+    clear({end, done.begin});
+    end = done.end;
+  }
+  clear({end, num_parameters_});
+  partial_sums_.clear();
+  for (const Matrix<T>& sum : sums_) {
+    partial_sums_.push_back(
+        sum.flat().subspan(static_cast<std::size_t>(parameters.begin), static_cast<std::size_t>(parameters.size())));
+  }
+  return partial_sums_;
 }
 
 template class GroupGradients<float>;

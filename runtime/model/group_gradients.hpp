@@ -20,15 +20,20 @@ class GroupGradients {
   GroupGradients(const plan::ReducePlan& plan, RankId rank);
 
   /// Calls body(i, leaf) for this rank's i-th group, in parallel: the body adds that group's gradient of `parameters`
-  /// to `leaf`, which is zero before. The leaves are then summed. Each parameter may be covered once in a step: adding
-  /// a second sum to it would make the order of additions depend on the number of ranks.
+  /// to `leaf`, which is zero before. The leaves are then summed, and the observer is told. Each parameter may be
+  /// covered once in a step: adding a second sum to it would make the order of additions depend on the number of ranks.
   void add(Range parameters, const std::function<void(Index group, ParameterView<T> leaf)>& body);
 
   /// Forgets the sums; to be called between steps.
-  void clear();
+  void clear() { covered_.clear(); }
 
-  /// One flat array a piece, in the order of plan.pieces_of(rank).
-  [[nodiscard]] std::vector<std::span<const T>> partial_sums() const;
+  /// To be called after each add with its parameters, on every rank: also where there are no groups.
+  void when_summed(std::function<void(Range parameters)> observer) { observer_ = std::move(observer); }
+
+  /// The sums of some parameters, or of all: one flat array a piece, in the order of plan.pieces_of(rank); zero for
+  /// what was not added since clear(). Valid until the next call.
+  [[nodiscard]] const std::vector<std::span<const T>>& partial_sums(Range parameters);
+  [[nodiscard]] const std::vector<std::span<const T>>& partial_sums() { return partial_sums({0, num_parameters_}); }
 
  private:
   void cover(Range parameters);
@@ -37,8 +42,10 @@ class GroupGradients {
   Range run_;                        // this rank's groups
   std::vector<Range> pieces_;        // complete subtrees of run_
   std::vector<plan::Merge> merges_;  // the additions within the pieces, in order
-  std::vector<Matrix<T>> sums_;      // [pieces][1, parameters], zero where not covered
-  std::vector<Range> covered_;       // parameters that have been added since clear()
+  std::vector<Matrix<T>> sums_;      // [pieces][1, parameters]
+  std::vector<Range> covered_;       // parameters that have been added since clear(), ascending
+  std::function<void(Range)> observer_;
+  std::vector<std::span<const T>> partial_sums_;
   std::vector<Matrix<T>> buffers_;  // leaves and sums on their way: at most threads + log2(groups) of the largest range
 };
 

@@ -5,14 +5,16 @@
 
 namespace conclave::train {
 
-void add_parts(const std::string& group, const ParameterList& list, Range range, std::span<float> flat,
+void add_parts(const std::string& group, const ParameterList& list, const std::vector<HeldValues>& held,
                std::vector<TensorPart>& parts) {
   for (const ParameterEntry& entry : list.entries()) {
-    const Range mine = intersection(entry.tensor.range(), range);
     TensorPart part{group + entry.name, entry.shape, {}, nullptr};
-    if (!mine.empty()) {
+    for (const HeldValues& h : held) {
+      const Range mine = intersection(entry.tensor.range(), h.range);
+      if (mine.empty()) continue;
+      invariant(part.data == nullptr, "{} is held in two parts", part.name);
       part.held = {mine.begin - entry.tensor.offset, mine.end - entry.tensor.offset};
-      part.data = flat.data() + (mine.begin - range.begin);
+      part.data = h.values.data() + (mine.begin - h.range.begin);
     }
     parts.push_back(std::move(part));
   }
@@ -27,24 +29,27 @@ std::vector<ReplicatedValues> replicated_values(model::Model<float>& model) {
 }
 
 std::vector<TensorPart> value_parts(model::Model<float>& model, const comm::Communicator& communicator,
-                                    std::span<const Range> slices) {
+                                    const std::vector<std::vector<Range>>& slices) {
   const std::vector<ReplicatedValues> replicated = replicated_values(model);
   invariant(slices.size() == replicated.size(), "{} slices of {} replicated arrays", slices.size(), replicated.size());
   std::vector<TensorPart> parts;
   for (std::size_t i = 0; i < slices.size(); ++i) {
-    const std::span<float> held = replicated[i].values.subspan(static_cast<std::size_t>(slices[i].begin),
-                                                               static_cast<std::size_t>(slices[i].size()));
-    add_parts("/params/", *replicated[i].list, slices[i], held, parts);
+    std::vector<HeldValues> held;
+    for (const Range slice : slices[i]) {
+      held.push_back({slice, replicated[i].values.subspan(static_cast<std::size_t>(slice.begin),
+                                                          static_cast<std::size_t>(slice.size()))});
+    }
+    add_parts("/params/", *replicated[i].list, held, parts);
   }
   for (model::MoeLayer<float>* layer : model.moe_layers()) {
     LocalExpertId next{0};
     for (Index e = 0; e < layer->map().num_experts(); ++e) {
       const ParameterList list = layer->expert_parameters(ExpertId{e});
       if (layer->map().owner(ExpertId{e}) == communicator.rank()) {
-        add_parts("/params/", list, {0, list.size()}, layer->shard().values(next), parts);
+        add_parts("/params/", list, {{{0, list.size()}, layer->shard().values(next)}}, parts);
         ++next;
       } else {
-        add_parts("/params/", list, {}, {}, parts);
+        add_parts("/params/", list, {}, parts);
       }
     }
     const std::span<float> bias = layer->selection_bias();
@@ -59,8 +64,8 @@ std::vector<TensorPart> value_parts(model::Model<float>& model, const comm::Comm
 void load_values(const std::filesystem::path& checkpoint, const comm::Communicator& communicator,
                  model::Model<float>& model) {
   const std::vector<ReplicatedValues> replicated = replicated_values(model);
-  std::vector<Range> slices;
-  for (const ReplicatedValues& r : replicated) slices.push_back({0, communicator.is_root() ? r.list->size() : 0});
+  std::vector<std::vector<Range>> slices;
+  for (const ReplicatedValues& r : replicated) slices.push_back({{0, communicator.is_root() ? r.list->size() : 0}});
   read_tensors(communicator, checkpoint, value_parts(model, communicator, slices));
   for (const ReplicatedValues& r : replicated) communicator.broadcast(r.values);
   for (model::MoeLayer<float>* layer : model.moe_layers()) communicator.broadcast(layer->selection_bias());

@@ -9,9 +9,15 @@
 
 namespace conclave::train {
 
-/// Adds a part for every tensor of `list`, named "<group><tensor's name>": the elements of `flat`, which holds the
-/// positions `range` of the list's flat array. `flat` may be empty with an empty range: then this rank holds nothing.
-void add_parts(const std::string& group, const ParameterList& list, Range range, std::span<float> flat,
+/// The values at some positions of a list's flat array.
+struct HeldValues {
+  Range range;
+  std::span<float> values;  // [range.size()]
+};
+
+/// Adds a part for every tensor of `list`, named "<group><tensor's name>": what this rank holds of it. No tensor has
+/// elements in two of `held`; there may be none.
+void add_parts(const std::string& group, const ParameterList& list, const std::vector<HeldValues>& held,
                std::vector<TensorPart>& parts);
 
 /// A flat array of parameters that every rank has whole.
@@ -24,9 +30,10 @@ struct ReplicatedValues {
 [[nodiscard]] std::vector<ReplicatedValues> replicated_values(model::Model<float>& model);
 
 /// Every tensor of the model under "/params/", over all ranks: of the i-th of replicated_values() this rank holds the
-/// positions slices[i]; of the experts its own; of selection biases all of it on the root. Parts refer to the model.
+/// positions slices[i], no two of them in one tensor; of the experts its own; of selection biases all of it on the
+/// root. Parts refer to the model.
 [[nodiscard]] std::vector<TensorPart> value_parts(model::Model<float>& model, const comm::Communicator& communicator,
-                                                  std::span<const Range> slices);
+                                                  const std::vector<std::vector<Range>>& slices);
 
 /// Gives the model the parameters of a checkpoint, whatever number of ranks wrote it. InputError on every rank if the
 /// file is damaged or of another model. Collective.

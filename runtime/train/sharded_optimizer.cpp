@@ -25,21 +25,26 @@ Range relative(Range range, Index origin) { return {range.begin - origin, range.
 }  // namespace
 
 ShardedOptimizer::ShardedOptimizer(const OptimizerOptions& options, model::Model<float>& model,
-                                   const model::Ranks& ranks, Index groups_in_pass)
+                                   const model::Ranks& ranks, Index groups_in_pass, PhaseTimes& times)
     : options_(options),
       rule_(make_optimizer(options)),
       model_(model),
       ranks_(ranks),
       plan_(model.replicated().size(), groups_in_pass, ranks.communicator->size()),
-      pass_gradients_(plan_, ranks.communicator->rank()) {
-  replicate({&model.replicated(), model.values()}, plan_, pass_gradients_);
+      pass_gradients_(plan_, ranks.communicator->rank()),
+      times_(times) {
+  const ReplicatedValues whole{&model.replicated(), model.values()};
+  for (const Range run : cut_into_runs(*whole.list)) {
+    runs_.emplace_back(whole, run, groups_in_pass, pass_gradients_, ranks);
+  }
+  num_own_runs_ = runs_.size();
+  pass_gradients_.when_summed([this](Range parameters) { cover(parameters); });
   for (model::MoeLayer<float>* layer : model.moe_layers()) {
     if (layer->base().size() == 0) continue;
-    replicate({&layer->base(), layer->shard().base_values()}, layer->base_plan(), layer->base_gradients());
+    runs_.emplace_back(ReplicatedValues{&layer->base(), layer->shard().base_values()}, Range{0, layer->base().size()},
+                       layer->map().num_experts(), layer->base_gradients(), ranks);
   }
-  for (Replicated& r : replicated_) {
-    own(*r.whole.list, slice_of(r), part(r.whole.values, slice_of(r)), r.slice_gradient.flat());
-  }
+  for (ReplicatedRun& run : runs_) own(*run.whole().list, run.slice(), run.slice_values(), run.slice_gradient());
   for (model::MoeLayer<float>* layer : model.moe_layers()) {
     for (Index i = 0; i < layer->shard().num_experts(); ++i) {
       const ParameterList& list = layer->shard().parameters(LocalExpertId{i});
@@ -49,13 +54,6 @@ ShardedOptimizer::ShardedOptimizer(const OptimizerOptions& options, model::Model
   }
   cut_chunks();
   refuse_to_train_nothing();
-}
-
-void ShardedOptimizer::replicate(ReplicatedValues whole, const plan::ReducePlan& plan,
-                                 model::GroupGradients<float>& pass_gradients) {
-  const Index slice = plan.slice_of(ranks_.communicator->rank()).size();
-  replicated_.push_back({whole, &plan, &pass_gradients, Matrix<float>(1, slice),
-                         comm::ReduceScatter<float>(plan, *ranks_.communicator, *ranks_.exchange)});
 }
 
 void ShardedOptimizer::own(const ParameterList& list, Range range, std::span<float> values, std::span<float> gradient) {
@@ -79,7 +77,7 @@ void ShardedOptimizer::cut_chunks() {
 }
 
 ModelPart ShardedOptimizer::part_of(std::size_t owned, const ParameterEntry& entry) const {
-  if (owned > 0) return ModelPart::experts;
+  if (owned >= num_own_runs_) return ModelPart::experts;
   for (const model::MoeLayer<float>* layer : model_.moe_layers()) {
     if (layer->router_parameters().contains(entry.tensor.offset)) return ModelPart::gate;
     if (layer->shared_parameters().contains(entry.tensor.offset)) return ModelPart::experts;
@@ -97,11 +95,17 @@ void ShardedOptimizer::refuse_to_train_nothing() const {
                    "it has no other parts: leave one of these out");
 }
 
+// Backward calls it with the same parameters in the same order on every rank.
+void ShardedOptimizer::cover(Range parameters) {
+  const PhaseScope scope(times_, Phase::reduce);
+  for (std::size_t r = 0; r < num_own_runs_; ++r) runs_[r].cover(parameters);
+}
+
 void ShardedOptimizer::end_pass() {
-  for (Replicated& r : replicated_) {
-    r.reduce.start(r.pass_gradients->partial_sums());
-    r.reduce.finish(r.slice_gradient.flat());
-    r.pass_gradients->clear();
+  for (ReplicatedRun& run : runs_) run.finish();
+  pass_gradients_.clear();
+  for (model::MoeLayer<float>* layer : model_.moe_layers()) {
+    if (layer->base().size() > 0) layer->base_gradients().clear();
   }
 }
 
@@ -120,7 +124,7 @@ double ShardedOptimizer::update(Index step, double rate) {
             {rate, chunk.decays ? options_.weight_decay : 0.0, scale, updates_before(options_, chunk.part, step)});
     }
   });
-  share_replicated();
+  for (const ReplicatedRun& run : runs_) run.share_values();
   for (model::MoeLayer<float>* layer : model_.moe_layers()) layer->shard().clear_gradients();
   return norm;
 }
@@ -133,7 +137,7 @@ void ShardedOptimizer::apply(const Chunk& chunk, const Update& update) {
   const std::span<float> gradient = part(owned.gradient, at);
   rule_->apply(update, part(owned.values, at), gradient, std::span(states).first(owned.states.size()));
   // The next step adds to the slices' gradients. Here they are in the cache; a pass of its own would fetch them again.
-  if (chunk.owned < replicated_.size()) std::ranges::fill(gradient, 0.0F);
+  if (chunk.owned < runs_.size()) std::ranges::fill(gradient, 0.0F);
 }
 
 // A gradient that moves nothing is as none.
@@ -148,13 +152,13 @@ void ShardedOptimizer::forget_what_stays(Index step) {
 // The sums of squares of this rank's gradients: of the blocks of its slices, then of its experts. 4 bytes an element.
 std::vector<double> ShardedOptimizer::own_sums() const {
   std::vector<std::span<const float>> terms;
-  for (const Replicated& r : replicated_) {
-    const std::span<const float> slice = r.slice_gradient.flat();
-    for (Index begin = 0; begin < r.slice_gradient.size(); begin += block_elements) {
-      terms.push_back(part(slice, {begin, std::min(begin + block_elements, r.slice_gradient.size())}));
+  for (const ReplicatedRun& run : runs_) {
+    const std::span<const float> slice = run.slice_gradient();
+    for (Index begin = 0; begin < std::ssize(slice); begin += block_elements) {
+      terms.push_back(part(slice, {begin, std::min(begin + block_elements, std::ssize(slice))}));
     }
   }
-  for (std::size_t o = replicated_.size(); o < owned_.size(); ++o) terms.emplace_back(owned_[o].gradient);
+  for (std::size_t o = runs_.size(); o < owned_.size(); ++o) terms.emplace_back(owned_[o].gradient);
   std::vector<double> sums(terms.size());
   parallel_for(static_cast<Index>(terms.size()), [&](Index i) {
     sums[static_cast<std::size_t>(i)] = sum_of_squares<float>(terms[static_cast<std::size_t>(i)]);
@@ -167,7 +171,7 @@ std::vector<double> ShardedOptimizer::own_sums() const {
 double ShardedOptimizer::gradient_norm() const {
   const comm::Communicator& communicator = *ranks_.communicator;
   const auto layers = model_.moe_layers();
-  std::vector<std::vector<double>> of_blocks(replicated_.size());
+  std::vector<std::vector<double>> of_blocks(runs_.size());
   std::vector<std::vector<double>> of_experts(layers.size());
   for (std::size_t l = 0; l < layers.size(); ++l) {
     of_experts[l].resize(static_cast<std::size_t>(layers[l]->map().num_experts()));
@@ -175,8 +179,8 @@ double ShardedOptimizer::gradient_norm() const {
   const std::vector<double> gathered = communicator.gather_all<double>(own_sums());
   auto next = gathered.begin();
   for (RankId rank; rank < RankId{communicator.size()}; ++rank) {
-    for (std::size_t r = 0; r < replicated_.size(); ++r) {
-      const auto end = next + static_cast<std::ptrdiff_t>(replicated_[r].plan->blocks_of(rank).size());
+    for (std::size_t r = 0; r < runs_.size(); ++r) {
+      const auto end = next + static_cast<std::ptrdiff_t>(runs_[r].plan().blocks_of(rank).size());
       of_blocks[r].insert(of_blocks[r].end(), next, end);
       next = end;
     }
@@ -194,37 +198,43 @@ double ShardedOptimizer::gradient_norm() const {
   return std::sqrt(total);
 }
 
+// What this rank owns of each of replicated_values(): one slice a run.
+std::vector<std::vector<Range>> ShardedOptimizer::slices() const {
+  std::vector<std::vector<Range>> slices(1);
+  for (std::size_t r = 0; r < runs_.size(); ++r) {
+    if (r >= num_own_runs_) slices.emplace_back();
+    slices.back().push_back(runs_[r].slice());
+  }
+  return slices;
+}
+
 std::vector<TensorPart> ShardedOptimizer::parts() {
   const comm::Communicator& communicator = *ranks_.communicator;
-  std::vector<Range> slices;
-  for (const Replicated& r : replicated_) slices.push_back(slice_of(r));
-  std::vector<TensorPart> parts = value_parts(model_, communicator, slices);
+  std::vector<TensorPart> parts = value_parts(model_, communicator, slices());
   const std::vector<std::string> states = rule_->states();
-  const auto add_states = [&](const ParameterList& list, Owned* owned) {
-    for (std::size_t s = 0; s < states.size(); ++s) {
-      add_parts(fmt::format("/optimizer/{}/", states[s]), list, owned == nullptr ? Range{} : owned->range,
-                owned == nullptr ? std::span<float>{} : owned->states[s].flat(), parts);
-    }
-  };
+  // Of the tensors of a list, as far as the next `count` of owned_ have them.
   auto owned = owned_.begin();
-  for (const Replicated& r : replicated_) add_states(*r.whole.list, &*owned++);
+  const auto add_states = [&](const ParameterList& list, std::size_t count) {
+    const auto end = owned + static_cast<std::ptrdiff_t>(count);
+    for (std::size_t s = 0; s < states.size(); ++s) {
+      std::vector<HeldValues> held;
+      for (auto o = owned; o != end; ++o) held.push_back({o->range, o->states[s].flat()});
+      add_parts(fmt::format("/optimizer/{}/", states[s]), list, held, parts);
+    }
+    owned = end;
+  };
+  for (const auto& of_array : slices()) add_states(*owned->list, of_array.size());
   for (model::MoeLayer<float>* layer : model_.moe_layers()) {
     for (Index e = 0; e < layer->map().num_experts(); ++e) {
       const bool mine = layer->map().owner(ExpertId{e}) == communicator.rank();
-      add_states(layer->expert_parameters(ExpertId{e}), mine ? &*owned++ : nullptr);
+      add_states(layer->expert_parameters(ExpertId{e}), mine ? 1 : 0);
     }
   }
   return parts;
 }
 
-void ShardedOptimizer::share_replicated() {
-  for (Replicated& r : replicated_) {
-    comm::all_gather_slices<float>(*r.plan, *ranks_.communicator, r.whole.values);
-  }
-}
-
 void ShardedOptimizer::share_values() {
-  share_replicated();
+  for (const ReplicatedRun& run : runs_) run.share_values();
   for (model::MoeLayer<float>* layer : model_.moe_layers()) ranks_.communicator->broadcast(layer->selection_bias());
 }
 

@@ -5,10 +5,10 @@
 // experts.
 #pragma once
 
-#include "comm/mpi/reproducible_reduce.hpp"
+#include "runtime/core/trace.hpp"
 #include "runtime/model/model.hpp"
-#include "runtime/train/model_file.hpp"
 #include "runtime/train/optimizer.hpp"
+#include "runtime/train/replicated_run.hpp"
 
 namespace conclave::train {
 
@@ -16,12 +16,16 @@ namespace conclave::train {
 /// follow the trees over groups and experts, and the norm is summed in fixed blocks of the parameters.
 class ShardedOptimizer {
  public:
-  /// `model` and what `ranks` refers to must outlive the optimizer. groups_in_pass: groups of a pass over all ranks.
-  /// InputError if the options freeze all that the model has.
+  /// `model`, `times` and what `ranks` refers to must outlive the optimizer. groups_in_pass: groups of a pass over all
+  /// ranks. InputError if the options freeze all that the model has.
   ShardedOptimizer(const OptimizerOptions& options, model::Model<float>& model, const model::Ranks& ranks,
-                   Index groups_in_pass);
+                   Index groups_in_pass, PhaseTimes& times);
+  ShardedOptimizer(const ShardedOptimizer&) = delete;
+  ShardedOptimizer& operator=(const ShardedOptimizer&) = delete;
+  ~ShardedOptimizer() = default;
 
-  /// Where a pass's backward puts the gradients of the model's own replicated parameters.
+  /// Where a pass's backward puts the gradients of the model's own replicated parameters. Their sums over all ranks
+  /// begin as soon as all of a run's are there, and hide behind the rest of backward.
   [[nodiscard]] model::GroupGradients<float>& pass_gradients() { return pass_gradients_; }
   /// Adds up the pass's gradients over all ranks: each pass's tree is a term. Collective.
   void end_pass();
@@ -37,14 +41,6 @@ class ShardedOptimizer {
   void share_values();
 
  private:
-  /// A flat array that every rank has whole, and how its gradient is summed and shared out.
-  struct Replicated {
-    ReplicatedValues whole;
-    const plan::ReducePlan* plan;
-    model::GroupGradients<float>* pass_gradients;
-    Matrix<float> slice_gradient;  // [1, slice]
-    comm::ReduceScatter<float> reduce;
-  };
   /// A run of a flat array that this rank updates.
   struct Owned {
     const ParameterList* list;
@@ -59,16 +55,13 @@ class ShardedOptimizer {
     bool decays;
     ModelPart part;
   };
-  void replicate(ReplicatedValues whole, const plan::ReducePlan& plan, model::GroupGradients<float>& pass_gradients);
   void own(const ParameterList& list, Range range, std::span<float> values, std::span<float> gradient);
   void cut_chunks();
   void refuse_to_train_nothing() const;
   [[nodiscard]] ModelPart part_of(std::size_t owned, const ParameterEntry& entry) const;
-  [[nodiscard]] Range slice_of(const Replicated& replicated) const {
-    return replicated.plan->slice_of(ranks_.communicator->rank());
-  }
   void forget_what_stays(Index step);
-  void share_replicated();
+  void cover(Range parameters);
+  [[nodiscard]] std::vector<std::vector<Range>> slices() const;
   void apply(const Chunk& chunk, const Update& update);
   [[nodiscard]] std::vector<double> own_sums() const;
   [[nodiscard]] double gradient_norm() const;
@@ -79,8 +72,10 @@ class ShardedOptimizer {
   model::Ranks ranks_;
   plan::ReducePlan plan_;
   model::GroupGradients<float> pass_gradients_;
-  std::deque<Replicated> replicated_;  // the model's own first, then the bases of MoE layers
-  std::deque<Owned> owned_;            // the slice of each of them first, then the experts of each MoE layer
+  PhaseTimes& times_;
+  std::deque<ReplicatedRun> runs_;  // the model's own first, then the base of each MoE layer
+  std::size_t num_own_runs_ = 0;
+  std::deque<Owned> owned_;  // the slice of each run first, then the experts of each MoE layer
   std::vector<Chunk> chunks_;
 };
 

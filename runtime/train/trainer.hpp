@@ -63,9 +63,9 @@ class Trainer {
   std::unique_ptr<comm::Exchange> exchange_;
   model::Ranks ranks_;
   std::unique_ptr<model::Model<float>> model_;
+  PhaseTimes times_;
   ShardedOptimizer optimizer_;
   CollapseWatch watch_;
-  PhaseTimes times_;
   Index step_ = 0;
   NumberTable history_{0, 4, {}};
   Batch batch_;  // this rank's part of a pass

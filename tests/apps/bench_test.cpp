@@ -203,6 +203,19 @@ TEST(BenchLayer, RoutesAsSkewSays) {
   EXPECT_EQ(object_of(1, layer + "uniform").at("gemm_floor_rows"), "balanced");
 }
 
+TEST(BenchLayer, HasTheSameTokensOnAnyNumberOfRanks) {
+  const auto layer = [](Index ranks, Index tokens, Index groups) {
+    return object_of(ranks, fmt::format("layer --tokens {} --groups {} --width 16 --hidden 4 --experts 16 --repeats 1 "
+                                        "--capacity-factor 1",
+                                        tokens, groups));
+  };
+  const json one = layer(1, 300, 6);
+  const json three = layer(3, 100, 2);
+  EXPECT_GT(one.at("drop_rate").get<double>(), 0.0);
+  EXPECT_EQ(one.at("drop_rate"), three.at("drop_rate"));
+  EXPECT_EQ(one.at("imbalance"), three.at("imbalance"));
+}
+
 TEST(BenchLayer, TakesOtherRoutersAndExperts) {
   for (const std::string more : {"--router hash", "--router-preset switch", "--expert-kind swiglu,linear",
                                  "--expert-sharing base+delta --expert-rank 2",
@@ -255,6 +268,7 @@ TEST(Bench, RefusesWhatItCannotMeasure) {
   expect_refusal(conclave("bench checkpoint --out /"), "'/' is there already");
   expect_refusal(conclave("bench scaling --ranks 1,2"), "ranks has 2, the program runs on 1");
   expect_refusal(on_ranks(2, CONCLAVE_PROGRAM, "bench scaling --ranks 2,1"), "ranks = 2,1");
+  expect_refusal(on_ranks(2, CONCLAVE_PROGRAM, "bench scaling --ranks 1 --exchange falt"), "'falt'");
   expect_refusal(conclave("bench scaling --picture /nonexistent/file"), "picture: cannot write '/nonexistent/file'");
   const Outcome file = on_ranks(2, CONCLAVE_PROGRAM, "bench gemm --calibration /nonexistent/file");
   expect_refusal(file, "cannot write '/nonexistent/file'");

@@ -117,6 +117,37 @@ TEST_P(GroupGradientsTest, WhatIsNotCoveredIsZero) {
   }
 }
 
+TEST_P(GroupGradientsTest, SumsOfSomeParametersAreTheirPartOfAll) {
+  const Leaves leaves = make_leaves(GetParam());
+  const plan::ReducePlan plan(num_parameters, GetParam(), 1);
+  GroupGradients<float> gradients(plan, RankId{0});
+  add_leaves(gradients, leaves, {0, GetParam()}, {0, num_parameters});
+  gradients.clear();
+  add_leaves(gradients, leaves, {0, GetParam()}, {100, 200});
+  const std::vector<float> expected = tree(leaves, 0, GetParam());
+  const std::span<const float> sum = gradients.partial_sums({150, 300})[0];
+  ASSERT_EQ(sum.size(), 150U);
+  for (std::size_t i = 0; i < sum.size(); ++i) EXPECT_EQ(sum[i], i < 50 ? expected[150 + i] : 0.0F) << i;
+  EXPECT_EQ(gradients.partial_sums({0, num_parameters})[0][100], expected[100]);
+}
+
+TEST(GroupGradients, TellsOfEverySumOnARankWithoutGroupsToo) {
+  const plan::ReducePlan plan(num_parameters, 2, 3);
+  for (const Index rank : {0, 2}) {
+    GroupGradients<float> gradients(plan, RankId{rank});
+    std::vector<Range> told;
+    Index calls = 0;
+    gradients.when_summed([&](Range parameters) {
+      told.push_back(parameters);
+      EXPECT_EQ(calls, rank == 0 ? std::ssize(told) : 0);  // after the leaves
+    });
+    for (const Range parameters : {Range{50, 60}, Range{0, 50}}) {
+      gradients.add(parameters, [&](Index, ParameterView<float>) { ++calls; });
+    }
+    EXPECT_EQ(told, (std::vector<Range>{{50, 60}, {0, 50}}));
+  }
+}
+
 TEST(GroupGradients, RefusesASecondSumForAParameter) {
   const plan::ReducePlan plan(num_parameters, 3, 5);
   for (const Index rank : {0, 4}) {  // rank 4 has no groups and sees the mistake too

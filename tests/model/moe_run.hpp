@@ -206,7 +206,7 @@ class MoeRun {
     const Range rows = local_tokens();
     return std::span(token_ids_).subspan(static_cast<std::size_t>(rows.begin), static_cast<std::size_t>(rows.size()));
   }
-  std::vector<T> reduced(const plan::ReducePlan& plan, const model::GroupGradients<T>& gradients) {
+  std::vector<T> reduced(const plan::ReducePlan& plan, model::GroupGradients<T>& gradients) {
     std::vector<T> whole(static_cast<std::size_t>(plan.num_elements()), T{0});
     const Range slice = plan.slice_of(communicator_.rank());
     comm::reduce_scatter<T>(

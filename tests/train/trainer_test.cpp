@@ -195,6 +195,27 @@ TEST_F(TrainerBits, AreTheSameWhereExpertsShareABase) {
   expect_same(train_cut(options, alone_, world()), reference);
 }
 
+// Large enough that the dense gradients' sums travel in several runs, most of them during backward.
+TEST_F(TrainerBits, AreTheSameWhereSumsTravelDuringBackward) {
+  TrainOptions options = small_run("");
+  options.model.layers = 3;
+  options.model.width = 256;
+  options.model.moe_every = 2;
+  options.groups = 10;
+  options.passes = 2;
+  options.steps = 2;
+  {
+    options.out = TemporaryFolder().path();
+    const auto dataset = make_samples(options);
+    Trainer trainer(options, *dataset, alone_);
+    ASSERT_GE(cut_into_runs(trainer.model().replicated()).size(), 3U);
+  }
+  const Outcome reference = train_whole(options, alone_);
+  expect_same(train_whole(options, world()), reference);
+  expect_same(train_cut(options, world(), alone_), reference);
+  expect_same(train_cut(options, alone_, world()), reference);
+}
+
 // Cut between two steps in which the gate moves.
 TEST_F(TrainerBits, AreTheSameWithFrozenPartsAndARestingGate) {
   TrainOptions options = small_run("");

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "runtime/model/memory_need.hpp"
+
+#include "comm/plan/reduce_plan.hpp"
+
+#include <cmath>
+
+namespace conclave::model {
+namespace {
+
+constexpr double element_bytes = 4.0;
+
+// Registers a function without making it.
+Index elements_of(const experts::ExpertShape& shape) {
+  return experts::expert_parameters({shape}, "", ExpertId{0}).size();
+}
+
+// Columns of activations and of their gradients: W1 x and its gradient and what W2 is applied to; a gate and its own.
+double tape_columns(const experts::ExpertShape& shape) {
+  if (shape.kind == experts::ExpertKind::linear) return 0.0;
+  const double matrices = shape.kind == experts::ExpertKind::swiglu ? 5.0 : 3.0;
+  const double low = 2.0 * static_cast<double>(shape.delta_rank) * (matrices == 5.0 ? 3.0 : 2.0);
+  return matrices * static_cast<double>(shape.hidden) + low;
+}
+
+Index router_elements(const gating::RouterOptions& router, Index width) {
+  ParameterList list;
+  static_cast<void>(gating::make_router<float>(router, 0, width, list, ""));
+  return list.size();
+}
+
+bool has_attention(const DataShape& shape) { return shape.features == 0; }
+
+experts::ExpertShape dense_shape(const ModelOptions& o) {
+  return {o.dense_kind, o.width, o.dense_hidden, o.experts.expert_bias};
+}
+
+Index block_elements(const ModelOptions& o, const DataShape& shape, Index block) {
+  Index elements = has_attention(shape) ? o.width + 4 * o.width * o.width : 0;
+  if (o.residual) elements += o.width;
+  if (!o.is_moe(block)) return elements + elements_of(dense_shape(o));
+  for (const experts::ExpertShape& expert : experts::shared_shapes(o.experts, o.width)) elements += elements_of(expert);
+  return elements + router_elements(o.router, o.width);
+}
+
+// Of the head's input or output, whichever side a model of this kind has: language models share a table if it is tied.
+Index end_elements(const ModelOptions& o, const DataShape& shape) {
+  if (shape.classes == 0) return (o.tied_head ? 1 : 2) * shape.vocabulary * o.width + o.width;
+  const Index head = (o.width + 1) * shape.classes + (o.residual ? o.width : 0);
+  if (has_attention(shape)) return shape.vocabulary * o.width + head;
+  return head + (o.input_map ? (shape.features + 1) * o.width : 0);
+}
+
+// What a block keeps of a token beside its feed-forward's own: the normed inputs, the middle, its output, a gradient,
+// and attention's queries, keys, values and results.
+double block_columns(const ModelOptions& o, const DataShape& shape) {
+  const double width = static_cast<double>(o.width);
+  return (has_attention(shape) ? 2.0 + 4.0 : 0.0) * width + (o.residual ? 1.0 : 0.0) * width + 2.0 * width;
+}
+
+}  // namespace
+
+Index replicated_elements(const ModelOptions& o, const DataShape& shape) {
+  Index elements = end_elements(o, shape);
+  for (Index b = 0; b < o.layers; ++b) elements += block_elements(o, shape, b);
+  return elements;
+}
+
+plan::MoeLayerSizes moe_layer_sizes(const gating::RouterOptions& router,
+                                    const std::vector<experts::ExpertShape>& experts, Index width, Index tokens,
+                                    const std::vector<ExpertId>& mine, Index num_ranks) {
+  plan::MoeLayerSizes sizes{.num_ranks = num_ranks, .tokens = tokens, .width = width, .num_experts = router.experts};
+  sizes.rows_sent = static_cast<double>(tokens * router.top_k);
+  double columns = 0.0;
+  for (const ExpertId id : mine) {
+    const experts::ExpertShape& shape = experts[static_cast<std::size_t>(id.value())];
+    sizes.expert_elements += elements_of(shape);
+    columns += tape_columns(shape);
+  }
+  const auto num_mine = static_cast<double>(mine.size());
+  sizes.rows_here =
+      sizes.rows_sent * static_cast<double>(num_ranks) * num_mine / static_cast<double>(std::ssize(experts));
+  if (!mine.empty()) sizes.tape_columns = columns / num_mine;
+  return sizes;
+}
+
+std::vector<plan::MemoryItem> memory_need(const ModelOptions& o, const DataShape& shape, const RunSizes& run,
+                                          RankId rank) {
+  const auto tokens =
+      static_cast<double>(even_share(run.groups_in_pass, run.num_ranks, rank.value()).size() * run.group_rows);
+  const Index replicated = replicated_elements(o, shape);
+  const plan::ReducePlan reduction(replicated, run.groups_in_pass, run.num_ranks);
+  const auto pieces = static_cast<double>(reduction.pieces_of(rank).size());
+  Index all_pieces = 0;
+  for (RankId r; r < RankId{run.num_ranks}; ++r) all_pieces += std::ssize(reduction.pieces_of(r));
+  const auto slice = static_cast<double>(reduction.slice_of(rank).size());
+  const double sums = pieces * static_cast<double>(replicated) + static_cast<double>(all_pieces) * slice;
+  const double staged = run.num_ranks > 1 ? pieces * (static_cast<double>(replicated) - slice) : 0.0;
+  // A leaf for each thread and level of the tree, as large as the largest range that is covered at once.
+  const double levels = static_cast<double>(run.threads) + std::log2(static_cast<double>(run.groups_in_pass) + 1.0);
+  const double leaves = levels * static_cast<double>(std::max(shape.vocabulary, 3 * o.width) * o.width);
+
+  std::vector<plan::MemoryItem> items{
+      {"replicated parameters", element_bytes * static_cast<double>(replicated)},
+      {"their gradients", element_bytes * (sums + staged + leaves + slice)},
+      {"optimizer state", element_bytes * static_cast<double>(run.num_states) * slice},
+      {"activations", element_bytes * tokens * (5.0 * static_cast<double>(o.width))}};  // embedding and head
+  const std::vector<experts::ExpertShape> shapes = o.moe_every == 0
+                                                       ? std::vector<experts::ExpertShape>{}
+                                                       : experts::expert_shapes(o.experts, o.width, o.router.experts);
+  const ExpertMap map = ExpertMap::contiguous(std::ssize(shapes), run.num_ranks);
+  for (Index b = 0; b < o.layers; ++b) {
+    items[3].bytes += element_bytes * tokens * block_columns(o, shape);
+    if (!o.is_moe(b)) {
+      items[3].bytes += element_bytes * tokens * tape_columns(dense_shape(o));
+      continue;
+    }
+    for (const experts::ExpertShape& expert : experts::shared_shapes(o.experts, o.width)) {
+      items[3].bytes += element_bytes * tokens * (tape_columns(expert) + static_cast<double>(o.width));
+    }
+    const plan::MoeLayerSizes layer =
+        moe_layer_sizes(o.router, shapes, o.width, static_cast<Index>(tokens), map.experts_of(rank), run.num_ranks);
+    items[2].bytes += element_bytes * static_cast<double>(run.num_states * layer.expert_elements);
+    const std::vector<plan::MemoryItem> of_layer = plan::moe_layer_memory(layer);
+    for (const plan::MemoryItem& item : of_layer) {
+      const auto known = std::find_if(items.begin(), items.end(), [&](const auto& i) { return i.what == item.what; });
+      if (known == items.end()) {
+        items.push_back(item);
+      } else {
+        known->bytes += item.bytes;
+      }
+    }
+  }
+  return items;
+}
+
+}  // namespace conclave::model

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What a training run will keep in memory, before any of it is there.
+#pragma once
+
+#include "comm/plan/memory_need.hpp"
+#include "runtime/model/model.hpp"
+
+namespace conclave::model {
+
+/// What the need depends on beside the model.
+struct RunSizes {
+  Index num_ranks = 1;
+  Index groups_in_pass = 1;
+  Index group_rows = 0;  // tokens
+  Index num_states = 2;  // arrays of optimizer state
+  Index threads = 1;     // of a rank
+};
+
+/// The number of parameters that every rank has whole.
+[[nodiscard]] Index replicated_elements(const ModelOptions& options, const DataShape& shape);
+
+/// Sizes of an MoE layer with these experts on a rank with `tokens` tokens and the experts `mine`, as many rows coming
+/// as if all experts were equally liked.
+[[nodiscard]] plan::MoeLayerSizes moe_layer_sizes(const gating::RouterOptions& router,
+                                                  const std::vector<experts::ExpertShape>& experts, Index width,
+                                                  Index tokens, const std::vector<ExpertId>& mine, Index num_ranks);
+
+/// Bytes that rank `rank` needs beside the program itself. Options must be valid.
+[[nodiscard]] std::vector<plan::MemoryItem> memory_need(const ModelOptions& options, const DataShape& shape,
+                                                        const RunSizes& run, RankId rank);
+
+}  // namespace conclave::model

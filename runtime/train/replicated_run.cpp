@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "runtime/train/replicated_run.hpp"
+
+namespace conclave::train {
+namespace {
+
+constexpr Index fewest_elements = 64 * plan::ReducePlan::block_elements;
+
+std::span<float> part(std::span<float> values, Range range) {
+  return values.subspan(static_cast<std::size_t>(range.begin), static_cast<std::size_t>(range.size()));
+}
+
+}  // namespace
+
+std::vector<Range> cut_into_runs(const ParameterList& list) {
+  std::vector<Range> runs;
+  Index begin = 0;
+  for (const ParameterEntry& entry : list.entries()) {
+    const Index end = entry.tensor.range().end;
+    if (end - begin < fewest_elements && end < list.size()) continue;
+    runs.push_back({begin, end});
+    begin = end;
+  }
+  if (runs.empty()) runs.push_back({0, 0});  // a model without such parameters takes part all the same
+  return runs;
+}
+
+ReplicatedRun::ReplicatedRun(const ReplicatedValues& whole, Range run, Index num_terms,
+                             model::GroupGradients<float>& gradients, const model::Ranks& ranks)
+    : whole_(whole),
+      run_(run),
+      gradients_(gradients),
+      ranks_(ranks),
+      plan_(run.size(), num_terms, ranks.communicator->size()),
+      reduce_(plan_, *ranks.communicator, *ranks.exchange),
+      slice_gradient_(1, plan_.slice_of(ranks.communicator->rank()).size()),
+      num_missing_(run.size()) {}
+
+Range ReplicatedRun::slice() const {
+  const Range of_run = plan_.slice_of(ranks_.communicator->rank());
+  return {run_.begin + of_run.begin, run_.begin + of_run.end};
+}
+
+std::span<float> ReplicatedRun::slice_values() const { return part(whole_.values, slice()); }
+
+void ReplicatedRun::cover(Range parameters) {
+  if (is_under_way_) {
+    static_cast<void>(reduce_.test());
+    return;
+  }
+  const Range here = intersection(parameters, run_);
+  if (here.empty()) return;
+  num_missing_ -= here.size();
+  if (num_missing_ == 0) start();
+}
+
+void ReplicatedRun::start() {
+  reduce_.start(gradients_.partial_sums(run_));
+  is_under_way_ = true;
+}
+
+void ReplicatedRun::finish() {
+  if (!is_under_way_) start();
+  reduce_.finish(slice_gradient_.flat());
+  is_under_way_ = false;
+  num_missing_ = run_.size();
+}
+
+void ReplicatedRun::share_values() const {
+  comm::all_gather_slices<float>(plan_, *ranks_.communicator, part(whole_.values, run_));
+}
+
+}  // namespace conclave::train

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "runtime/model/memory_need.hpp"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "tests/support/mpi_world.hpp"
+
+namespace conclave::model {
+namespace {
+
+using test::world;
+
+ModelOptions small() {
+  ModelOptions o;
+  o.layers = 3;
+  o.width = 16;
+  o.heads = 2;
+  o.context = 8;
+  o.router.experts = 5;
+  o.experts.expert_hidden = {24};
+  return o;
+}
+
+/// A model, and data for it.
+struct Case {
+  std::string name;
+  std::function<void(ModelOptions&)> change;
+  DataShape shape{.vocabulary = 100};
+};
+
+const std::vector<Case>& cases() {
+  constexpr DataShape text_classes{.vocabulary = 100, .classes = 4};
+  constexpr DataShape features{.features = 16, .classes = 3};
+  static const std::vector<Case> all{
+      {"plain", [](auto&) {}},
+      {"tied", [](auto& o) { o.tied_head = true; }},
+      {"every_second", [](auto& o) { o.moe_every = 2; }},
+      {"dense", [](auto& o) { o.moe_every = 0; }},
+      {"biases_and_kinds",
+       [](auto& o) {
+         o.experts.expert_kind = {"swiglu", "relu", "linear"};
+         o.experts.expert_bias = true;
+         o.moe_every = 3;
+       }},
+      {"shared", [](auto& o) { o.experts.shared_experts = 2; }},
+      {"mlp_gate", [](auto& o) { o.router.gate = gating::GateKind::mlp; }},
+      {"text_classes", [](auto&) {}, text_classes},
+      {"features", [](auto&) {}, features},
+      {"features_as_they_are", [](auto& o) { o.input_map = false; }, features},
+      {"features_without_residual", [](auto& o) { o.residual = false; }, features},
+  };
+  return all;
+}
+
+TEST(MemoryNeed, KnowsHowManyParametersEveryRankHasWhole) {
+  const auto exchange = comm::make_exchange(comm::exchange_strategies().front().name, world());
+  for (const Case& c : cases()) {
+    SCOPED_TRACE(c.name);
+    ModelOptions options = small();
+    c.change(options);
+    const auto model = make_model<float>(options, c.shape, 1, {&world(), exchange.get()});
+    EXPECT_EQ(replicated_elements(options, c.shape), model->replicated().size());
+  }
+}
+
+TEST(MemoryNeed, CountsExpertsGradientsAndStatesOnce) {
+  const RunSizes run{.num_ranks = 2, .groups_in_pass = 4, .group_rows = 16, .num_states = 2, .threads = 1};
+  const DataShape shape{.vocabulary = 100};
+  const auto bytes_of = [&](const ModelOptions& o, std::string_view what, Index rank) {
+    double bytes = 0.0;
+    for (const plan::MemoryItem& item : memory_need(o, shape, run, RankId{rank}))
+      bytes += item.what == what ? item.bytes : 0.0;
+    return bytes;
+  };
+  const ModelOptions o = small();
+  constexpr double expert = 2 * 16 * 24;  // elements
+  const double on_both =
+      bytes_of(o, "experts' weights and gradients", 0) + bytes_of(o, "experts' weights and gradients", 1);
+  EXPECT_EQ(on_both, 3.0 * 5.0 * expert * 2.0 * 4.0) << "3 layers of 5 experts, weights and gradients";
+  const double states = bytes_of(o, "optimizer state", 0) + bytes_of(o, "optimizer state", 1);
+  EXPECT_EQ(states, 2.0 * 4.0 * (3.0 * 5.0 * expert + static_cast<double>(replicated_elements(o, shape))));
+  ModelOptions wider = o;
+  wider.experts.expert_hidden = {48};
+  EXPECT_EQ(bytes_of(wider, "experts' activations", 0), 2.0 * bytes_of(o, "experts' activations", 0));
+}
+
+}  // namespace
+}  // namespace conclave::model
