@@ -42,10 +42,10 @@ MoeLayer<T>::MoeLayer(ParameterList& replicated, const std::string& prefix, MoeS
       shard_(shape_.experts, map.experts_of(ranks.communicator->rank()), prefix + "expert/", shape_.output_scale,
              base_),
       waves_(map_, ranks.waves),
-      expert_x_(*ranks.exchange, waves_.size()),
-      results_(*ranks.exchange, waves_.size()),
-      d_expert_y_(*ranks.exchange, waves_.size()),
-      d_copies_(*ranks.exchange, waves_.size()) {
+      expert_x_(*ranks.exchange, prefix + "x", waves_.size()),
+      results_(*ranks.exchange, prefix + "results", waves_.size()),
+      d_expert_y_(*ranks.exchange, prefix + "d_results", waves_.size()),
+      d_copies_(*ranks.exchange, prefix + "dx", waves_.size()) {
   router_parameters_.end = replicated.size();
   for (std::size_t i = 0; i < shape_.shared.size(); ++i) {
     shared_.emplace_back(replicated, fmt::format("{}shared/{:04}/", prefix, i), shape_.shared[i], shape_.output_scale);
@@ -66,10 +66,12 @@ void MoeLayer<T>::forward(ParameterView<const T> values, const Step& step, Const
     const PhaseScope scope(*step.times, Phase::dispatch);
     tell_counts(step);
     for (Index wave = 0; wave < waves_.size(); ++wave) {
-      open(expert_x_.of(wave), traffic_.dispatch(wave));
+      open(expert_x_.of(wave), traffic_.dispatch(wave), tokens_sent(wave));
       gather_rows(wave, x);
       start(expert_x_.of(wave));
     }
+    // Where results go is known: then no rank waits for that when it has them.
+    for (Index wave = 0; wave < waves_.size(); ++wave) open(results_.of(wave), traffic_.combine(wave));
   }
   for (Index wave = 0; wave < waves_.size(); ++wave) forward_wave(wave, step);
   {
@@ -90,6 +92,7 @@ void MoeLayer<T>::backward(ParameterView<const T> values, const Step& step, Cons
     const PhaseScope scope(*step.times, Phase::combine);
     combine_backward(step.groups, dy);
     for (Index wave = 0; wave < waves_.size(); ++wave) start(d_expert_y_.of(wave));
+    for (Index wave = 0; wave < waves_.size(); ++wave) open(d_copies_.of(wave), traffic_.combine(wave));
   }
   for (Index wave = 0; wave < waves_.size(); ++wave) backward_wave(wave, step);
   base_backward();
@@ -119,7 +122,6 @@ void MoeLayer<T>::forward_wave(Index wave, const Step& step) {
   const Range experts = waves_.experts_of(ranks_.communicator->rank(), wave);
   wait(expert_x_.of(wave), step);
   if (wave == 0) shard_.begin(traffic_.rows_per_local_expert());
-  open(results_.of(wave), traffic_.combine(wave));
   shard_.forward(experts, expert_x_.arrived(wave), results_.of(wave).template outgoing<T>(), [&] { poll(); });
   start(results_.of(wave));
 }
@@ -131,7 +133,6 @@ void MoeLayer<T>::backward_wave(Index wave, const Step& step) {
   const Range experts = waves_.experts_of(ranks_.communicator->rank(), wave);
   wait(d_expert_y_.of(wave), step);
   const ConstMatrixView<T> dy = d_expert_y_.arrived(wave);
-  open(d_copies_.of(wave), traffic_.combine(wave));
   shard_.backward_input(experts, dy, d_copies_.of(wave).template outgoing<T>(), [&] { poll(); });
   start(d_copies_.of(wave));
   shard_.backward_weights(experts, expert_x_.arrived(wave), dy, [&] { poll(); });
@@ -231,8 +232,8 @@ std::vector<Index> MoeLayer<T>::step_counts(const Step& step) const {
 }
 
 template <class T>
-void MoeLayer<T>::open(comm::Inbox& inbox, const plan::ExchangeShape& shape) {
-  inbox.open(shape, shape_.width * static_cast<Index>(sizeof(T)));
+void MoeLayer<T>::open(comm::Inbox& inbox, const plan::ExchangeShape& shape, std::span<const Index> sources) {
+  inbox.open(shape, shape_.width * static_cast<Index>(sizeof(T)), sources);
 }
 
 template <class T>
@@ -260,6 +261,14 @@ void MoeLayer<T>::tell_counts(const Step& step) {
   traffic_.update(*ranks_.communicator, waves_, plan_.rows_per_expert());
 }
 
+// The tokens that a wave's rows are copies of.
+template <class T>
+std::span<const Index> MoeLayer<T>::tokens_sent(Index wave) const {
+  const Range rows = traffic_.rows_sent(wave);
+  return std::span(plan_.tokens_of_rows())
+      .subspan(static_cast<std::size_t>(rows.begin), static_cast<std::size_t>(rows.size()));
+}
+
 // a copy of x_t for each of its experts of a wave, in sending order
 template <class T>
 void MoeLayer<T>::gather_rows(Index wave, ConstMatrixView<T> x) {
@@ -268,7 +277,7 @@ void MoeLayer<T>::gather_rows(Index wave, ConstMatrixView<T> x) {
   constexpr Index chunk = 256;  // rows a call
   parallel_for((copies.rows() + chunk - 1) / chunk, [&](Index c) {
     for (Index row = c * chunk; row < std::min((c + 1) * chunk, copies.rows()); ++row) {
-      std::ranges::copy(x.row(plan_.token_of_row(first_row + row)), copies.row(row).begin());
+      if (copies.wants(row)) std::ranges::copy(x.row(plan_.token_of_row(first_row + row)), copies.row(row).begin());
     }
   });
 }

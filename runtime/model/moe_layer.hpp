@@ -109,7 +109,8 @@ class MoeLayer {
   void add_shared(ParameterView<const T> values, const GroupRows& groups, ConstMatrixView<T> x, MatrixView<T> y);
   void combine_backward(const GroupRows& groups, ConstMatrixView<T> dy);
   void gather_backward(const GroupRows& groups, MatrixView<T> dx);
-  void open(comm::Inbox& inbox, const plan::ExchangeShape& shape);
+  void open(comm::Inbox& inbox, const plan::ExchangeShape& shape, std::span<const Index> sources = {});
+  [[nodiscard]] std::span<const Index> tokens_sent(Index wave) const;
   void start(comm::Inbox& inbox);
   void wait(comm::Inbox& inbox, const Step& step);
   void poll();

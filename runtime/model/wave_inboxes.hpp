@@ -13,8 +13,10 @@ namespace conclave::model {
 template <class T>
 class WaveInboxes {
  public:
-  WaveInboxes(const comm::Exchange& exchange, Index num_waves) {
-    for (Index wave = 0; wave < num_waves; ++wave) inboxes_.push_back(exchange.make_inbox());
+  WaveInboxes(const comm::Exchange& exchange, const std::string& name, Index num_waves) {
+    for (Index wave = 0; wave < num_waves; ++wave) {
+      inboxes_.push_back(exchange.make_inbox(num_waves == 1 ? name : fmt::format("{}/{}", name, wave)));
+    }
   }
 
   [[nodiscard]] comm::Inbox& of(Index wave) { return *inboxes_[static_cast<std::size_t>(wave)]; }

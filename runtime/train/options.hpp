@@ -33,7 +33,7 @@ struct TrainOptions {
   Index passes = 1;
   Index seed = 1;
   ComputeOptions compute;
-  std::string exchange = "flat";
+  std::string exchange = "auto";
   std::optional<Index> waves;
   bool explain_router = false;
 

@@ -20,7 +20,7 @@ struct MoeCase {
   model::MoeShape shape;
   Index num_groups = 5;
   Index group_rows = 6;
-  std::string exchange{comm::exchange_strategies().front().name};
+  std::string exchange = "flat";
   Index waves = 1;
   [[nodiscard]] Index num_tokens() const { return num_groups * group_rows; }
 };
