@@ -31,7 +31,7 @@ LoadedModel load_model(const Session& session, const std::string& path, double e
   }
   loaded.model = model::make_model<float>(
       loaded.options.model, shape, loaded.options.seed,
-      model::Ranks{&world, loaded.exchange.get(), model::num_waves(loaded.options.waves, world)});
+      model::Ranks{&world, loaded.exchange.get(), model::num_waves(loaded.options.waves, world), loaded.options.wire});
   train::load_values(opened.file, world, *loaded.model);
   return loaded;
 }

@@ -35,6 +35,7 @@ struct TrainOptions {
   ComputeOptions compute;
   std::string exchange = "auto";
   std::optional<Index> waves;
+  model::Wire wire = model::Wire::fp32;
   bool explain_router = false;
 
   std::string out = "conclave-run";
