@@ -106,12 +106,6 @@ void write_file(const std::string& path, const std::string& text) {
                    "check the folder's rights and free space");
 }
 
-std::string exchange_names() {
-  std::vector<std::string> names;
-  for (const auto& s : comm::exchange_strategies()) names.push_back(fmt::format("{} ({})", s.name, s.help));
-  return fmt::format("{}", fmt::join(names, ", "));
-}
-
 LoadWatch::LoadWatch(const comm::Communicator& world) {
   double minute = 0.0;
   if (getloadavg(&minute, 1) != 1) minute = 0.0;

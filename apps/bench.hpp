@@ -6,6 +6,7 @@
 
 #include "apps/bench_report.hpp"
 #include "apps/command.hpp"
+#include "apps/exchange_report.hpp"
 
 namespace conclave::apps {
 
@@ -37,9 +38,6 @@ void validate(const BenchRun& run, const comm::Communicator& world);
 void refuse_unwritable(const comm::Communicator& world, std::string_view option, const std::string& path);
 /// InputError if it cannot be written.
 void write_file(const std::string& path, const std::string& text);
-
-/// "flat (one MPI_Alltoallv), ...", for help.
-[[nodiscard]] std::string exchange_names();
 
 /// What else was going on while something was measured: noted in the report, and a warning where it will have
 /// disturbed.

@@ -71,7 +71,7 @@ std::vector<Line> lines_of_size(const ExchangeOptions& o, Index size, const comm
       }};
   for (const std::string& name : o.exchange) {
     exchanges.push_back(comm::make_exchange(name, world));
-    inboxes.push_back(exchanges.back()->make_inbox());
+    inboxes.push_back(exchanges.back()->make_inbox("bench"));
     things.emplace_back([&traffic, &o, inbox = inboxes.back().get()] {
       inbox->open(traffic.shape, o.row_bytes);
       inbox->write<float>(traffic.sent.view());

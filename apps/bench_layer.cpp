@@ -12,6 +12,7 @@ struct LayerOptions {
   MoeCase layer;
   std::string exchange{comm::exchange_strategies().front().name};
   std::optional<Index> waves;
+  model::Wire wire = model::Wire::fp32;
   BenchRun run;
 };
 
@@ -20,6 +21,7 @@ void describe_layer(LayerOptions& o, OptionSections& sections) {
   OptionTable& exchange = sections.section("Exchange");
   exchange.add("exchange", o.exchange, "how rows travel between ranks: " + exchange_names());
   model::describe_waves(o.waves, exchange);
+  exchange.add("wire", o.wire, "how rows travel to experts and back: fp32, or rounded to bf16, half the bytes");
 }
 
 // Times of the phases in the calls that were counted, the last ones.
@@ -50,7 +52,7 @@ std::optional<Report> measure_layer(LayerOptions& o, const Session& session) {
   const auto exchange = comm::make_exchange(o.exchange, world);
   const double resident_before = resident_memory();
   LayerBench bench(o.layer, {o.layer.tokens * world.size(), o.layer.groups * world.size()},
-                   {&world, exchange.get(), model::num_waves(o.waves, world)});
+                   {&world, exchange.get(), model::num_waves(o.waves, world), o.wire});
   bench.forward_backward();  // the rows are known
   const double resident = world.max(peak_resident_memory() - resident_before);
   const double needed = world.max(bench.memory_need());

@@ -14,6 +14,7 @@ struct ScalingOptions {
   MoeCase layer;
   std::vector<Index> ranks;
   std::string exchange{comm::exchange_strategies().front().name};
+  std::optional<Index> waves;
   std::string csv;
   std::string picture;
   BenchRun run;
@@ -26,7 +27,9 @@ void describe_scaling(ScalingOptions& o, OptionSections& sections) {
   table.add("csv", o.csv, "a file to write the table into, with commas");
   table.add("picture", o.picture, "a file to draw the speed-ups into, as SVG");
   describe(o.layer, sections);
-  sections.section("Exchange").add("exchange", o.exchange, "how rows travel between ranks: " + exchange_names());
+  OptionTable& exchange = sections.section("Exchange");
+  exchange.add("exchange", o.exchange, "how rows travel between ranks: " + exchange_names());
+  model::describe_waves(o.waves, exchange);
 }
 
 void settle_ranks(std::vector<Index>& ranks, Index most) {
@@ -64,7 +67,8 @@ Measured measure(const ScalingOptions& o, Kind kind, Index ranks, const comm::Co
   const comm::Communicator some = world.split(takes_part ? 0 : -1);
   if (takes_part) {
     const auto exchange = comm::make_exchange(o.exchange, some);
-    LayerBench bench(o.layer, {measured.tokens, o.layer.groups * factor}, {&some, exchange.get()});
+    LayerBench bench(o.layer, {measured.tokens, o.layer.groups * factor},
+                     {&some, exchange.get(), model::num_waves(o.waves, some)});
     bench.forward_backward();  // the rows are known
     BareExperts bare = bench.bare_experts(true);
     const GemmBackend backend = faster_backend(some, bare);

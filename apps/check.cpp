@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The command `check`: recomputes reference cases of the MoE layer on these ranks, forward and backward, and compares.
 #include "apps/command.hpp"
+#include "apps/exchange_report.hpp"
 #include "apps/launch.hpp"
 #include "apps/reference_case.hpp"
 #include "comm/mpi/reproducible_reduce.hpp"
@@ -24,6 +25,7 @@ constexpr std::array<EnumName<Precision>, 2> enum_names(Precision) {
 struct CheckOptions {
   Precision precision = Precision::single;
   double tolerance = 0.0;
+  std::string exchange{comm::exchange_strategies().front().name};
   ComputeOptions compute;
 };
 
@@ -32,6 +34,7 @@ void describe(CheckOptions& o, OptionSections& sections) {
   table.add("precision", o.precision, "compute in float, as training does, or in double");
   table.add("tolerance", o.tolerance,
             "largest error allowed, relative to the largest magnitude in an array; 0: 2e-5 in float, 1e-11 in double");
+  table.add("exchange", o.exchange, "how rows travel between ranks: " + exchange_names());
   conclave::describe(o.compute, table);
 }
 
@@ -287,7 +290,7 @@ int run(const CheckOptions& options, const Session& session) {
   if (!(options.tolerance >= 0.0)) throw InputError(fmt::format("tolerance = {}", options.tolerance), "give 0 or more");
   const double by_precision = options.precision == Precision::single ? 2e-5 : 1e-11;
   const double tolerance = options.tolerance > 0.0 ? options.tolerance : by_precision;
-  const auto exchange = comm::make_exchange(comm::exchange_strategies().front().name, world);
+  const auto exchange = comm::make_exchange(options.exchange, world);
   if (world.is_root()) {
     fmt::print("{} ranks, {} threads a rank, {}; errors are relative to an array's largest magnitude, at most {}\n",
                world.size(), num_threads(), name_of(options.precision), tolerance);

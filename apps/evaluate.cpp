@@ -2,6 +2,7 @@
 // The command `evaluate`: loss and metrics of a checkpoint on held-out data.
 #include "apps/class_report.hpp"
 #include "apps/command.hpp"
+#include "apps/exchange_report.hpp"
 #include "apps/launch.hpp"
 #include "apps/loaded_model.hpp"
 #include "apps/router_options.hpp"
@@ -21,6 +22,7 @@ struct EvaluateOptions {
   train::Split split = train::Split::validation;
   Index sequences = 0;
   double capacity_factor = -1.0;
+  std::string exchange;
   ComputeOptions compute;
 };
 
@@ -34,6 +36,7 @@ void describe(EvaluateOptions& o, OptionSections& sections) {
             "text (validation) only");
   table.add("sequences", o.sequences, "sequences or samples, from the first; 0: all");
   table.add("capacity_factor", o.capacity_factor, "0: no limit; negative: the run's eval_capacity_factor");
+  table.add("exchange", o.exchange, "how rows travel between ranks: " + exchange_names() + "; empty: as in the run");
   conclave::describe(o.compute, table);
 }
 
@@ -69,7 +72,7 @@ int run(const EvaluateOptions& o, const Session& session) {
   if (std::isnan(o.capacity_factor))
     throw InputError("capacity_factor = nan", "give a number; negative: the run's own");
   if (o.sequences < 0) throw InputError(fmt::format("sequences = {}", o.sequences), "give 0 (all) or more");
-  LoadedModel loaded = load_model(session, o.checkpoint, o.capacity_factor, o.compute);
+  LoadedModel loaded = load_model(session, o.checkpoint, o.capacity_factor, o.compute, o.exchange);
   use_data(o, loaded);
   std::unique_ptr<train::Samples> dataset;
   train::agreed(session.world,

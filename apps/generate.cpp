@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The command `generate`: text from a checkpoint, token by token.
 #include "apps/command.hpp"
+#include "apps/exchange_report.hpp"
 #include "apps/launch.hpp"
 #include "apps/loaded_model.hpp"
 #include "runtime/core/parallel.hpp"
@@ -17,6 +18,7 @@ struct GenerateOptions {
   Index tokens = 400;
   double temperature = 0.8;
   Index seed = 1;
+  std::string exchange;
   ComputeOptions compute;
 };
 
@@ -27,6 +29,7 @@ void describe(GenerateOptions& o, OptionSections& sections) {
   table.add("tokens", o.tokens, "bytes to add");
   table.add("temperature", o.temperature, "0: always the likeliest byte; 1: as the model believes");
   table.add("seed", o.seed, "of the draws: the same seed gives the same text on any number of ranks");
+  table.add("exchange", o.exchange, "how rows travel between ranks: " + exchange_names() + "; empty: as in the run");
   conclave::describe(o.compute, table);
 }
 
@@ -94,7 +97,7 @@ int run(const GenerateOptions& o, const Session& session) {
   if (!(o.temperature >= 0.0) || std::isinf(o.temperature)) {
     throw InputError(fmt::format("temperature = {}", o.temperature), "give a finite number of at least 0");
   }
-  LoadedModel loaded = load_model(session, o.checkpoint, 0.0, o.compute);
+  LoadedModel loaded = load_model(session, o.checkpoint, 0.0, o.compute, o.exchange);
   std::vector<std::int32_t> text;
   for (const char c : o.prompt) text.push_back(static_cast<unsigned char>(c));
   NextToken next(loaded, session.world);

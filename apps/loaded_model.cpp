@@ -4,7 +4,7 @@
 namespace conclave::apps {
 
 LoadedModel load_model(const Session& session, const std::string& path, double eval_capacity_factor,
-                       const ComputeOptions& compute) {
+                       const ComputeOptions& compute, const std::string& exchange) {
   const comm::Communicator& world = session.world;
   if (path.empty()) {
     throw InputError("no checkpoint was named", "give --checkpoint a file or the folder that a run wrote into");
@@ -21,6 +21,7 @@ LoadedModel load_model(const Session& session, const std::string& path, double e
   apply({compute.threads,
          session.given.contains("gemm") || !has_library_of_run ? compute.gemm : loaded.options.compute.gemm});
   loaded.step = train::integer_of(opened.header, "step", opened.file);
+  if (!exchange.empty()) loaded.options.exchange = exchange;
   loaded.exchange = comm::make_exchange(loaded.options.exchange, world);
   model::DataShape shape{.vocabulary = train::integer_of(opened.header, "vocabulary", opened.file)};
   if (loaded.options.task == train::Task::classify) {
@@ -30,7 +31,7 @@ LoadedModel load_model(const Session& session, const std::string& path, double e
   }
   loaded.model = model::make_model<float>(
       loaded.options.model, shape, loaded.options.seed,
-      model::Ranks{&world, loaded.exchange.get(), model::num_waves(loaded.options.waves, world)});
+      model::Ranks{&world, loaded.exchange.get(), model::num_waves(loaded.options.waves, world), loaded.options.wire});
   train::load_values(opened.file, world, *loaded.model);
   return loaded;
 }

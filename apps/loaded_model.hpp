@@ -25,8 +25,9 @@ struct LoadedModel {
 
 /// Loads the newest checkpoint that `path` names. `eval_capacity_factor`, if it is not negative, takes the place of the
 /// run's. Computes with the threads of `compute` from now on, and with its library where one was given, else with the
-/// run's. InputError on every rank if there is no checkpoint or it is damaged. Collective.
+/// run's. Rows travel by `exchange`; empty: as in the run. InputError on every rank if there is no checkpoint or it is
+/// damaged. Collective.
 [[nodiscard]] LoadedModel load_model(const Session& session, const std::string& path, double eval_capacity_factor,
-                                     const ComputeOptions& compute);
+                                     const ComputeOptions& compute, const std::string& exchange);
 
 }  // namespace conclave::apps

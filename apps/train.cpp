@@ -2,6 +2,7 @@
 // The command `train`: trains a mixture-of-experts model, from the start or from a checkpoint.
 #include "apps/class_report.hpp"
 #include "apps/command.hpp"
+#include "apps/exchange_report.hpp"
 #include "apps/launch.hpp"
 #include "apps/memory.hpp"
 #include "apps/progress.hpp"
@@ -102,6 +103,7 @@ class Run {
     while (trainer_.steps_done() < last) {
       const train::StepRecord step = trainer_.step();
       summary.add(step);
+      note_choices(log);
       if (log) log->append(step);
       for (const std::string& alarm : step.alarms) progress.note(alarm);
       progress.update(step.step, fmt::format("loss {:.4f}  dropped {:.1f} %  {:.0f} tokens/s", step.loss,
@@ -111,6 +113,7 @@ class Run {
       if (at_end || is_due(step.step, options_.checkpoint_every)) save(progress, log);
     }
     progress.finish();
+    if (noted_choices_ > 0) say("exchange auto: " + summary_of(trainer_.exchange_choices()));
     if (world_.is_root()) fmt::print("{}", summary.text(options_, dataset_.entropy()));
     if (last == options_.steps) test(log);
     return 0;
@@ -121,6 +124,15 @@ class Run {
 
   void say(const std::string& text) const {
     if (world_.is_root()) fmt::print(stderr, "{}\n", text);
+  }
+
+  // How rows travel is decided in the first steps.
+  void note_choices(std::optional<train::RunLog>& log) {
+    const std::vector<comm::ExchangeChoice> choices = trainer_.exchange_choices();
+    for (; noted_choices_ < choices.size(); ++noted_choices_) {
+      const comm::ExchangeChoice& choice = choices[noted_choices_];
+      if (log) log->note("exchange " + choice.inbox, text_of(choice));
+    }
   }
 
   void introduce() {
@@ -177,6 +189,7 @@ class Run {
   const train::Samples& dataset_;
   train::Trainer trainer_;
   std::map<std::string, std::string> record_;
+  std::size_t noted_choices_ = 0;
   std::vector<std::string> router_notices_;
 };
 

@@ -26,6 +26,7 @@ class DispatchPlan {
   [[nodiscard]] Index num_tokens() const { return static_cast<Index>(first_choice_.size()) - 1; }
   /// The token (within the run of groups) that a row is a copy of.
   [[nodiscard]] Index token_of_row(Index row) const { return token_of_row_[static_cast<std::size_t>(row)]; }
+  [[nodiscard]] const std::vector<Index>& tokens_of_rows() const { return token_of_row_; }
   /// Kept choices of all groups are numbered by token, then by choice: token t's are [first, last).
   [[nodiscard]] Range choices_of(Index token) const {
     return {first_choice_[static_cast<std::size_t>(token)], first_choice_[static_cast<std::size_t>(token) + 1]};

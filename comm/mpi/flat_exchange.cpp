@@ -24,9 +24,9 @@ struct Parts {
   }
 };
 
-class FlatInbox : public Inbox {
+class FlatInbox final : public Inbox {
  public:
-  explicit FlatInbox(const Communicator& communicator) : Inbox(communicator), communicator_(communicator) {}
+  using Inbox::Inbox;
 
  private:
   void do_open() override {
@@ -40,17 +40,20 @@ class FlatInbox : public Inbox {
       if (peer == rank()) {
         add_slots(peer, shape().received().runs(peer), rows_.data());
       } else {
-        add_slots(peer, std::span(&staging_.sent()[static_cast<std::size_t>(peer.value())], 1), outgoing_.data());
+        add_slots(peer, staging_.sent_to(peer), outgoing_.data());
       }
     }
   }
 
   void do_start() override {
+    for (RankId peer; peer < RankId{shape().num_ranks()}; ++peer) {
+      note_step(0, rank(), peer, shape().rows_to(peer) * row_bytes());
+    }
     if (shape().num_ranks() == 1) return;
     MPI_Request request = MPI_REQUEST_NULL;
     check_mpi(MPI_Ialltoallv(outgoing_.data(), send_.counts.data(), send_.displacements.data(), type_->handle(),
                              rows_.data(), receive_.counts.data(), receive_.displacements.data(), type_->handle(),
-                             communicator_.handle(), &request),
+                             communicator().handle(), &request),
               "MPI_Ialltoallv");
     request_ = Request(request);
   }
@@ -64,7 +67,6 @@ class FlatInbox : public Inbox {
 
   std::byte* data() override { return rows_.data(); }
 
-  const Communicator& communicator_;
   Staging staging_;
   Parts send_;
   Parts receive_;
@@ -76,17 +78,16 @@ class FlatInbox : public Inbox {
 
 class FlatExchange : public Exchange {
  public:
-  explicit FlatExchange(const Communicator& communicator) : communicator_(communicator) {}
-  std::unique_ptr<Inbox> make_inbox() const override { return std::make_unique<FlatInbox>(communicator_); }
-
- private:
-  const Communicator& communicator_;
+  using Exchange::Exchange;
+  std::unique_ptr<Inbox> make_inbox(const std::string& /*name*/) const override {
+    return std::make_unique<FlatInbox>(*this);
+  }
 };
 
 }  // namespace
 
-std::unique_ptr<Exchange> make_flat_exchange(const Communicator& communicator) {
-  return std::make_unique<FlatExchange>(communicator);
+std::unique_ptr<Exchange> make_flat_exchange(const Communicator& communicator, const plan::Topology& topology) {
+  return std::make_unique<FlatExchange>(communicator, topology);
 }
 
 }  // namespace conclave::comm

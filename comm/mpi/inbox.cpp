@@ -1,20 +1,31 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "comm/mpi/inbox.hpp"
 
+#include "comm/mpi/exchange.hpp"
 #include "runtime/core/parallel.hpp"
+
+#include <exception>
 
 namespace conclave::comm {
 
-void Inbox::open(const plan::ExchangeShape& shape, Index row_bytes) {
+const Communicator& Inbox::communicator() const { return exchange_.communicator(); }
+const plan::Topology& Inbox::topology() const { return exchange_.topology(); }
+
+void Inbox::open(const plan::ExchangeShape& shape, Index row_bytes, std::span<const Index> sources) {
   invariant(state_ == State::unused || state_ == State::arrived, "an inbox opened before its last use has ended");
-  invariant(shape.num_ranks() == num_ranks_ && row_bytes >= 0, "rows of {} bytes between {} ranks, on {} ranks",
-            row_bytes, shape.num_ranks(), num_ranks_);
+  invariant(shape.num_ranks() == communicator().size() && row_bytes >= 0,
+            "rows of {} bytes between {} ranks, on {} ranks", row_bytes, shape.num_ranks(), communicator().size());
+  invariant(sources.empty() || std::ssize(sources) == shape.total_sent(), "the sources of {} of {} rows",
+            sources.size(), shape.total_sent());
   state_ = State::open;
   shape_ = shape;
   row_bytes_ = row_bytes;
+  sources_ = sources;
   slots_.clear();
+  places_.clear();
+  steps_.clear();
   do_open();
-  place_rows();
+  if (!are_placed()) place_rows();
 }
 
 void Inbox::add_slots(RankId peer, std::span<const Range> to, std::byte* buffer) {
@@ -23,25 +34,35 @@ void Inbox::add_slots(RankId peer, std::span<const Range> to, std::byte* buffer)
   });
 }
 
-// Sorts the slots, joins those that follow one another on both sides, and notes the place of every row.
+void Inbox::take_slots_of(Inbox& other) {
+  slots_.swap(other.slots_);
+  places_.swap(other.places_);
+}
+
+void Inbox::note_step(Index phase, RankId from, RankId to, Index bytes) {
+  if (bytes > 0) steps_.push_back({phase, from, to, bytes, plan::level_between(topology(), from, to)});
+}
+
+// Notes the place of every row, and joins slots that follow one another on both sides.
 void Inbox::place_rows() {
   std::ranges::sort(slots_, {}, &Slot::first_row);
-  places_.clear();
-  std::size_t last = 0;
-  for (std::size_t i = 0; i < slots_.size(); ++i) {
-    const Slot slot = slots_[i];
+  std::size_t joined = 0;
+  for (const Slot slot : slots_) {
     invariant(slot.first_row == std::ssize(places_), "row {} of those sent has no slot, or two", places_.size());
-    for (Index row = 0; row < slot.rows; ++row) places_.push_back(slot.to + row * row_bytes_);
-    if (i == 0) continue;
-    Slot& before = slots_[last];
-    if (before.to + before.rows * row_bytes_ == slot.to) {
-      before.rows += slot.rows;
+    for (Index row = 0; row < slot.rows; ++row) {
+      places_.push_back(slot.to == nullptr ? nullptr : slot.to + row * row_bytes_);
+    }
+    if (slot.to == nullptr) continue;
+    Slot* const before = joined > 0 ? &slots_[joined - 1] : nullptr;
+    if (before != nullptr && before->first_row + before->rows == slot.first_row &&
+        before->to + before->rows * row_bytes_ == slot.to) {
+      before->rows += slot.rows;
     } else {
-      slots_[++last] = slot;
+      slots_[joined++] = slot;
     }
   }
-  if (!slots_.empty()) slots_.resize(last + 1);
-  invariant(std::ssize(places_) == shape_.total_sent(), "slots for {} of {} rows", places_.size(), shape_.total_sent());
+  slots_.resize(joined);
+  invariant(are_placed(), "slots for {} of {} rows", places_.size(), shape_.total_sent());
 }
 
 std::span<const Slot> Inbox::slots() const {
@@ -57,7 +78,7 @@ void Inbox::write(std::type_identity_t<ConstMatrixView<T>> rows) const {
   constexpr Index chunk = 64;  // rows a call
   parallel_for((rows.rows + chunk - 1) / chunk, [&](Index c) {
     for (Index i = c * chunk; i < std::min((c + 1) * chunk, rows.rows); ++i) {
-      std::ranges::copy(rows.row(i), to.row(i).begin());
+      if (to.wants(i)) std::ranges::copy(rows.row(i), to.row(i).begin());
     }
   });
 }
@@ -77,6 +98,15 @@ void Inbox::wait() {
   invariant(state_ == State::under_way, "an inbox waited for that was not started");
   do_wait();
   state_ = State::arrived;
+}
+
+// Called from destructors, which must not throw: what fails here has nobody left who waits for it.
+void Inbox::end_forgotten() noexcept {
+  if (state_ != State::under_way || std::uncaught_exceptions() > 0) return;
+  try {
+    do_wait();
+  } catch (...) {
+  }
 }
 
 Index Inbox::columns(std::size_t element_bytes) const {

@@ -3,9 +3,12 @@
 #pragma once
 
 #include "comm/mpi/communicator.hpp"
+#include "comm/plan/schedule.hpp"
 #include "runtime/core/scattered_rows.hpp"
 
 namespace conclave::comm {
+
+class Exchange;
 
 /// Consecutive rows of the sending order, and where they are to be written, one after another.
 struct Slot {
@@ -22,15 +25,17 @@ struct Slot {
 /// Rows are written once, where that can be: a rank's slots for itself are its inbox, so on one rank nothing is copied.
 class Inbox {
  public:
-  explicit Inbox(const Communicator& communicator) : rank_(communicator.rank()), num_ranks_(communicator.size()) {}
+  /// The exchange must outlive the inbox.
+  explicit Inbox(const Exchange& exchange) : exchange_(exchange) {}
   virtual ~Inbox() = default;
   Inbox(const Inbox&) = delete;
   Inbox& operator=(const Inbox&) = delete;
 
   /// Begins a use, with rows of row_bytes each. What arrived before is no longer needed by this rank. InvariantError
-  /// for a shape of other ranks.
-  void open(const plan::ExchangeShape& shape, Index row_bytes);
-  /// In the sending order, all rows. Valid until start.
+  /// for a shape of other ranks. `sources`, if the caller knows them, on all ranks or none: a number for each row that
+  /// is sent, small and not negative, the same for rows that are copies of one another.
+  void open(const plan::ExchangeShape& shape, Index row_bytes, std::span<const Index> sources = {});
+  /// In the sending order, all rows that are to be written. Valid until start.
   [[nodiscard]] std::span<const Slot> slots() const;
   /// The same as rows: row i of the sending order is to be written at row(i).
   template <class T>
@@ -51,13 +56,28 @@ class Inbox {
   template <class T>
   [[nodiscard]] ConstMatrixView<T> arrived() const;
 
+  /// What this rank has sent, or written into others' memory, in the last use: its part of the strategy's schedule.
+  [[nodiscard]] std::span<const plan::Step> steps() const { return steps_; }
+
  protected:
-  [[nodiscard]] RankId rank() const { return rank_; }
+  [[nodiscard]] const Communicator& communicator() const;
+  [[nodiscard]] const plan::Topology& topology() const;
+  [[nodiscard]] RankId rank() const { return communicator().rank(); }
   [[nodiscard]] const plan::ExchangeShape& shape() const { return shape_; }
   [[nodiscard]] Index row_bytes() const { return row_bytes_; }
+  [[nodiscard]] std::span<const Index> sources() const { return sources_; }
   /// Gives slots to the rows for a peer: the rows `to` of the buffer that begins at `buffer`. To be called from
-  /// do_open, for every peer, in any order.
+  /// do_open, for every peer, in any order; or for a single row, with null for one that is not to be written.
   void add_slots(RankId peer, std::span<const Range> to, std::byte* buffer);
+  void add_slot(Index row, std::byte* to) { slots_.push_back({row, 1, to}); }
+  /// Instead of adding any: the slots, later the steps, of an inbox that this one stands for.
+  void take_slots_of(Inbox& other);
+  void take_steps_of(Inbox& other) { steps_.swap(other.steps_); }
+  /// To be called from the destructor of a strategy whose uses do not end by themselves: ends one that nobody waited
+  /// for, on all ranks; does nothing while an exception is unwinding, since others may never come.
+  void end_forgotten() noexcept;
+  /// Notes what goes to a peer, unless it is nothing.
+  void note_step(Index phase, RankId from, RankId to, Index bytes);
 
  private:
   /// Makes room as shape() says and gives slots to all rows that are sent.
@@ -69,16 +89,18 @@ class Inbox {
   [[nodiscard]] virtual std::byte* data() = 0;
 
   void place_rows();
+  [[nodiscard]] bool are_placed() const { return std::ssize(places_) == shape_.total_sent(); }
   [[nodiscard]] Index columns(std::size_t element_bytes) const;
 
   enum class State { unused, open, under_way, arrived };
-  RankId rank_;
-  Index num_ranks_;
+  const Exchange& exchange_;
   State state_ = State::unused;
   plan::ExchangeShape shape_;
   Index row_bytes_ = 0;
   std::vector<Slot> slots_;         // by first_row
   std::vector<std::byte*> places_;  // [rows sent]
+  std::span<const Index> sources_;  // [rows sent], or empty; while the inbox is being opened
+  std::vector<plan::Step> steps_;
 };
 
 template <class T>

@@ -20,7 +20,7 @@ void add(const T* x, T* y, Index count) {
 template <class T>
 ReduceScatter<T>::ReduceScatter(const plan::ReducePlan& plan, const Communicator& communicator,
                                 const Exchange& exchange)
-    : plan_(plan), rank_(communicator.rank()), inbox_(exchange.make_inbox()) {
+    : plan_(plan), rank_(communicator.rank()), inbox_(exchange.make_inbox("gradients")) {
   invariant(plan.num_ranks() == communicator.size(), "a reduction planned for {} ranks on {}", plan.num_ranks(),
             communicator.size());
   shape_ = plan.exchange(rank_);

@@ -25,6 +25,12 @@ class Staging {
   /// that exchange no message.  [num_ranks]
   [[nodiscard]] const std::vector<Range>& sent() const { return sent_; }
   [[nodiscard]] const std::vector<Range>& received() const { return received_; }
+  [[nodiscard]] std::span<const Range> sent_to(RankId peer) const {
+    return {&sent_[static_cast<std::size_t>(peer.value())], 1};
+  }
+  [[nodiscard]] std::span<const Range> received_from(RankId peer) const {
+    return {&received_[static_cast<std::size_t>(peer.value())], 1};
+  }
 
   /// Copies what was received behind the inbox's rows to its places among them.
   void put_in_place(std::byte* inbox, Index row_bytes) const;

@@ -8,7 +8,8 @@
 
 namespace conclave {
 
-/// Borrowed rows of equal length that may stand anywhere: those of a matrix, or one place a row.
+/// Borrowed rows of equal length that may stand anywhere: those of a matrix, or one place a row. Of rows to be written,
+/// one that has no place is not wanted.
 template <class T>
 class ScatteredRows {
  public:
@@ -20,6 +21,7 @@ class ScatteredRows {
 
   [[nodiscard]] Index rows() const { return num_rows_; }
   [[nodiscard]] Index cols() const { return cols_; }
+  [[nodiscard]] bool wants(Index i) const { return places_.empty() || cols_ == 0 || at(i) != nullptr; }
   [[nodiscard]] std::span<T> row(Index i) const {
     if (places_.empty()) return matrix_.row(i);
     return {at(i), static_cast<std::size_t>(cols_)};

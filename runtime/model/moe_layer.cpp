@@ -43,10 +43,10 @@ MoeLayer<T>::MoeLayer(ParameterList& replicated, const std::string& prefix, MoeS
       shard_(shape_.experts, map.experts_of(ranks.communicator->rank()), prefix + "expert/", shape_.output_scale,
              base_),
       waves_(map_, ranks.waves),
-      expert_x_(*ranks.exchange, waves_.size()),
-      results_(*ranks.exchange, waves_.size()),
-      d_expert_y_(*ranks.exchange, waves_.size()),
-      d_copies_(*ranks.exchange, waves_.size()) {
+      expert_x_(*ranks.exchange, prefix + "x", ranks.wire, waves_.size()),
+      results_(*ranks.exchange, prefix + "results", ranks.wire, waves_.size()),
+      d_expert_y_(*ranks.exchange, prefix + "d_results", ranks.wire, waves_.size()),
+      d_copies_(*ranks.exchange, prefix + "dx", ranks.wire, waves_.size()) {
   router_parameters_.end = replicated.size();
   for (std::size_t i = 0; i < shape_.shared.size(); ++i) {
     shared_.emplace_back(replicated, fmt::format("{}shared/{:04}/", prefix, i), shape_.shared[i], shape_.output_scale);
@@ -67,16 +67,17 @@ void MoeLayer<T>::forward(ParameterView<const T> values, const Step& step, Const
     const PhaseScope scope(*step.times, Phase::dispatch);
     tell_counts(step);
     for (Index wave = 0; wave < waves_.size(); ++wave) {
-      open(expert_x_.of(wave), traffic_.dispatch(wave));
+      expert_x_.open(wave, traffic_.dispatch(wave), shape_.width, tokens_sent(wave));
       gather_rows(wave, x);
-      start(expert_x_.of(wave));
+      expert_x_.send(wave);
     }
+    // Where results go is known: then no rank waits for that when it has them.
+    for (Index wave = 0; wave < waves_.size(); ++wave) results_.open(wave, traffic_.combine(wave), shape_.width);
   }
   for (Index wave = 0; wave < waves_.size(); ++wave) forward_wave(wave, step);
   {
     const PhaseScope scope(*step.times, Phase::combine);
-    for (Index wave = 0; wave < waves_.size(); ++wave) wait(results_.of(wave), step);
-    results_.note_arrival();
+    for (Index wave = 0; wave < waves_.size(); ++wave) wait(results_, wave, step);
     combine(step.groups, y);
   }
   const PhaseScope scope(*step.times, Phase::dense);
@@ -90,15 +91,15 @@ void MoeLayer<T>::backward(ParameterView<const T> values, const Step& step, Cons
   {
     const PhaseScope scope(*step.times, Phase::combine);
     combine_backward(step.groups, dy);
-    for (Index wave = 0; wave < waves_.size(); ++wave) start(d_expert_y_.of(wave));
+    for (Index wave = 0; wave < waves_.size(); ++wave) d_expert_y_.send(wave);
+    for (Index wave = 0; wave < waves_.size(); ++wave) d_copies_.open(wave, traffic_.combine(wave), shape_.width);
   }
   for (Index wave = 0; wave < waves_.size(); ++wave) backward_wave(wave, step);
   base_backward();
   {
     // every copy of x_t that travelled brings a gradient back: dx_t = their sum, in choice order
     const PhaseScope scope(*step.times, Phase::dispatch);
-    for (Index wave = 0; wave < waves_.size(); ++wave) wait(d_copies_.of(wave), step);
-    d_copies_.note_arrival();
+    for (Index wave = 0; wave < waves_.size(); ++wave) wait(d_copies_, wave, step);
     gather_backward(step.groups, dx);
   }
   {
@@ -118,11 +119,10 @@ template <class T>
 void MoeLayer<T>::forward_wave(Index wave, const Step& step) {
   const PhaseScope scope(*step.times, Phase::experts);
   const Range experts = waves_.experts_of(ranks_.communicator->rank(), wave);
-  wait(expert_x_.of(wave), step);
+  wait(expert_x_, wave, step);
   if (wave == 0) shard_.begin(traffic_.rows_per_local_expert());
-  open(results_.of(wave), traffic_.combine(wave));
-  shard_.forward(experts, expert_x_.arrived(wave), results_.of(wave).template outgoing<T>(), [&] { poll(); });
-  start(results_.of(wave));
+  shard_.forward(experts, expert_x_.arrived(wave), results_.outgoing(wave), [&] { poll(); });
+  results_.send(wave);
 }
 
 // The gradients of the copies of x leave before the weights' gradients are taken.
@@ -130,11 +130,10 @@ template <class T>
 void MoeLayer<T>::backward_wave(Index wave, const Step& step) {
   const PhaseScope scope(*step.times, Phase::experts);
   const Range experts = waves_.experts_of(ranks_.communicator->rank(), wave);
-  wait(d_expert_y_.of(wave), step);
+  wait(d_expert_y_, wave, step);
   const ConstMatrixView<T> dy = d_expert_y_.arrived(wave);
-  open(d_copies_.of(wave), traffic_.combine(wave));
-  shard_.backward_input(experts, dy, d_copies_.of(wave).template outgoing<T>(), [&] { poll(); });
-  start(d_copies_.of(wave));
+  shard_.backward_input(experts, dy, d_copies_.outgoing(wave), [&] { poll(); });
+  d_copies_.send(wave);
   shard_.backward_weights(experts, expert_x_.arrived(wave), dy, [&] { poll(); });
 }
 
@@ -234,27 +233,15 @@ void MoeLayer<T>::count_claims_of_step(const Step& step) {
 }
 
 template <class T>
-void MoeLayer<T>::open(comm::Inbox& inbox, const plan::ExchangeShape& shape) {
-  inbox.open(shape, shape_.width * static_cast<Index>(sizeof(T)));
-}
-
-template <class T>
-void MoeLayer<T>::start(comm::Inbox& inbox) {
-  inbox.start();
-  under_way_.push_back(&inbox);
-}
-
-template <class T>
-void MoeLayer<T>::wait(comm::Inbox& inbox, const Step& step) {
+void MoeLayer<T>::wait(WaveInboxes<T>& inboxes, Index wave, const Step& step) {
   const PhaseScope scope(*step.times, Phase::wait);
-  inbox.wait();
-  std::erase(under_way_, &inbox);
+  inboxes.wait(wave);
 }
 
 // MPI moves large messages only while it is called.
 template <class T>
 void MoeLayer<T>::poll() {
-  for (comm::Inbox* inbox : under_way_) static_cast<void>(inbox->test());
+  for (WaveInboxes<T>* inboxes : {&expert_x_, &results_, &d_expert_y_, &d_copies_}) inboxes->poll();
 }
 
 template <class T>
@@ -263,15 +250,23 @@ void MoeLayer<T>::tell_counts(const Step& step) {
   traffic_.update(*ranks_.communicator, waves_, plan_.rows_per_expert());
 }
 
+// The tokens that a wave's rows are copies of.
+template <class T>
+std::span<const Index> MoeLayer<T>::tokens_sent(Index wave) const {
+  const Range rows = traffic_.rows_sent(wave);
+  return std::span(plan_.tokens_of_rows())
+      .subspan(static_cast<std::size_t>(rows.begin), static_cast<std::size_t>(rows.size()));
+}
+
 // a copy of x_t for each of its experts of a wave, in sending order
 template <class T>
 void MoeLayer<T>::gather_rows(Index wave, ConstMatrixView<T> x) {
-  const ScatteredRows<T> copies = expert_x_.of(wave).template outgoing<T>();
+  const ScatteredRows<T> copies = expert_x_.outgoing(wave);
   const Index first_row = traffic_.rows_sent(wave).begin;
   constexpr Index chunk = 256;  // rows a call
   parallel_for((copies.rows() + chunk - 1) / chunk, [&](Index c) {
     for (Index row = c * chunk; row < std::min((c + 1) * chunk, copies.rows()); ++row) {
-      std::ranges::copy(x.row(plan_.token_of_row(first_row + row)), copies.row(row).begin());
+      if (copies.wants(row)) std::ranges::copy(x.row(plan_.token_of_row(first_row + row)), copies.row(row).begin());
     }
   });
 }
@@ -298,7 +293,7 @@ void MoeLayer<T>::combine_backward(const GroupRows& groups, ConstMatrixView<T> d
 
 template <class T>
 ScatteredRows<T> MoeLayer<T>::open_d_results() {
-  for (Index wave = 0; wave < waves_.size(); ++wave) open(d_expert_y_.of(wave), traffic_.dispatch(wave));
+  for (Index wave = 0; wave < waves_.size(); ++wave) d_expert_y_.open(wave, traffic_.dispatch(wave), shape_.width);
   return d_expert_y_.outgoing();
 }
 

@@ -109,9 +109,8 @@ class MoeLayer {
   void add_shared(ParameterView<const T> values, const GroupRows& groups, ConstMatrixView<T> x, MatrixView<T> y);
   void combine_backward(const GroupRows& groups, ConstMatrixView<T> dy);
   void gather_backward(const GroupRows& groups, MatrixView<T> dx);
-  void open(comm::Inbox& inbox, const plan::ExchangeShape& shape);
-  void start(comm::Inbox& inbox);
-  void wait(comm::Inbox& inbox, const Step& step);
+  [[nodiscard]] std::span<const Index> tokens_sent(Index wave) const;
+  void wait(WaveInboxes<T>& inboxes, Index wave, const Step& step);
   void poll();
   [[nodiscard]] gating::RouterInput<T> router_input(const Step& step, ConstMatrixView<T> x,
                                                     std::span<const std::int32_t> token_ids, Index group) const;
@@ -134,11 +133,10 @@ class MoeLayer {
 
   // Where rows arrive, wave by wave. What forward's two exchanges brought stays for backward.
   ExpertWaves waves_;
-  WaveInboxes<T> expert_x_;              // [rows here, width] copies of x in the experts' order
-  WaveInboxes<T> results_;               // [rows sent, width] the experts' results in sending order
-  WaveInboxes<T> d_expert_y_;            // [rows here, width] gradients of the results, in the experts' order
-  WaveInboxes<T> d_copies_;              // [rows sent, width] gradients of the copies of x, in sending order
-  std::vector<comm::Inbox*> under_way_;  // started and not yet waited for
+  WaveInboxes<T> expert_x_;    // [rows here, width] copies of x in the experts' order
+  WaveInboxes<T> results_;     // [rows sent, width] the experts' results in sending order
+  WaveInboxes<T> d_expert_y_;  // [rows here, width] gradients of the results, in the experts' order
+  WaveInboxes<T> d_copies_;    // [rows sent, width] gradients of the copies of x, in sending order
 
   // What else forward leaves for backward.
   std::vector<std::unique_ptr<gating::RouterTape<T>>> tapes_;  // one a local group

@@ -5,6 +5,7 @@
 #include "comm/mpi/exchange.hpp"
 #include "runtime/core/trace.hpp"
 #include "runtime/model/layers.hpp"
+#include "runtime/model/wire.hpp"
 
 namespace conclave::model {
 
@@ -30,6 +31,7 @@ struct Ranks {
   const comm::Communicator* communicator = nullptr;
   const comm::Exchange* exchange = nullptr;
   Index waves = 1;  // in which experts compute (expert_waves.hpp)
+  Wire wire = Wire::fp32;
 };
 
 }  // namespace conclave::model

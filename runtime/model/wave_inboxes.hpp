@@ -1,58 +1,55 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// One of a layer's exchanges of rows, in waves.
 #pragma once
 
 #include "comm/mpi/exchange.hpp"
 #include "runtime/core/scattered_rows.hpp"
+#include "runtime/model/wire.hpp"
 
+#include <deque>
 #include <memory>
 #include <vector>
 
 namespace conclave::model {
 
-/// One of a layer's exchanges, which has an inbox a wave: their rows, wave after wave, seen as those of one array.
+/// An inbox a wave, whose rows, wave after wave, are seen as those of one array too. Uses of a wave follow one another
+/// as those of comm::Inbox: open, write, send, wait, read; what is collective there is so here.
 template <class T>
 class WaveInboxes {
  public:
-  WaveInboxes(const comm::Exchange& exchange, Index num_waves) {
-    for (Index wave = 0; wave < num_waves; ++wave) inboxes_.push_back(exchange.make_inbox());
-  }
+  /// `name` is what the inboxes are called where the exchange tells its choices.
+  WaveInboxes(const comm::Exchange& exchange, const std::string& name, Wire wire, Index num_waves);
 
-  [[nodiscard]] comm::Inbox& of(Index wave) { return *inboxes_[static_cast<std::size_t>(wave)]; }
-  [[nodiscard]] ConstMatrixView<T> arrived(Index wave) const {
-    return std::as_const(*inboxes_[static_cast<std::size_t>(wave)]).template arrived<T>();
-  }
-
-  /// Where the rows of all waves, all of which must be open, are to be written. Valid until the next call of one of
-  /// these two.
-  [[nodiscard]] ScatteredRows<T> outgoing() {
-    if (inboxes_.size() == 1) return inboxes_.front()->template outgoing<T>();
-    places_.clear();
-    Index cols = 0;
-    for (const auto& inbox : inboxes_) {
-      const ScatteredRows<T> rows = inbox->template outgoing<T>();
-      cols = rows.cols();
-      for (Index i = 0; i < rows.rows(); ++i) places_.push_back(reinterpret_cast<std::byte*>(rows.row(i).data()));
-    }
-    return {places_, cols};
-  }
-  /// Notes where the rows of all waves, which must have arrived, stand: arrived().
-  void note_arrival() {
-    places_.clear();
-    if (inboxes_.size() == 1) return;
-    for (const auto& inbox : inboxes_) {
-      const MatrixView<T> rows = inbox->template arrived<T>();
-      for (Index i = 0; i < rows.rows; ++i) places_.push_back(reinterpret_cast<std::byte*>(rows.row(i).data()));
-    }
-  }
-  [[nodiscard]] ScatteredRows<const T> arrived() const {
-    const ConstMatrixView<T> first = arrived(0);
-    if (inboxes_.size() == 1) return first;
-    return {places_, first.cols};
-  }
+  /// sources: as comm::Inbox::open takes them, of the wave's rows.
+  void open(Index wave, const plan::ExchangeShape& shape, Index width, std::span<const Index> sources = {});
+  /// Where the rows of an open wave, or of all waves if all are open, are to be written; a row that is a copy of
+  /// another and need not be has no place (null). The latter is valid until the
+  /// next call of it, or until the last wait.
+  [[nodiscard]] ScatteredRows<T> outgoing(Index wave);
+  [[nodiscard]] ScatteredRows<T> outgoing();
+  void send(Index wave);
+  /// Makes progress on what was sent.
+  void poll();
+  void wait(Index wave);
+  /// What arrived: [rows, width].
+  [[nodiscard]] ConstMatrixView<T> arrived(Index wave) const;
+  /// Of all waves, once all have arrived.
+  [[nodiscard]] ScatteredRows<const T> arrived() const;
 
  private:
-  std::vector<std::unique_ptr<comm::Inbox>> inboxes_;  // [waves]
-  std::vector<std::byte*> places_;                     // [rows] with several waves
+  struct Wave {
+    std::unique_ptr<comm::Inbox> inbox;
+    bool is_under_way = false;
+    Index rows_sent = 0, rows_received = 0, width = 0;
+    Matrix<T> outgoing, arrived;  // with bf16: [rows, width] before they are rounded, and after they have come
+  };
+  [[nodiscard]] Wave& of(Index wave) { return waves_[static_cast<std::size_t>(wave)]; }
+  [[nodiscard]] const Wave& of(Index wave) const { return waves_[static_cast<std::size_t>(wave)]; }
+  void note_places();
+
+  Wire wire_;
+  std::deque<Wave> waves_;
+  std::vector<std::byte*> places_;  // [rows] of all waves, where there are several
 };
 
 }  // namespace conclave::model

@@ -25,6 +25,7 @@ void describe_run(TrainOptions& o, OptionTable& table) {
   table.add("explain_router", o.explain_router, "say what the router will do with these options, and stop");
   table.add("exchange", o.exchange, fmt::format("how rows travel between ranks: {}", fmt::join(exchanges, ", ")));
   model::describe_waves(o.waves, table);
+  table.add("wire", o.wire, "how rows travel to experts and back: fp32, or rounded to bf16, half the bytes");
 }
 
 void describe_files(TrainOptions& o, OptionTable& table) {

@@ -33,8 +33,9 @@ struct TrainOptions {
   Index passes = 1;
   Index seed = 1;
   ComputeOptions compute;
-  std::string exchange = "flat";
+  std::string exchange = "auto";
   std::optional<Index> waves;
+  model::Wire wire = model::Wire::fp32;
   bool explain_router = false;
 
   std::string out = "conclave-run";

@@ -199,7 +199,7 @@ void RunFile::append(const std::vector<Table>& rows) {
 }
 
 void RunFile::add_to_next() {
-  Index room = structure_bytes;
+  Index room = structure_bytes + text_bytes(notes_);
   for (const auto* tables : {&behind_, &pending_}) {
     for (const auto& [name, rows] : *tables) room += TableFile::room_bytes(rows);
   }
@@ -207,6 +207,15 @@ void RunFile::add_to_next() {
   TableFile file(next_);
   for (const auto* tables : {&behind_, &pending_}) {
     for (const auto& [name, rows] : *tables) file.append(rows);
+  }
+  file.close();
+  if (!notes_.empty()) add_notes_to_next();
+}
+
+void RunFile::add_notes_to_next() const {
+  Hdf5File file = Hdf5File::open_writable(next_);
+  for (const auto& [name, value] : notes_) {
+    if (!file.has_attribute("/record", name)) file.write_attribute("/record", name, value);
   }
   file.close();
 }

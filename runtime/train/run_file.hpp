@@ -25,6 +25,8 @@ class RunFile {
   void require_same_tables(const std::vector<Table>& rows) const;
   /// Cuts the file to the records up to `first_step` (0: to none), or makes a new one, and writes the attributes.
   void begin(const std::map<std::string, std::string>& config, const std::map<std::string, std::string>& record);
+  /// Adds an attribute to /record with the next rows that are flushed, if it has none of that name.
+  void note(const std::string& name, const std::string& value) { notes_[name] = value; }
   /// Keeps a row for the next flush.
   void append(const std::vector<Table>& rows);
   /// Adds the rows to the file. InputError if that fails; then they are kept.
@@ -35,6 +37,7 @@ class RunFile {
   void set_damaged_aside(const std::string& reason, std::vector<std::string>& notices);
   void copy_to_next();
   void add_to_next();
+  void add_notes_to_next() const;
   void publish();
 
   std::filesystem::path path_, next_, last_;
@@ -44,6 +47,7 @@ class RunFile {
   std::map<std::string, Index> kept_;                     // group -> rows found up to first_step
   bool lags_ = false;                                     // next_ is there, and lacks the rows behind_
   std::map<std::string, Table> behind_, pending_;         // by name
+  std::map<std::string, std::string> notes_;              // attributes of /record that came later
 };
 
 }  // namespace conclave::train

@@ -4,7 +4,8 @@
 // run.h5, for scripts. Any HDF5 reader (1.10 or later) may open it while the run is on or after it was killed: it holds
 // whole records, up to the last flush. Open it anew to see more; without file locks, read it at once and close it. Row
 // i of all tables of a group belongs together.
-//   /config, /record        attributes: the options, and what computed the run (the latest process if it was resumed)
+//   /config, /record        attributes: the options, and what computed the run (the latest process if it was resumed);
+//                           "exchange NAME": how the rows of an exchange travelled, if that was measured
 //   /steps/step             [n] int64    steps done, this one included; ascending
 //   /steps/tokens           [n] int64
 //   /steps/loss             [n] float64  nats/token; of a classifier nats/sample
@@ -62,6 +63,8 @@ class RunLog {
   /// record), or, when it flushes, if the disk is full.
   void append(const StepRecord& record);
   void append(const Evaluation& evaluation);
+  /// Adds to /record what was learnt while the run was on; kept with the next record, once for each name.
+  void note(const std::string& name, const std::string& value) { tables_.note(name, value); }
   /// Hands all records to the operating system. Call it before a checkpoint is saved: a resumed run's log then has no
   /// gap.
   void flush();

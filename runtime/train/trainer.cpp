@@ -20,7 +20,7 @@ Trainer::Trainer(const TrainOptions& options, const Samples& dataset, const comm
       dataset_(dataset),
       communicator_(communicator),
       exchange_(comm::make_exchange(options.exchange, communicator)),
-      ranks_{&communicator, exchange_.get(), model::num_waves(options.waves, communicator)},
+      ranks_{&communicator, exchange_.get(), model::num_waves(options.waves, communicator), options.wire},
       model_(model::make_model<float>(options.model, dataset.shape(), options.seed, ranks_)),
       optimizer_(options.optimizer, *model_, ranks_, options.groups_in_pass(), times_),
       watch_(options.collapse, options.model.router) {}

@@ -23,6 +23,9 @@ class Trainer {
   /// The same on the first `sequences` samples of a part, 0: all. Collective.
   [[nodiscard]] Evaluation evaluate(Split split, Index sequences);
 
+  /// What --exchange auto decided so far. The same on every rank.
+  [[nodiscard]] std::vector<comm::ExchangeChoice> exchange_choices() const { return exchange_->choices(); }
+
   /// Steps done.
   [[nodiscard]] Index steps_done() const { return step_; }
   [[nodiscard]] model::Model<float>& model() { return *model_; }

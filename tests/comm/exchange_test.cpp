@@ -26,20 +26,36 @@ std::vector<T> values_of(ConstMatrixView<T> matrix) {
   return {matrix.flat().begin(), matrix.flat().end()};
 }
 
-class ExchangeOf : public testing::TestWithParam<std::string_view> {
- protected:
-  std::unique_ptr<Exchange> exchange_ = make_exchange(GetParam(), world());
-  std::unique_ptr<Inbox> inbox_ = exchange_->make_inbox();
+/// A strategy, and who is taken to share a node: as it is, or pretended.
+struct Setting {
+  std::string_view strategy;
+  test::Nodes nodes;
 };
 
-std::vector<std::string_view> names() {
-  std::vector<std::string_view> all;
-  for (const ExchangeStrategy& strategy : exchange_strategies()) all.push_back(strategy.name);
+class ExchangeOf : public testing::TestWithParam<Setting> {
+ protected:
+  std::unique_ptr<Exchange> exchange_ =
+      make_exchange(GetParam().strategy, world(), test::topology_of(GetParam().nodes));
+  std::unique_ptr<Inbox> inbox_ = exchange_->make_inbox("test");
+};
+
+// Nodes are nothing to those that send every row to its receiver.
+std::vector<Setting> settings() {
+  std::vector<Setting> all;
+  for (const ExchangeStrategy& strategy : exchange_strategies()) {
+    all.push_back({strategy.name, test::Nodes::real});
+    if (strategy.name == "auto") all.push_back({strategy.name, test::Nodes::pairs});
+    if (strategy.name != "shared" && strategy.name != "hierarchical") continue;
+    for (const test::Nodes nodes : test::all_nodes) {
+      if (nodes != test::Nodes::real) all.push_back({strategy.name, nodes});
+    }
+  }
   return all;
 }
 
-INSTANTIATE_TEST_SUITE_P(Strategies, ExchangeOf, testing::ValuesIn(names()),
-                         [](const auto& strategy) { return std::string(strategy.param); });
+INSTANTIATE_TEST_SUITE_P(Strategies, ExchangeOf, testing::ValuesIn(settings()), [](const auto& setting) {
+  return fmt::format("{}_{}", setting.param.strategy, name_of(setting.param.nodes));
+});
 
 template <class T>
 void expect_there_and_back(Inbox& inbox, const Pattern& pattern, Arrangement arrangement, Index width) {
@@ -74,7 +90,7 @@ TEST_P(ExchangeOf, SeveralAreUnderWayAtOnce) {
   std::vector<std::unique_ptr<Inbox>> inboxes;
   for (std::size_t i = 0; i < patterns().size(); ++i) {
     shapes.push_back(shape_of(patterns()[i], all_arrangements[i % all_arrangements.size()]));
-    inboxes.push_back(exchange_->make_inbox());
+    inboxes.push_back(exchange_->make_inbox("test"));
     inboxes.back()->open(shapes.back(), 5 * sizeof(double));
   }
   for (std::size_t i = 0; i < inboxes.size(); ++i) {
@@ -93,7 +109,7 @@ TEST_P(ExchangeOf, SeveralAreUnderWayAtOnce) {
 TEST_P(ExchangeOf, WhatArrivedStaysUntilTheInboxIsOpenedAgain) {
   const plan::ExchangeShape shape = shape_of(patterns()[7], Arrangement::dispatch);
   const plan::ExchangeShape other_shape = shape_of(patterns()[1], Arrangement::scattered);
-  const std::unique_ptr<Inbox> other = exchange_->make_inbox();
+  const std::unique_ptr<Inbox> other = exchange_->make_inbox("test");
   static_cast<void>(test::exchanged<double>(*inbox_, shape, rows_of<double>(shape, 11, true)));
   for (Index width = 1; width < 40; width += 3) {
     const Matrix<double> rows = rows_of<double>(other_shape, width, true);
@@ -146,10 +162,34 @@ TEST_P(ExchangeOf, SlotsHoldEveryRowOnceAndARanksOwnAreItsInbox) {
   }
 }
 
+// Copies of a token for several ranks, and several for one: every one of them arrives, whichever of them were written.
+TEST_P(ExchangeOf, CopiesThatAreKnownToBeCopiesArriveAllTheSame) {
+  for (const Index tokens : {0, 1, 40}) {
+    const test::Copies copies(tokens);
+    if (tokens > 1) {
+      EXPECT_GT(copies.sent.rows(), tokens) << "no token has two copies";
+    }
+    inbox_->open(copies.shape, test::Copies::width * sizeof(double), copies.sources);
+    const ScatteredRows<double> to = inbox_->outgoing<double>();
+    Index written = 0;
+    for (Index row = 0; row < to.rows(); ++row) {
+      if (!to.wants(row)) continue;
+      std::ranges::copy(copies.sent.row(row), to.row(row).begin());
+      ++written;
+    }
+    Index in_slots = 0;
+    for (const Slot& slot : inbox_->slots()) in_slots += slot.rows;
+    EXPECT_EQ(in_slots, written);
+    inbox_->start();
+    inbox_->wait();
+    EXPECT_EQ(values_of<double>(inbox_->arrived<double>()), values_of<double>(copies.expected)) << tokens << " tokens";
+  }
+}
+
 TEST_P(ExchangeOf, ForgottenUsesEndBeforeTheirBuffers) {
   const plan::ExchangeShape shape = shape_of(patterns()[7], Arrangement::dispatch);
   for (int i = 0; i < 3; ++i) {
-    const std::unique_ptr<Inbox> forgotten = exchange_->make_inbox();
+    const std::unique_ptr<Inbox> forgotten = exchange_->make_inbox("test");
     forgotten->open(shape, 40 * sizeof(double));
     forgotten->write<double>(rows_of<double>(shape, 40, true));
     forgotten->start();

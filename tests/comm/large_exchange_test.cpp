@@ -33,7 +33,7 @@ void exchange_large_rows(Index distance) {
   receive_rows[static_cast<std::size_t>(from)] = num_rows;
 
   const auto exchange = make_exchange("flat", world());
-  const auto inbox = exchange->make_inbox();
+  const auto inbox = exchange->make_inbox("test");
   inbox->open({send_rows, receive_rows}, row_bytes);
   const ScatteredRows<std::int64_t> sent = inbox->outgoing<std::int64_t>();
   for (Index i = 0; i < num_rows; ++i) {

@@ -100,4 +100,82 @@ template <class T>
   return rows;
 }
 
+/// Which ranks are taken to share a node: those that do, or others, as if the machine were several.
+enum class Nodes { real, pairs, single, uneven, interleaved };
+inline constexpr std::array all_nodes{Nodes::real, Nodes::pairs, Nodes::single, Nodes::uneven, Nodes::interleaved};
+
+[[nodiscard]] inline std::string_view name_of(Nodes nodes) {
+  constexpr std::array<std::string_view, 5> names{"real", "pairs", "single", "uneven", "interleaved"};
+  return names[static_cast<std::size_t>(nodes)];
+}
+
+[[nodiscard]] inline plan::Topology topology_of(Nodes nodes) {
+  if (nodes == Nodes::real) return world().topology();
+  std::vector<Index> node_of;
+  for (Index rank = 0; rank < world().size(); ++rank) {
+    const Index uneven = rank < 3 ? 0 : (rank < 5 ? 1 : 2);
+    node_of.push_back(nodes == Nodes::pairs    ? rank / 2
+                      : nodes == Nodes::single ? rank
+                      : nodes == Nodes::uneven ? uneven
+                                               : rank % 2);
+  }
+  return plan::Topology(node_of);
+}
+
+/// Copies of every rank's tokens, several for most of them, as they are dispatched: sent by (receiver, segment, token),
+/// standing by (segment, source, token) where they arrive.
+struct Copies {
+  explicit Copies(Index tokens) {
+    const Index rank = world().rank().value();
+    const Index size = world().size();
+    std::vector<Index> to;
+    std::vector<Index> arriving;
+    std::vector<double> out;
+    std::vector<double> in;
+    for (Index peer = 0; peer < size; ++peer) {
+      Index rows = 0;
+      for (Index segment = 0; segment < segments; ++segment) {
+        rows += append(rank, peer, segment, tokens, out, &sources);
+        std::vector<double> unused;
+        arriving.push_back(append(peer, rank, segment, tokens, unused, nullptr));
+      }
+      to.push_back(rows);
+    }
+    for (Index segment = 0; segment < segments; ++segment) {
+      for (Index peer = 0; peer < size; ++peer) append(peer, rank, segment, tokens, in, nullptr);
+    }
+    shape = {plan::RowLayout::by_peer(to), plan::RowLayout::by_segment(arriving, size)};
+    sent = Matrix<double>(shape.total_sent(), width);
+    expected = Matrix<double>(shape.total_received(), width);
+    std::ranges::copy(out, sent.flat().begin());
+    std::ranges::copy(in, expected.flat().begin());
+  }
+
+  plan::ExchangeShape shape;
+  std::vector<Index> sources;  // [rows sent] tokens
+  Matrix<double> sent;         // [rows sent, width]
+  Matrix<double> expected;     // [rows received, width]
+
+  static constexpr Index width = 24;
+  static constexpr Index segments = 2;  // of each receiver
+
+  /// Whether a token of s goes to a segment of d.
+  [[nodiscard]] static bool goes(Index s, Index token, Index d, Index segment) {
+    return (token + s + d * segments + segment) % 3 != 0;
+  }
+
+ private:
+  static Index append(Index s, Index d, Index segment, Index tokens, std::vector<double>& rows,
+                      std::vector<Index>* sources_of_rows) {
+    Index count = 0;
+    for (Index token = 0; token < tokens; ++token) {
+      if (!goes(s, token, d, segment)) continue;
+      for (Index c = 0; c < width; ++c) rows.push_back(static_cast<double>((s * 1000 + token) * width + c));
+      if (sources_of_rows != nullptr) sources_of_rows->push_back(token);
+      ++count;
+    }
+    return count;
+  }
+};
+
 }  // namespace conclave::test

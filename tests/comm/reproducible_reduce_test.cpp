@@ -78,7 +78,7 @@ TYPED_TEST_SUITE(ReproducibleReduce, Floats);
 TYPED_TEST(ReproducibleReduce, HasTheBitsOfTheTreeInOneProcess) {
   using T = TypeParam;
   for (const auto& strategy : exchange_strategies()) {
-    const auto exchange = strategy.make(world());
+    const auto exchange = strategy.make(world(), world().topology());
     for (const Index num_groups : group_counts) {
       for (const Index num_elements : element_counts) {
         const plan::ReducePlan plan(num_elements, num_groups, world().size());

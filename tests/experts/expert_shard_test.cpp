@@ -367,7 +367,8 @@ TYPED_TEST(ExpertShardTest, RefusesRowsThatDoNotFitAndExpertsThatDoNotExist) {
   Bench<T> b(layer_shapes(false), {1, 3});
   std::vector<T> x(5 * layer_width), y(5 * layer_width);
   const auto forward = [&](const std::vector<Index>& rows, Index x_rows, Index y_rows) {
-    b.shard.forward(rows, as_matrix<const T>(x, 5, layer_width).row_block(0, x_rows),
+    b.shard.begin(rows);
+    b.shard.forward({0, b.shard.num_experts()}, as_matrix<const T>(x, 5, layer_width).row_block(0, x_rows),
                     as_matrix<T>(y, 5, layer_width).row_block(0, y_rows));
   };
   EXPECT_NO_THROW(forward({2, 3}, 5, 5));

@@ -80,13 +80,13 @@ TEST(RoutingTest, AnotherOneTakesThePlaceOfTheLast) {
     EXPECT_TRUE(kept.empty() && fresh.drops.empty());
     EXPECT_EQ(fresh.load, (std::vector<Index>{0, 0, 0}));
     EXPECT_EQ(fresh.rerouted, 0);
-    kept.push_back(served(1, 0, 2));
+    kept.push_back(served(1, 2, 0));
     fresh.load[2] = 1;
   });
   EXPECT_EQ(r.num_tokens(), 2);
   EXPECT_EQ(r.num_unserved(), 1);
   ASSERT_EQ(r.kept_of(1).size(), 1U);
-  EXPECT_EQ(r.kept_of(1)[0], served(1, 0, 2));
+  EXPECT_EQ(r.kept_of(1)[0], served(1, 2, 0));
   EXPECT_EQ(r.counts().dropped(), 0);
   const auto claim_nobody_serves = [](std::vector<Assignment<double>>&, RoutingCounts& fresh) { fresh.load[0] = 1; };
   EXPECT_THROW(r.assign(2, 3, claim_nobody_serves), InvariantError);

@@ -94,8 +94,8 @@ TYPED_TEST_SUITE(ExpertTrafficTest, Types);
 
 TYPED_TEST(ExpertTrafficTest, ExpertsGetTheirRowsInTheOrderOfTokensAndTheyReturnHome) {
   using T = TypeParam;
-  const auto exchange = comm::make_exchange(comm::exchange_strategies().front().name, world());
-  const auto inbox = exchange->make_inbox();
+  const auto exchange = comm::make_exchange("flat", world());
+  const auto inbox = exchange->make_inbox("test");
   Index rows_seen = 0;
   ExpertTraffic traffic;  // one for all: nothing may be left of the last
   for (const auto& [pattern, num_waves] : patterns_in_waves()) {

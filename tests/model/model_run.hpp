@@ -46,7 +46,7 @@ class ModelRun {
   ModelRun(const model::ModelOptions& options, StepSamples<T> samples, const comm::Communicator& communicator,
            Index num_passes = 1)
       : communicator_(communicator),
-        exchange_(comm::make_exchange(comm::exchange_strategies().front().name, communicator)),
+        exchange_(comm::make_exchange("flat", communicator)),
         ranks_{&communicator, exchange_.get()},
         model_(model::make_model<T>(options, samples.shape, 3, ranks_)),
         samples_(std::move(samples)),

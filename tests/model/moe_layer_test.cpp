@@ -429,20 +429,27 @@ TEST_P(MoeLayerTest, AnyPlacementOfTheExpertsGivesTheBitsOfOneRank) {
   }
 }
 
-TEST_P(MoeLayerTest, AnyExchangeAndAnyNumberOfWavesGiveTheBitsOfOneRank) {
+TEST_P(MoeLayerTest, AnyExchangeWiresAndNumberOfWavesGiveTheBitsOfOneRank) {
   const comm::Communicator alone = world().split(world().rank().value());
   MoeCase c = widened(GetParam());
-  MoeRun<float> reference(c, alone);
-  const std::vector<float> expected = results(reference);
-  for (const comm::ExchangeStrategy& strategy : comm::exchange_strategies()) {
-    for (const Index waves : {1, 2, 3}) {
-      SCOPED_TRACE(fmt::format("{}, {} waves", strategy.name, waves));
-      c.exchange = strategy.name;
-      c.waves = waves;
-      MoeRun<float> run(c, world());
-      EXPECT_TRUE(test::same_bits<float>(results(run), expected));
+  std::vector<std::vector<float>> of_wires;
+  for (const model::Wire wire : {model::Wire::fp32, model::Wire::bf16}) {
+    c.wire = wire;
+    c.waves = 1;
+    MoeRun<float> reference(c, alone);
+    const std::vector<float> expected = results(reference);
+    of_wires.push_back(expected);
+    for (const comm::ExchangeStrategy& strategy : comm::exchange_strategies()) {
+      for (const Index waves : {1, 3}) {
+        SCOPED_TRACE(fmt::format("{}, {} waves, {}", strategy.name, waves, name_of(wire)));
+        c.exchange = strategy.name;
+        c.waves = waves;
+        MoeRun<float> run(c, world());
+        EXPECT_TRUE(test::same_bits<float>(results(run), expected));
+      }
     }
   }
+  EXPECT_FALSE(test::same_bits<float>(of_wires[0], of_wires[1])) << "bf16 rounds nothing";
 }
 
 // What one step leaves behind in buffers and tapes must not show in the next.

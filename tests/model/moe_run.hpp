@@ -20,8 +20,9 @@ struct MoeCase {
   model::MoeShape shape;
   Index num_groups = 5;
   Index group_rows = 6;
-  std::string exchange{comm::exchange_strategies().front().name};
+  std::string exchange = "flat";
   Index waves = 1;
+  model::Wire wire = model::Wire::fp32;
   [[nodiscard]] Index num_tokens() const { return num_groups * group_rows; }
 };
 
@@ -64,7 +65,8 @@ class MoeRun {
       : case_(c),
         communicator_(communicator),
         exchange_(comm::make_exchange(c.exchange, communicator)),
-        layer_(replicated_, "layer/", c.shape, seed, layer_number, map, {&communicator, exchange_.get(), c.waves}),
+        layer_(replicated_, "layer/", c.shape, seed, layer_number, map,
+               {&communicator, exchange_.get(), c.waves, c.wire}),
         plan_(replicated_.size(), c.num_groups, communicator.size()),
         gradients_(plan_, communicator.rank()) {
     const Range groups = plan_.groups_of(communicator.rank());
