@@ -72,8 +72,8 @@ TEST(RoutingTest, RefusesAClaimThatIsNeitherKeptNorInTheLedger) {
 
 TEST(RoutingTest, AnotherOneTakesThePlaceOfTheLast) {
   RoutingCounts counts;
-  counts.load = {2, 2, 0, 0};
-  counts.drops = {{1, 0, ExpertId{1}, DropReason::over_capacity}};
+  counts.load = {2, 1, 1, 0};
+  counts.drops = {{1, 0, ExpertId{2}, DropReason::over_capacity}};
   counts.rerouted = 1;
   Routing<double> r(3, 4, {served(0, 0, 0), served(0, 1, 1), served(2, 0, 0)}, counts);
   r.assign(2, 3, [](std::vector<Assignment<double>>& kept, RoutingCounts& fresh) {
