@@ -6,6 +6,7 @@
 #include "comm/mpi/exchange.hpp"
 #include "comm/mpi/plain_collectives.hpp"
 #include "runtime/core/matrix.hpp"
+#include "runtime/model/transport.hpp"
 
 #include <utility>
 
@@ -21,7 +22,7 @@ struct ExchangeOptions {
 
 void describe_exchange(ExchangeOptions& o, OptionSections& sections) {
   OptionTable& table = sections.section("Exchange");
-  table.add("exchange", o.exchange, "strategies to measure; none: all. They are: " + exchange_names());
+  table.add("exchange", o.exchange, "strategies to measure; none: all. They are: " + model::exchange_names());
   table.add("sizes", o.sizes, "bytes from each rank to each rank");
   table.add("row_bytes", o.row_bytes, "bytes of a row; sizes are multiples of it");
 }

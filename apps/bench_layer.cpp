@@ -4,24 +4,20 @@
 #include "apps/layer_bench.hpp"
 #include "apps/memory.hpp"
 #include "runtime/core/parallel.hpp"
+#include "runtime/model/transport.hpp"
 
 namespace conclave::apps {
 namespace {
 
 struct LayerOptions {
   MoeCase layer;
-  std::string exchange{comm::exchange_strategies().front().name};
-  std::optional<Index> waves;
-  model::Wire wire = model::Wire::fp32;
+  model::TransportOptions transport;
   BenchRun run;
 };
 
 void describe_layer(LayerOptions& o, OptionSections& sections) {
   describe(o.layer, sections);
-  OptionTable& exchange = sections.section("Exchange");
-  exchange.add("exchange", o.exchange, "how rows travel between ranks: " + exchange_names());
-  model::describe_waves(o.waves, exchange);
-  exchange.add("wire", o.wire, "how rows travel to experts and back: fp32, or rounded to bf16, half the bytes");
+  model::describe(o.transport, sections.section("Exchange"));
 }
 
 // Times of the phases in the calls that were counted, the last ones.
@@ -49,10 +45,9 @@ std::optional<Report> measure_layer(LayerOptions& o, const Session& session) {
   const comm::Communicator& world = session.world;
   settle(o.layer, session);
   if (explained(o.layer, session)) return std::nullopt;
-  const auto exchange = comm::make_exchange(o.exchange, world);
+  const model::Transport transport(o.transport, world);
   const double resident_before = resident_memory();
-  LayerBench bench(o.layer, {o.layer.tokens * world.size(), o.layer.groups * world.size()},
-                   {&world, exchange.get(), model::num_waves(o.waves, world), o.wire});
+  LayerBench bench(o.layer, {o.layer.tokens * world.size(), o.layer.groups * world.size()}, transport.ranks());
   bench.forward_backward();  // the rows are known
   const double resident = world.max(peak_resident_memory() - resident_before);
   const double needed = world.max(bench.memory_need());

@@ -7,6 +7,7 @@
 #include "comm/mpi/reproducible_reduce.hpp"
 #include "runtime/core/compute_options.hpp"
 #include "runtime/core/parallel.hpp"
+#include "runtime/model/transport.hpp"
 
 namespace conclave::apps {
 namespace {
@@ -23,7 +24,7 @@ void describe_reduce(ReduceOptions& o, OptionSections& sections) {
   OptionTable& table = sections.section("Reduction");
   table.add("elements", o.elements, "numbers of a gradient, fp32");
   table.add("groups", o.groups, "groups over all ranks, each with a gradient");
-  table.add("exchange", o.exchange, "how rows travel between ranks: " + exchange_names());
+  table.add("exchange", o.exchange, "how rows travel between ranks: " + model::exchange_names());
   conclave::describe(o.compute, table);
   table.remove("gemm");  // nothing is multiplied
 }

@@ -5,6 +5,7 @@
 #include "apps/layer_bench.hpp"
 #include "apps/line_chart.hpp"
 #include "runtime/core/parallel.hpp"
+#include "runtime/model/transport.hpp"
 #include "runtime/train/agreed.hpp"
 
 namespace conclave::apps {
@@ -13,8 +14,7 @@ namespace {
 struct ScalingOptions {
   MoeCase layer;
   std::vector<Index> ranks;
-  std::string exchange{comm::exchange_strategies().front().name};
-  std::optional<Index> waves;
+  model::TransportOptions transport;
   std::string csv;
   std::string picture;
   BenchRun run;
@@ -27,9 +27,7 @@ void describe_scaling(ScalingOptions& o, OptionSections& sections) {
   table.add("csv", o.csv, "a file to write the table into, with commas");
   table.add("picture", o.picture, "a file to draw the speed-ups into, as SVG");
   describe(o.layer, sections);
-  OptionTable& exchange = sections.section("Exchange");
-  exchange.add("exchange", o.exchange, "how rows travel between ranks: " + exchange_names());
-  model::describe_waves(o.waves, exchange);
+  model::describe(o.transport, sections.section("Exchange"));
 }
 
 void settle_ranks(std::vector<Index>& ranks, Index most) {
@@ -66,9 +64,8 @@ Measured measure(const ScalingOptions& o, Kind kind, Index ranks, const comm::Co
   const bool takes_part = world.rank() < RankId{ranks};
   const comm::Communicator some = world.split(takes_part ? 0 : -1);
   if (takes_part) {
-    const auto exchange = comm::make_exchange(o.exchange, some);
-    LayerBench bench(o.layer, {measured.tokens, o.layer.groups * factor},
-                     {&some, exchange.get(), model::num_waves(o.waves, some)});
+    const model::Transport transport(o.transport, some);
+    LayerBench bench(o.layer, {measured.tokens, o.layer.groups * factor}, transport.ranks());
     bench.forward_backward();  // the rows are known
     BareExperts bare = bench.bare_experts(true);
     const GemmBackend backend = faster_backend(some, bare);
@@ -144,7 +141,7 @@ std::optional<Report> measure_scaling(ScalingOptions& o, const Session& session)
   settle(o.layer, session);
   settle_ranks(o.ranks, world.size());
   if (explained(o.layer, session)) return std::nullopt;
-  static_cast<void>(comm::make_exchange(o.exchange, world));  // so that all ranks refuse an unknown name, not some
+  static_cast<void>(model::Transport(o.transport, world));  // so that all ranks refuse what is wrong, not some
   refuse_unwritable(world, "csv", o.csv);
   refuse_unwritable(world, "picture", o.picture);
   std::vector<Measured> all;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The command `check`: recomputes reference cases of the MoE layer on these ranks, forward and backward, and compares.
 #include "apps/command.hpp"
-#include "apps/exchange_report.hpp"
 #include "apps/launch.hpp"
 #include "apps/reference_case.hpp"
 #include "comm/mpi/reproducible_reduce.hpp"
@@ -9,6 +8,7 @@
 #include "runtime/core/digest.hpp"
 #include "runtime/core/parallel.hpp"
 #include "runtime/model/moe_statistics.hpp"
+#include "runtime/model/transport.hpp"
 #include "runtime/train/agreed.hpp"
 
 #include <cmath>
@@ -34,7 +34,7 @@ void describe(CheckOptions& o, OptionSections& sections) {
   table.add("precision", o.precision, "compute in float, as training does, or in double");
   table.add("tolerance", o.tolerance,
             "largest error allowed, relative to the largest magnitude in an array; 0: 2e-5 in float, 1e-11 in double");
-  table.add("exchange", o.exchange, "how rows travel between ranks: " + exchange_names());
+  table.add("exchange", o.exchange, "how rows travel between ranks: " + model::exchange_names());
   conclave::describe(o.compute, table);
 }
 

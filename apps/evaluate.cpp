@@ -2,11 +2,11 @@
 // The command `evaluate`: loss and metrics of a checkpoint on held-out data.
 #include "apps/class_report.hpp"
 #include "apps/command.hpp"
-#include "apps/exchange_report.hpp"
 #include "apps/launch.hpp"
 #include "apps/loaded_model.hpp"
 #include "apps/router_options.hpp"
 #include "runtime/core/parallel.hpp"
+#include "runtime/model/transport.hpp"
 #include "runtime/train/agreed.hpp"
 #include "runtime/train/evaluator.hpp"
 
@@ -36,7 +36,8 @@ void describe(EvaluateOptions& o, OptionSections& sections) {
             "text (validation) only");
   table.add("sequences", o.sequences, "sequences or samples, from the first; 0: all");
   table.add("capacity_factor", o.capacity_factor, "0: no limit; negative: the run's eval_capacity_factor");
-  table.add("exchange", o.exchange, "how rows travel between ranks: " + exchange_names() + "; empty: as in the run");
+  table.add("exchange", o.exchange,
+            "how rows travel between ranks: " + model::exchange_names() + "; empty: as in the run");
   conclave::describe(o.compute, table);
 }
 

@@ -7,12 +7,6 @@
 
 namespace conclave::apps {
 
-std::string exchange_names() {
-  std::vector<std::string> names;
-  for (const auto& s : comm::exchange_strategies()) names.push_back(fmt::format("{} ({})", s.name, s.help));
-  return fmt::format("{}", fmt::join(names, ", "));
-}
-
 std::string text_of(const comm::ExchangeChoice& choice) {
   if (choice.measured.empty()) return fmt::format("{} (nothing travels)", choice.strategy);
   std::vector<std::string> measured;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The command `generate`: text from a checkpoint, token by token.
 #include "apps/command.hpp"
-#include "apps/exchange_report.hpp"
 #include "apps/launch.hpp"
 #include "apps/loaded_model.hpp"
 #include "runtime/core/parallel.hpp"
+#include "runtime/model/transport.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -29,7 +29,8 @@ void describe(GenerateOptions& o, OptionSections& sections) {
   table.add("tokens", o.tokens, "bytes to add");
   table.add("temperature", o.temperature, "0: always the likeliest byte; 1: as the model believes");
   table.add("seed", o.seed, "of the draws: the same seed gives the same text on any number of ranks");
-  table.add("exchange", o.exchange, "how rows travel between ranks: " + exchange_names() + "; empty: as in the run");
+  table.add("exchange", o.exchange,
+            "how rows travel between ranks: " + model::exchange_names() + "; empty: as in the run");
   conclave::describe(o.compute, table);
 }
 

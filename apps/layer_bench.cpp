@@ -3,6 +3,7 @@
 
 #include "apps/bench.hpp"
 #include "comm/plan/reduction_tree.hpp"
+#include "runtime/core/parallel.hpp"
 
 namespace conclave::apps {
 
@@ -56,7 +57,7 @@ double LayerBench::memory_need() const {
                                                      layer_.map().experts_of(world_.rank()), world_.size());
   const std::vector<Index>& rows = layer_.rows_per_local_expert();
   sizes.rows_here = static_cast<double>(std::accumulate(rows.begin(), rows.end(), Index{0}));
-  return plan::total_bytes(plan::moe_layer_memory(sizes)) +
+  return plan::total_bytes(plan::moe_layer_memory(sizes)) + plan::library_memory(world_.size(), num_threads()).bytes +
          static_cast<double>(sizeof(float) * static_cast<std::size_t>(4 * x_.size() + 2 * values_.size()));
 }
 

@@ -21,17 +21,15 @@ LoadedModel load_model(const Session& session, const std::string& path, double e
   apply({compute.threads,
          session.given.contains("gemm") || !has_library_of_run ? compute.gemm : loaded.options.compute.gemm});
   loaded.step = train::integer_of(opened.header, "step", opened.file);
-  if (!exchange.empty()) loaded.options.exchange = exchange;
-  loaded.exchange = comm::make_exchange(loaded.options.exchange, world);
+  if (!exchange.empty()) loaded.options.transport.exchange = exchange;
+  loaded.transport = std::make_unique<model::Transport>(loaded.options.transport, world);
   model::DataShape shape{.vocabulary = train::integer_of(opened.header, "vocabulary", opened.file)};
   if (loaded.options.task == train::Task::classify) {
     shape.features = train::integer_of(opened.header, "features", opened.file);
     shape.classes = train::integer_of(opened.header, "classes", opened.file);
     loaded.encoding = train::load_encoding(opened.header, opened.file);
   }
-  loaded.model = model::make_model<float>(
-      loaded.options.model, shape, loaded.options.seed,
-      model::Ranks{&world, loaded.exchange.get(), model::num_waves(loaded.options.waves, world), loaded.options.wire});
+  loaded.model = model::make_model<float>(loaded.options.model, shape, loaded.options.seed, loaded.transport->ranks());
   train::load_values(opened.file, world, *loaded.model);
   return loaded;
 }

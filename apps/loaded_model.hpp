@@ -15,7 +15,7 @@ struct LoadedModel {
   train::TrainOptions options;
   std::filesystem::path file;
   Index step = 0;
-  std::unique_ptr<comm::Exchange> exchange;
+  std::unique_ptr<model::Transport> transport;
   std::unique_ptr<model::Model<float>> model;
   std::optional<train::Encoding> encoding;  // of a classifier
 

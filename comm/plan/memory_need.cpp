@@ -29,4 +29,10 @@ std::vector<MemoryItem> moe_layer_memory(const MoeLayerSizes& s) {
           {"routing", element_bytes * routing}};
 }
 
+MemoryItem library_memory(Index num_ranks, Index threads) {
+  constexpr double of_a_thread = 16.0 * 1024.0 * 1024.0;
+  constexpr double of_messages = 16.0 * 1024.0 * 1024.0;
+  return {"libraries' own", of_a_thread * static_cast<double>(threads) + (num_ranks > 1 ? of_messages : 0.0)};
+}
+
 }  // namespace conclave::plan

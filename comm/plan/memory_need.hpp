@@ -34,4 +34,8 @@ struct MoeLayerSizes {
 /// others is staged beside it), activations at the experts, and the routing. Without optimizer state.
 [[nodiscard]] std::vector<MemoryItem> moe_layer_memory(const MoeLayerSizes& sizes);
 
+/// What libraries keep for themselves: packed matrices of each thread's products, messages' buffers where there are
+/// several ranks. Measured (oneDNN 2.6, Open MPI 4.1), not derived.
+[[nodiscard]] MemoryItem library_memory(Index num_ranks, Index threads);
+
 }  // namespace conclave::plan

@@ -2,6 +2,7 @@
 // One rank's view of a layer's dispatch: which rows go to and come from each peer, and where they stand at the experts.
 #pragma once
 
+#include "comm/mpi/communicator.hpp"
 #include "runtime/model/expert_waves.hpp"
 
 namespace conclave::model {

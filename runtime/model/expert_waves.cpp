@@ -19,17 +19,4 @@ ExpertWaves::ExpertWaves(const ExpertMap& map, Index num_waves) {
   }
 }
 
-void describe_waves(std::optional<Index>& waves, OptionTable& table) {
-  table.add("waves", waves,
-            "parts of a rank's experts that compute while the others' rows travel; auto: 1 on one node, else 4");
-}
-
-Index num_waves(std::optional<Index> wanted, const comm::Communicator& communicator) {
-  constexpr Index over_a_network = 4;
-  const Index num_nodes = communicator.topology().num_nodes();
-  if (!wanted) return num_nodes == 1 ? 1 : over_a_network;
-  if (*wanted < 1) throw InputError(fmt::format("waves = {}", *wanted), "give at least 1, or auto");
-  return *wanted;
-}
-
 }  // namespace conclave::model

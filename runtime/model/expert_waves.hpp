@@ -2,11 +2,7 @@
 // The waves in which experts compute, so that communication hides behind them.
 #pragma once
 
-#include "comm/mpi/communicator.hpp"
 #include "runtime/core/expert_map.hpp"
-#include "runtime/core/options.hpp"
-
-#include <optional>
 
 namespace conclave::model {
 
@@ -32,11 +28,5 @@ class ExpertWaves {
   Index num_waves_ = 1;
   std::vector<ExpertId> order_;  // [num_experts]
 };
-
-void describe_waves(std::optional<Index>& waves, OptionTable& table);
-
-/// The waves to be used where `wanted` was asked for; where nothing was ("auto"), 1 on one node, whose ranks copy rows
-/// themselves, and 4 where a network can carry them meanwhile. InputError for less than 1. Collective.
-[[nodiscard]] Index num_waves(std::optional<Index> wanted, const comm::Communicator& communicator);
 
 }  // namespace conclave::model

@@ -131,6 +131,7 @@ std::vector<plan::MemoryItem> memory_need(const ModelOptions& o, const DataShape
       }
     }
   }
+  items.push_back(plan::library_memory(run.num_ranks, run.threads));
   return items;
 }
 

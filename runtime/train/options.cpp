@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/train/options.hpp"
 
-#include "comm/mpi/exchange.hpp"
 #include "runtime/train/labelled.hpp"
 
 #include <tuple>
@@ -9,8 +8,6 @@
 namespace conclave::train {
 
 void describe_run(TrainOptions& o, OptionTable& table) {
-  std::vector<std::string> exchanges;
-  for (const auto& s : comm::exchange_strategies()) exchanges.push_back(fmt::format("{} ({})", s.name, s.help));
   table.add("task", o.task,
             "what the model learns: lm (which token follows) or classify (which class a text or a vector of features "
             "has)");
@@ -23,9 +20,7 @@ void describe_run(TrainOptions& o, OptionTable& table) {
   table.add("seed", o.seed, "of initial weights, data order and routing");
   conclave::describe(o.compute, table);
   table.add("explain_router", o.explain_router, "say what the router will do with these options, and stop");
-  table.add("exchange", o.exchange, fmt::format("how rows travel between ranks: {}", fmt::join(exchanges, ", ")));
-  model::describe_waves(o.waves, table);
-  table.add("wire", o.wire, "how rows travel to experts and back: fp32, or rounded to bf16, half the bytes");
+  model::describe(o.transport, table);
 }
 
 void describe_files(TrainOptions& o, OptionTable& table) {
@@ -95,7 +90,7 @@ void validate(const TrainOptions& o) {
   if (o.seed < 0 || o.seed > max_seed) {
     throw InputError(fmt::format("seed = {}", o.seed), fmt::format("give a whole number from 0 to {}", max_seed));
   }
-  if (o.waves) refuse_below(1, *o.waves, "waves");
+  model::validate(o.transport);
   refuse_below(0, o.checkpoint_every, "checkpoint_every");
   refuse_below(1, o.keep, "keep");
   refuse_below(0, o.eval_every, "eval_every");

@@ -4,6 +4,7 @@
 
 #include "runtime/core/compute_options.hpp"
 #include "runtime/model/options.hpp"
+#include "runtime/model/transport.hpp"
 #include "runtime/train/collapse_watch.hpp"
 #include "runtime/train/dataset.hpp"
 #include "runtime/train/optimizer.hpp"
@@ -33,9 +34,7 @@ struct TrainOptions {
   Index passes = 1;
   Index seed = 1;
   ComputeOptions compute;
-  std::string exchange = "auto";
-  std::optional<Index> waves;
-  model::Wire wire = model::Wire::fp32;
+  model::TransportOptions transport;
   bool explain_router = false;
 
   std::string out = "conclave-run";

@@ -19,10 +19,9 @@ Trainer::Trainer(const TrainOptions& options, const Samples& dataset, const comm
     : options_(options),
       dataset_(dataset),
       communicator_(communicator),
-      exchange_(comm::make_exchange(options.exchange, communicator)),
-      ranks_{&communicator, exchange_.get(), model::num_waves(options.waves, communicator), options.wire},
-      model_(model::make_model<float>(options.model, dataset.shape(), options.seed, ranks_)),
-      optimizer_(options.optimizer, *model_, ranks_, options.groups_in_pass(), times_),
+      transport_(options.transport, communicator),
+      model_(model::make_model<float>(options.model, dataset.shape(), options.seed, transport_.ranks())),
+      optimizer_(options.optimizer, *model_, transport_.ranks(), options.groups_in_pass(), times_),
       watch_(options.collapse, options.model.router) {}
 
 StepRecord Trainer::step() {
@@ -181,7 +180,7 @@ void Trainer::start_from(const std::filesystem::path& checkpoint, const Checkpoi
     return;
   }
   refuse_to_upcycle(options_.start, source, options_.model);
-  const auto dense = model::make_model<float>(source, dataset_.shape(), options_.seed, ranks_);
+  const auto dense = model::make_model<float>(source, dataset_.shape(), options_.seed, transport_.ranks());
   load_values(checkpoint, communicator_, *dense);
   upcycle(options_.start, options_.seed, *dense, *model_);
 }

@@ -24,7 +24,7 @@ class Trainer {
   [[nodiscard]] Evaluation evaluate(Split split, Index sequences);
 
   /// What --exchange auto decided so far. The same on every rank.
-  [[nodiscard]] std::vector<comm::ExchangeChoice> exchange_choices() const { return exchange_->choices(); }
+  [[nodiscard]] std::vector<comm::ExchangeChoice> exchange_choices() const { return transport_.exchange().choices(); }
 
   /// Steps done.
   [[nodiscard]] Index steps_done() const { return step_; }
@@ -60,8 +60,7 @@ class Trainer {
   TrainOptions options_;
   const Samples& dataset_;
   const comm::Communicator& communicator_;
-  std::unique_ptr<comm::Exchange> exchange_;
-  model::Ranks ranks_;
+  model::Transport transport_;
   std::unique_ptr<model::Model<float>> model_;
   PhaseTimes times_;
   ShardedOptimizer optimizer_;

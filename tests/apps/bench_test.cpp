@@ -125,6 +125,17 @@ TEST(BenchLayer, TellsRatioSpeedAndPhases) {
   }
 }
 
+// Memory is no time: it does not depend on what else runs.
+TEST(BenchLayer, NeedsTheMemoryThatItsFormulaSays) {
+  for (const Index ranks : {1, 2}) {
+    const json layer =
+        object_of(ranks, "layer --tokens 4096 --width 512 --hidden 2048 --experts 16 --top-k 2 --repeats 1");
+    const double formula = layer["memory_formula_bytes"];
+    EXPECT_GT(formula, 400e6);
+    EXPECT_NEAR(layer["memory_measured_bytes"].get<double>() / formula, 1.0, 0.1) << ranks << " ranks";
+  }
+}
+
 TEST(BenchScaling, MeasuresStrongAndWeakOnEachNumberOfRanks) {
   const TemporaryFolder folder;
   const json object = object_of(3, "scaling --ranks 1,3" + tiny_layer + "--csv " + folder.path("table.csv") +
