@@ -164,6 +164,12 @@ std::vector<MoeCase> cases() {
     for (const auto& priority : enum_names(gating::Priority{})) all.push_back(slots(scope.value, priority.value));
   }
   for (const gating::RouterKind& kind : gating::router_kinds()) all.push_back(router(std::string(kind.name)));
+  for (const comm::ExchangeStrategy& strategy : comm::exchange_strategies()) {
+    all.push_back(with(fmt::format("exchange_{}", strategy.name), [&](MoeCase& c) {
+      c.exchange = strategy.name;
+      c.waves = 2;
+    }));
+  }
   for (const Fusion fusion : {Fusion::mean, Fusion::max}) all.push_back(fused(fusion));  // vote needs a classifier
   return all;
 }
