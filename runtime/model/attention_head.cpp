@@ -3,10 +3,10 @@
 
 #include "runtime/core/gemm.hpp"
 #include "runtime/core/online_softmax.hpp"
+#include "runtime/core/scratch.hpp"
 
 #include <algorithm>
 #include <array>
-#include <vector>
 
 namespace conclave::model {
 namespace {
@@ -16,12 +16,15 @@ Index num_blocks(Index context) { return (context + attention_block - 1) / atten
 // The rows of block i.
 Range block_rows(Index context, Index i) { return {i * attention_block, std::min(context, (i + 1) * attention_block)}; }
 
-// Scores of one block of queries and one of keys, or their gradients, in a thread's scratch.
+// Room for the scores of a block of queries and one of keys, or for their gradients.
 template <class T>
-MatrixView<T> block_scratch(Matrix<T>& scratch, Range queries, Range keys) {
+MatrixView<T> scores_in(Scratch& scratch) {
   static_assert(attention_block % SoftmaxBlock<T>::row_padding == 0);
-  scratch.resize(attention_block, attention_block);
-  return scratch.view().row_block(0, queries.size()).col_block(0, keys.size());
+  return scratch.matrix<T>(attention_block, attention_block);
+}
+template <class T>
+MatrixView<T> part(MatrixView<T> scores, Range queries, Range keys) {
+  return scores.row_block(0, queries.size()).col_block(0, keys.size());
 }
 
 // A query sees its own key and those before: all of an earlier block's.
@@ -62,7 +65,8 @@ void rotate(const Rotation<T>& rotation, Range positions, T direction, T scale, 
 
 template <class T>
 void attention_forward(const AttentionHead<T>& head) {
-  thread_local Matrix<T> scratch;
+  Scratch scratch;
+  const MatrixView<T> scores = scores_in<T>(scratch);
   std::array<T, attention_block> maxima;
   std::array<T, attention_block> sums;
   const Index context = head.q.rows;
@@ -73,7 +77,7 @@ void attention_forward(const AttentionHead<T>& head) {
     const MatrixView<T> out = head.out.row_block(queries);
     for (Index j = 0; j <= i; ++j) {
       const Range keys = block_rows(context, j);
-      const MatrixView<T> p = block_scratch(scratch, queries, keys);
+      const MatrixView<T> p = part(scores, queries, keys);
       gemm_nt<T>(head.q.row_block(queries), head.k.row_block(keys), T{0}, p);
       if (j == 0) {
         softmax_first_block<T>(causal(p, queries, keys), online);
@@ -90,40 +94,41 @@ void attention_forward(const AttentionHead<T>& head) {
 // scores = q k^T, so dq = dS k and dk = dS^T q. P again from the scores and the rows' log-sums.
 template <class T>
 void attention_backward(const Rotation<T>& rotation, T scale, ConstMatrixView<T> d_out, const AttentionHead<T>& head) {
-  thread_local Matrix<T> p_scratch, ds_scratch, dq, dk_scratch, dv_scratch;
-  thread_local std::vector<T> means;
   const Index context = head.q.rows;
   const Index size = head.q.cols;
-  dq.resize(context, size);
-  dk_scratch.resize(attention_block, size);
-  dv_scratch.resize(attention_block, size);
-  means.resize(static_cast<std::size_t>(context));
+  Scratch scratch;
+  const MatrixView<T> scores = scores_in<T>(scratch);
+  const MatrixView<T> d_scores = scores_in<T>(scratch);
+  const MatrixView<T> dq = scratch.matrix<T>(context, size);
+  const MatrixView<T> dk_of_block = scratch.matrix<T>(attention_block, size);
+  const MatrixView<T> dv_of_block = scratch.matrix<T>(attention_block, size);
+  const std::span<T> means = scratch.values<T>(context);
   row_products<T>(d_out, head.out, means);
   for (Index j = 0; j < num_blocks(context); ++j) {
     const Range keys = block_rows(context, j);
     const MatrixView<T> k = head.k.row_block(keys);
     const MatrixView<T> v = head.v.row_block(keys);
-    const MatrixView<T> dk = dk_scratch.view().row_block(0, keys.size());
-    const MatrixView<T> dv = dv_scratch.view().row_block(0, keys.size());
+    const MatrixView<T> dk = dk_of_block.row_block(0, keys.size());
+    const MatrixView<T> dv = dv_of_block.row_block(0, keys.size());
     for (Index i = j; i < num_blocks(context); ++i) {
       const Range queries = block_rows(context, i);
       const MatrixView<T> q = head.q.row_block(queries);
-      const MatrixView<T> p = block_scratch(p_scratch, queries, keys);
-      const MatrixView<T> ds = block_scratch(ds_scratch, queries, keys);
+      const MatrixView<T> p = part(scores, queries, keys);
+      const MatrixView<T> ds = part(d_scores, queries, keys);
       gemm_nt<T>(q, k, T{0}, p);
       gemm_nt<T>(d_out.row_block(queries), v, T{0}, ds);
       softmax_block_backward<T>(causal(p, queries, keys), part(std::span<const T>(head.log_sums), queries),
-                                part(std::span<const T>(means), queries), ds);
+                                part<const T>(means, queries), ds);
       const T beta = i == j ? T{0} : T{1};
       gemm_tn<T>(p, d_out.row_block(queries), beta, dv);
       gemm_tn<T>(ds, q, beta, dk);
-      gemm_nn<T>(ds, k, j == 0 ? T{0} : T{1}, dq.view().row_block(queries));
+      gemm_nn<T>(ds, k, j == 0 ? T{0} : T{1}, dq.row_block(queries));
     }
     // No later block looks at these keys.
     rotate<T>(rotation, keys, T{-1}, T{1}, dk, k);
     for (Index row = 0; row < dv.rows; ++row) std::ranges::copy(dv.row(row), v.row(row).begin());
   }
-  rotate<T>(rotation, {0, context}, T{-1}, scale, dq.view(), head.q);
+  rotate<T>(rotation, {0, context}, T{-1}, scale, dq, head.q);
 }
 
 #define CONCLAVE_INSTANTIATE(T)                                                             \

@@ -3,11 +3,11 @@
 
 #include "runtime/core/gemm.hpp"
 #include "runtime/core/online_softmax.hpp"
+#include "runtime/core/scratch.hpp"
 #include "runtime/core/vector_kernels.hpp"
 
 #include <algorithm>
 #include <cmath>
-#include <vector>
 
 namespace conclave::model {
 namespace {
@@ -61,13 +61,12 @@ void check(const HeadRows<T>& rows, std::span<const T> log_sums) {
   }
 }
 
-// The logits of a block, in a thread's scratch.
+// The logits of a block.
 template <class T>
-MatrixView<T> logits_of(const HeadRows<T>& rows, Range block, Range words) {
-  thread_local Matrix<T> scratch;
+MatrixView<T> logits_of(const HeadRows<T>& rows, Range block, Range words, Scratch& scratch) {
   constexpr Index padding = SoftmaxBlock<T>::row_padding;
-  scratch.resize(block.size(), (words.size() + padding - 1) / padding * padding);
-  const MatrixView<T> z = scratch.view().col_block(0, words.size());
+  const Index padded = (words.size() + padding - 1) / padding * padding;
+  const MatrixView<T> z = scratch.matrix<T>(block.size(), padded).col_block(0, words.size());
   gemm_nt<T>(rows.x.row_block(block), rows.weight.row_block(words), T{0}, z);
   return z;
 }
@@ -75,18 +74,18 @@ MatrixView<T> logits_of(const HeadRows<T>& rows, Range block, Range words) {
 // What the blocks of words so far have left of each row.  All [n].
 template <class T>
 struct RowStates {
-  std::vector<T> maxima, sums, at_target;
-  std::vector<char> leads;  // whether the target's logit is above those before it and at least those of its block
-
-  void resize(Index n) {
-    for (std::vector<T>* values : {&maxima, &sums, &at_target}) values->resize(static_cast<std::size_t>(n));
-    leads.resize(static_cast<std::size_t>(n));
-  }
+  RowStates(Index n, Scratch& scratch)
+      : maxima(scratch.values<T>(n)),
+        sums(scratch.values<T>(n)),
+        at_target(scratch.values<T>(n)),
+        leads(scratch.values<char>(n)) {}
+  std::span<T> maxima, sums, at_target;
+  std::span<char> leads;  // whether the target's logit is above those before it and at least those of its block
 };
 
 // Takes the target's logit where it is in this block. Before the block's softmax: `state` holds the maxima before it.
 template <class T>
-void look_at_targets(const HeadRows<T>& rows, Range block, Range words, MatrixView<T> z, RowStates<T>& state) {
+void look_at_targets(const HeadRows<T>& rows, Range block, Range words, MatrixView<T> z, const RowStates<T>& state) {
   for (Index i = block.begin; i < block.end; ++i) {
     const auto at = static_cast<std::size_t>(i);
     if (!words.contains(rows.targets[at])) continue;
@@ -104,8 +103,8 @@ void look_at_targets(const HeadRows<T>& rows, Range block, Range words, MatrixVi
 
 // In place of the logits exp(z - maximum so far).
 template <class T>
-void add_block(Range block, Range words, MatrixView<T> z, RowStates<T>& state) {
-  const OnlineRows<T> online{part(std::span(state.maxima), block), part(std::span(state.sums), block)};
+void add_block(Range block, Range words, MatrixView<T> z, const RowStates<T>& state) {
+  const OnlineRows<T> online{part(state.maxima, block), part(state.sums, block)};
   const MatrixView<T> nothing{nullptr, block.size(), 0, 0};
   if (words.begin == 0) {
     softmax_first_block<T>({z, words.size()}, online);
@@ -115,7 +114,7 @@ void add_block(Range block, Range words, MatrixView<T> z, RowStates<T>& state) {
 }
 
 template <class T>
-LossSums finish(RowStates<T>& state, std::span<T> log_sums) {
+LossSums finish(const RowStates<T>& state, std::span<T> log_sums) {
   const MatrixView<T> nothing{nullptr, static_cast<Index>(log_sums.size()), 0, 0};
   softmax_finish<T>({state.maxima, state.sums}, nothing, log_sums);
   LossSums loss;
@@ -139,21 +138,16 @@ void block_gradients(const HeadRows<T>& rows, Range block, Range words, ConstMat
   }
 }
 
-template <class T>
-RowStates<T>& thread_states(Index n) {
-  thread_local RowStates<T> state;
-  state.resize(n);
-  return state;
-}
-
 }  // namespace
 
 template <class T>
 LossSums head_loss(const HeadRows<T>& rows, std::span<T> log_sums) {
   check<T>(rows, log_sums);
-  RowStates<T>& state = thread_states<T>(rows.x.rows);
+  Scratch scratch;
+  const RowStates<T> state(rows.x.rows, scratch);
   Cut(rows.x.rows, rows.weight.rows).for_each([&](Range block, Range words) {
-    const MatrixView<T> z = logits_of(rows, block, words);
+    Scratch of_block;
+    const MatrixView<T> z = logits_of(rows, block, words, of_block);
     look_at_targets(rows, block, words, z, state);
     add_block(block, words, z, state);
   });
@@ -170,9 +164,11 @@ LossSums head_loss_and_gradients(const HeadRows<T>& rows, double scale, std::spa
     return loss;
   }
   check<T>(rows, log_sums);
-  RowStates<T>& state = thread_states<T>(rows.x.rows);
+  Scratch scratch;
+  const RowStates<T> state(rows.x.rows, scratch);
   cut.for_each([&](Range block, Range words) {
-    const MatrixView<T> z = logits_of(rows, block, words);
+    Scratch of_block;
+    const MatrixView<T> z = logits_of(rows, block, words, of_block);
     look_at_targets(rows, block, words, z, state);
     add_block(block, words, z, state);
     for (Index i = block.begin; i < block.end; ++i) {  // dz = scale (exp(z - m) / s - onehot)
@@ -192,7 +188,8 @@ void head_gradients(const HeadRows<T>& rows, double scale, std::span<const T> lo
   check<T>(rows, log_sums);
   const T log_scale = static_cast<T>(std::log(scale));
   Cut(rows.x.rows, rows.weight.rows).for_each([&](Range block, Range words) {
-    const MatrixView<T> z = logits_of(rows, block, words);
+    Scratch of_block;
+    const MatrixView<T> z = logits_of(rows, block, words, of_block);
     for (Index i = block.begin; i < block.end; ++i) {  // dz = exp(z - log_sum + log scale) - scale onehot
       const auto at = static_cast<std::size_t>(i);
       const std::span<T> dz = z.row(i - block.begin);

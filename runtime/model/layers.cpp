@@ -3,10 +3,10 @@
 
 #include "runtime/core/gemm.hpp"
 #include "runtime/core/parallel.hpp"
+#include "runtime/core/scratch.hpp"
 #include "runtime/core/vector_kernels.hpp"
 
 #include <cmath>
-#include <vector>
 
 namespace conclave::model {
 namespace {
@@ -66,7 +66,8 @@ void RmsNorm<T>::backward(ParameterView<const T> parameters, ConstMatrixView<T> 
   invariant(static_cast<Index>(inverse_rms.size()) == x.rows, "{} places for {} rows", inverse_rms.size(), x.rows);
   const std::span<const T> gain = parameters.vector(gain_);
   const std::span<T> d_gain = leaf.vector(gain_);
-  std::vector<T> u(gain.size());
+  Scratch scratch;
+  const std::span<T> u = scratch.values<T>(gain_.size());
   for (Index i = 0; i < x.rows; ++i) {
     const std::span<const T> from = x.row(i);
     const std::span<const T> d_to = dy.row(i);

@@ -16,6 +16,7 @@ template <class T>
 void Model<T>::add_blocks(bool attention, Index seed, const Ranks& ranks) {
   for (Index b = 0; b < options_.layers; ++b) {
     blocks_.emplace_back(replicated_, BlockPlace{b, attention}, options_, seed, map_, ranks);
+    if (blocks_.back().moe() != nullptr) moe_layers_.push_back(blocks_.back().moe());
   }
 }
 
@@ -29,15 +30,6 @@ void Model<T>::initialise_values(Index seed) {
       initialise<T>(list, {0, list.size()}, seed, layer->shard().values(LocalExpertId{i}));
     }
   }
-}
-
-template <class T>
-std::vector<MoeLayer<T>*> Model<T>::moe_layers() {
-  std::vector<MoeLayer<T>*> layers;
-  for (Block<T>& block : blocks_) {
-    if (block.moe() != nullptr) layers.push_back(block.moe());
-  }
-  return layers;
 }
 
 template <class T>

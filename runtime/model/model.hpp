@@ -54,7 +54,7 @@ class Model {
   [[nodiscard]] const ParameterList& replicated() const { return replicated_; }
   /// Flat values of the replicated parameters, the same on every rank.
   [[nodiscard]] std::span<T> values() { return values_.flat(); }
-  [[nodiscard]] std::vector<MoeLayer<T>*> moe_layers();
+  [[nodiscard]] const std::vector<MoeLayer<T>*>& moe_layers() { return moe_layers_; }
   /// Parameters over all ranks.
   [[nodiscard]] Index num_parameters() const;
   [[nodiscard]] const ModelOptions& options() const { return options_; }
@@ -78,6 +78,7 @@ class Model {
   ParameterList replicated_;
   ExpertMap map_;
   std::deque<Block<T>> blocks_;
+  std::vector<MoeLayer<T>*> moe_layers_;          // those of the blocks that have one
   Matrix<T> values_;                              // [1, replicated_.size()]
   Matrix<T> embedded_;                            // [local tokens, width] what goes into the blocks
   std::vector<ConstMatrixView<T>> block_inputs_;  // [layers + 1], the last is the blocks' output

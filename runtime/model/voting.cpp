@@ -2,6 +2,7 @@
 #include "runtime/model/voting.hpp"
 
 #include "runtime/core/parallel.hpp"
+#include "runtime/core/scratch.hpp"
 #include "runtime/core/vector_kernels.hpp"
 
 #include <algorithm>
@@ -91,7 +92,8 @@ void Voting<T>::speak(ParameterView<const T> values, const VoteHead<T>& head, Ra
 // that every voter finds all but impossible still has a loss and a gradient.
 template <class T>
 void Voting<T>::count(Sample& sample, std::int32_t& winner, LossSums& losses) {
-  std::vector<double> votes(static_cast<std::size_t>(logits_.cols()), 0.0);
+  Scratch scratch;
+  const std::span<double> votes = scratch.values<double>(logits_.cols(), 0.0);
   double most = -std::numeric_limits<double>::infinity();
   for (Index v = sample.voters.begin; v < sample.voters.end; ++v) {
     Voter& voter = voters_[static_cast<std::size_t>(v)];
@@ -110,7 +112,7 @@ void Voting<T>::count(Sample& sample, std::int32_t& winner, LossSums& losses) {
     sum += std::exp(std::log(voter.gate) + voter.log_at_target - most);
   }
   sample.log_mixture = most + std::log(sum);
-  winner = static_cast<std::int32_t>(largest(std::span(votes)));
+  winner = static_cast<std::int32_t>(largest(votes));
   losses.nats += std::log(sample.gates) - sample.log_mixture;
   losses.correct += winner == sample.target ? 1 : 0;
 }

@@ -2,7 +2,8 @@
 // A steady step allocates nothing: what grows with tokens, experts or weights is kept from step to step. What counts is
 // operator new on any thread: the project's own allocations, not those that the MPI library makes with malloc.
 #include "runtime/core/scratch.hpp"
-#include "tests/model/moe_run.hpp"
+#include "tests/model/model_run.hpp"
+#include "tests/model/tiny_model.hpp"
 #include "tests/support/mpi_world.hpp"
 
 #include <gtest/gtest.h>
@@ -72,6 +73,9 @@ void touch_scratch() {
     ASSERT_EQ(scratch.values<char>(1).size(), 1U);
   });
 }
+
+// Several ranks of several threads are more than a machine's cores: their steps would wait for one another's.
+std::vector<Index> thread_counts() { return world().size() == 1 ? std::vector<Index>{1, 2} : std::vector<Index>{1}; }
 
 // Cases ---------------------------------------------------------------------------------------------------------------
 
@@ -218,9 +222,7 @@ INSTANTIATE_TEST_SUITE_P(Layers, SteadyLayer, testing::ValuesIn(cases()),
                          [](const auto& tested) { return tested.param.name; });
 
 TEST_P(SteadyLayer, AllocatesNothing) {
-  // Several ranks of several threads are more than a machine's cores: their steps would wait for one another's.
-  const Index most_threads = world().size() == 1 ? 2 : 1;
-  for (Index threads = 1; threads <= most_threads; ++threads) {
+  for (const Index threads : thread_counts()) {
     const test::Threads scope(threads);
     touch_scratch();
     Layer layer(GetParam());
@@ -231,6 +233,71 @@ TEST_P(SteadyLayer, AllocatesNothing) {
       EXPECT_EQ(count.allocations(), 0) << threads << " threads";
     }
     EXPECT_GT(layer.num_kept(), GetParam().num_tokens() / 2);
+  }
+}
+
+// Whole models --------------------------------------------------------------------------------------------------------
+
+struct ModelCase {
+  std::string name;
+  ModelOptions options = tiny();
+  Index features = 0;  // of a sample; 0: a text
+  Index classes = 0;   // 0: a language model
+};
+
+void PrintTo(const ModelCase& c, std::ostream* out) { *out << c.name; }
+
+std::vector<ModelCase> model_cases() {
+  ModelCase language{"language_model"};
+  language.options.experts.shared_experts = 1;
+  ModelCase tied{"tied_head_every_second"};
+  tied.options.tied_head = true;
+  tied.options.moe_every = 2;
+  ModelCase texts{"texts", tiny(), 0, 4};
+  ModelCase features{"features", tiny(), 5, 4};
+  ModelCase votes{"features_vote", tiny(), 5, 4};
+  votes.options.fusion = Fusion::vote;
+  return {language, tied, texts, features, votes};
+}
+
+test::StepSamples<float> samples_of(const ModelCase& c) {
+  constexpr Index num_samples = 12;
+  constexpr Index vocabulary = 11;
+  test::StepSamples<float> s;
+  s.samples_in_group = 2;
+  s.tokens_in_sample = c.features > 0 ? 1 : c.options.context;
+  s.shape = {c.features > 0 ? 0 : vocabulary, c.features, c.classes};
+  for (Index i = 0; i < num_samples * s.tokens_in_sample; ++i) {
+    s.tokens.push_back(c.features > 0 ? 0 : static_cast<std::int32_t>(5 * i * i % vocabulary));
+    if (c.classes == 0) s.targets.push_back(static_cast<std::int32_t>(7 * i % vocabulary));
+  }
+  for (Index i = 0; i < num_samples && c.classes > 0; ++i)
+    s.targets.push_back(static_cast<std::int32_t>(i % c.classes));
+  if (c.classes > 0 && c.features == 0) s.lengths.assign(num_samples, static_cast<std::int32_t>(c.options.context - 1));
+  s.features = test::random_values<float>(num_samples * c.features, 9);
+  return s;
+}
+
+class SteadyModel : public testing::TestWithParam<ModelCase> {};
+INSTANTIATE_TEST_SUITE_P(Models, SteadyModel, testing::ValuesIn(model_cases()),
+                         [](const auto& tested) { return tested.param.name; });
+
+TEST_P(SteadyModel, ForwardAndBackwardAllocateNothing) {
+  for (const Index threads : thread_counts()) {
+    const test::Threads scope(threads);
+    touch_scratch();
+    test::ModelRun<float> run(GetParam().options, samples_of(GetParam()), world());
+    const plan::ReducePlan plan(run.model().replicated().size(), run.samples().num_groups(), world().size());
+    GroupGradients<float> gradients(plan, world().rank());
+    const Step step = run.step_of(0);
+    const auto pass = [&] {
+      run.model().forward_backward(step, run.samples().local(step), gradients);
+      gradients.clear();
+    };
+    for (int warm_up = 0; warm_up < 3; ++warm_up) pass();
+    const Counting count;
+    pass();
+    EXPECT_EQ(count.allocations(), 0) << threads << " threads";
   }
 }
 
