@@ -49,6 +49,7 @@ void LayerBench::forward_backward() {
   gradients_.clear();
   if (layer_.base().size() > 0) layer_.base_gradients().clear();
   phases_.push_back(times_.all());
+  communication_s_.push_back(times_.communication_s());
 }
 
 double LayerBench::memory_need() const {

@@ -26,6 +26,8 @@ class LayerBench {
   void forward_backward();
   /// Times of each phase in each forward_backward() so far, on this rank.
   [[nodiscard]] const std::vector<std::array<double, num_phases>>& phases() const { return phases_; }
+  /// And for how long rows were on their way (PhaseTimes::communication_s).
+  [[nodiscard]] const std::vector<double>& communication_s() const { return communication_s_; }
 
   /// The bare products of the rows that the last forward_backward() brought to the experts: shared out evenly over all
   /// experts, or where they truly went.
@@ -50,6 +52,7 @@ class LayerBench {
   Matrix<float> x_, y_, dx_, dy_;  // [tokens here, width]
   std::vector<std::int32_t> token_ids_;
   std::vector<std::array<double, num_phases>> phases_;
+  std::vector<double> communication_s_;
 };
 
 /// For its lifetime, products are computed by another library.

@@ -50,11 +50,19 @@ class PhaseTimes {
  public:
   [[nodiscard]] double seconds(Phase phase) const { return seconds_[static_cast<std::size_t>(phase)]; }
   [[nodiscard]] const std::array<double, num_phases>& all() const { return seconds_; }
-  void clear() { seconds_.fill(0.0); }
+  /// Seconds for which rows were on their way, from their sending to when they were seen to have arrived, hidden behind
+  /// computing or not: of each exchange by itself, so that two at a time count twice. Phase::wait is what was exposed.
+  [[nodiscard]] double communication_s() const { return communication_s_; }
+  void add_communication(double seconds) { communication_s_ += seconds; }
+  void clear() {
+    seconds_.fill(0.0);
+    communication_s_ = 0.0;
+  }
 
  private:
   friend class PhaseScope;
   std::array<double, num_phases> seconds_{};
+  double communication_s_ = 0.0;
   class PhaseScope* innermost_ = nullptr;
 };
 

@@ -235,7 +235,7 @@ void MoeLayer<T>::count_claims_of_step(const Step& step) {
 template <class T>
 void MoeLayer<T>::wait(WaveInboxes<T>& inboxes, Index wave, const Step& step) {
   const PhaseScope scope(*step.times, Phase::wait);
-  inboxes.wait(wave);
+  step.times->add_communication(inboxes.wait(wave));
 }
 
 // MPI moves large messages only while it is called.
