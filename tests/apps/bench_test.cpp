@@ -45,10 +45,15 @@ std::vector<Case> cases() {
           {"scaling", tiny_layer, {}}};
 }
 
-// The object that `bench` prints on stdout, which must hold nothing else; stderr goes elsewhere.
+// What `bench` prints on stdout alone: mpirun may put a warning in the middle of a line.
+Outcome bench_on_ranks(Index ranks, const std::string& arguments) {
+  return test::run(
+      fmt::format("sh -c '{} {} 100 {} bench {} 2>/dev/null'", CONCLAVE_MPIRUN, ranks, CONCLAVE_PROGRAM, arguments));
+}
+
+// The object that `bench` prints on stdout, which must hold nothing else.
 json object_of(Index ranks, const std::string& arguments) {
-  const Outcome outcome = test::run(fmt::format("sh -c '{} {} 100 {} bench {} --json 2>/dev/null'", CONCLAVE_MPIRUN,
-                                                ranks, CONCLAVE_PROGRAM, arguments));
+  const Outcome outcome = bench_on_ranks(ranks, arguments + " --json");
   EXPECT_EQ(outcome.exit_code, 0) << arguments << '\n' << outcome.output;
   return json::parse(outcome.output, nullptr, false);
 }
@@ -101,7 +106,7 @@ TEST(Bench, EveryMeasurementPrintsATableAndWritesTheObject) {
   for (const Case& c : cases()) {
     SCOPED_TRACE(c.name);
     const std::string file = folder.path(c.name + ".json");
-    const Outcome outcome = on_ranks(2, CONCLAVE_PROGRAM, "bench " + c.name + c.options + "--calibration " + file);
+    const Outcome outcome = bench_on_ranks(2, c.name + c.options + "--calibration " + file);
     EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
     EXPECT_EQ(count(outcome.output, "median"), 1) << "one table: " << outcome.output;
     const json object = json::parse(text_of(file), nullptr, false);
