@@ -63,7 +63,7 @@ class GateBench {
   void make_plan() {
     std::vector<const gating::Routing<float>*> routings;
     for (const auto& t : tapes_) routings.push_back(&t->routing);
-    dispatch_ = gating::DispatchPlan(routings, map_.by_owner());
+    dispatch_.assign<float>(routings, map_.by_owner());
   }
   void backward() {
     const gating::LossCotangent losses{

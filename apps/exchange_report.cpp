@@ -16,7 +16,7 @@ std::string text_of(const comm::ExchangeChoice& choice) {
   return fmt::format("{} ({})", choice.strategy, fmt::join(measured, ", "));
 }
 
-std::string summary_of(const std::vector<comm::ExchangeChoice>& choices) {
+std::string summary_of(std::span<const comm::ExchangeChoice> choices) {
   std::map<std::string, Index> uses;
   for (const comm::ExchangeChoice& choice : choices) ++uses[choice.strategy];
   std::vector<std::string> parts;

@@ -11,6 +11,6 @@ namespace conclave::apps {
 [[nodiscard]] std::string text_of(const comm::ExchangeChoice& choice);
 
 /// One line: how many exchanges travel by which strategy.
-[[nodiscard]] std::string summary_of(const std::vector<comm::ExchangeChoice>& choices);
+[[nodiscard]] std::string summary_of(std::span<const comm::ExchangeChoice> choices);
 
 }  // namespace conclave::apps

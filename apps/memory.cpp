@@ -92,8 +92,7 @@ std::string refuse_too_much_memory(const comm::Communicator& world, const std::v
   return fmt::format(
       "memory by formula: {} on the fullest rank, beside the program itself; here {}. {} are free on this node of {} "
       "ranks",
-      bytes_text(all[2 * fullest]), fmt::join(parts, ", "), bytes_text(available_memory()),
-      topology.ranks(node).size());
+      bytes_text(all[2 * fullest]), fmt::join(parts, ", "), bytes_text(mine.back()), topology.ranks(node).size());
 }
 
 }  // namespace conclave::apps

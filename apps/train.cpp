@@ -128,7 +128,7 @@ class Run {
 
   // How rows travel is decided in the first steps.
   void note_choices(std::optional<train::RunLog>& log) {
-    const std::vector<comm::ExchangeChoice> choices = trainer_.exchange_choices();
+    const std::span<const comm::ExchangeChoice> choices = trainer_.exchange_choices();
     for (; noted_choices_ < choices.size(); ++noted_choices_) {
       const comm::ExchangeChoice& choice = choices[noted_choices_];
       if (log) log->note("exchange " + choice.inbox, text_of(choice));

@@ -144,7 +144,7 @@ class AutoExchange : public Exchange {
   std::unique_ptr<Inbox> make_inbox(const std::string& name) const override {
     return std::make_unique<AutoInbox>(*this, members_, name, choices_);
   }
-  std::vector<ExchangeChoice> choices() const override { return choices_; }
+  std::span<const ExchangeChoice> choices() const override { return choices_; }
 
  private:
   std::vector<std::unique_ptr<Exchange>> members_;  // as exchange_strategies(); null for this one

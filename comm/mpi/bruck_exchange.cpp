@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "comm/mpi/bruck_exchange.hpp"
 
+#include "comm/mpi/message_inbox.hpp"
 #include "comm/mpi/messages.hpp"
-#include "comm/mpi/staging.hpp"
 #include "comm/plan/bruck.hpp"
 
 #include <cstring>
@@ -10,10 +10,10 @@
 namespace conclave::comm {
 namespace {
 
-class BruckInbox final : public Inbox {
+class BruckInbox final : public MessageInbox {
  public:
   BruckInbox(const Exchange& exchange, int tag)
-      : Inbox(exchange),
+      : MessageInbox(exchange),
         plan_(communicator().size()),
         tag_(tag),
         unit_(plan::bruck_unit_bytes, MPI_BYTE),
@@ -29,25 +29,14 @@ class BruckInbox final : public Inbox {
     Index rows = 0;
   };
 
-  void do_open() override {
-    staging_.lay_out(shape(), [&](RankId peer) { return peer != rank(); });
-    outgoing_.resize(staging_.rows_to_send(), row_bytes());
-    rows_.resize(shape().total_received(), row_bytes());
-    for (RankId peer; peer < RankId{shape().num_ranks()}; ++peer) {
-      if (peer == rank()) {
-        add_slots(peer, shape().received().runs(peer), rows_.data());
-      } else {
-        add_slots(peer, staging_.sent_to(peer), outgoing_.data());
-      }
-    }
-  }
+  void do_open() override { open_by_messages(); }
 
   void do_start() override {
     note_step(0, rank(), rank(), shape().rows_to(rank()) * row_bytes());
     blocks_.assign(static_cast<std::size_t>(shape().num_ranks()), {});
     for (Index position = 1; position < shape().num_ranks(); ++position) {
-      const Range sent = staging_.sent_to(plan_.block(rank(), 0, position).destination).front();
-      blocks_[static_cast<std::size_t>(position)] = {outgoing_.data() + sent.begin * row_bytes(), sent.size()};
+      const Range sent = staging().sent_to(plan_.block(rank(), 0, position).destination).front();
+      blocks_[static_cast<std::size_t>(position)] = {outgoing_row(sent.begin), sent.size()};
     }
     round_ = 0;
     start_round();
@@ -140,20 +129,15 @@ class BruckInbox final : public Inbox {
       const std::byte* from = block.data;
       for (const Range& run : shape().received().runs(source)) {
         const Index bytes = run.size() * row_bytes();
-        if (bytes > 0) std::memcpy(rows_.data() + run.begin * row_bytes(), from, static_cast<std::size_t>(bytes));
+        if (bytes > 0) std::memcpy(held_row(run.begin), from, static_cast<std::size_t>(bytes));
         from += bytes;
       }
     }
   }
 
-  std::byte* data() override { return rows_.data(); }
-
   plan::BruckPlan plan_;
   int tag_;
   RowType unit_;
-  Staging staging_;
-  Matrix<std::byte> outgoing_;               // [rows for other ranks, row_bytes] by peer
-  Matrix<std::byte> rows_;                   // [rows received, row_bytes]
   std::vector<Block> blocks_;                // [num_ranks] by position
   std::vector<Matrix<std::byte>> sent_;      // [rounds] messages
   std::vector<Matrix<std::byte>> received_;  // [rounds] messages

@@ -37,8 +37,8 @@ class Exchange {
   /// A place for rows to arrive in; the exchange must outlive it. `name` is for choices(). Collective.
   [[nodiscard]] virtual std::unique_ptr<Inbox> make_inbox(const std::string& name) const = 0;
   /// What was decided so far, in the order of the decisions; nothing where the strategy is given. The same on all
-  /// ranks.
-  [[nodiscard]] virtual std::vector<ExchangeChoice> choices() const { return {}; }
+  /// ranks. Valid until the next use of an inbox.
+  [[nodiscard]] virtual std::span<const ExchangeChoice> choices() const { return {}; }
 
   [[nodiscard]] const Communicator& communicator() const { return communicator_; }
   [[nodiscard]] const plan::Topology& topology() const { return topology_; }

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "comm/mpi/flat_exchange.hpp"
 
+#include "comm/mpi/message_inbox.hpp"
 #include "comm/mpi/request.hpp"
-#include "comm/mpi/staging.hpp"
-
-#include <optional>
 
 namespace conclave::comm {
 namespace {
@@ -24,25 +22,15 @@ struct Parts {
   }
 };
 
-class FlatInbox final : public Inbox {
+class FlatInbox final : public MessageInbox {
  public:
-  using Inbox::Inbox;
+  explicit FlatInbox(const Exchange& exchange) : MessageInbox(exchange) {}
 
  private:
   void do_open() override {
-    staging_.lay_out(shape(), [&](RankId peer) { return peer != rank(); });
-    send_.assign(staging_.sent(), "rows to be sent");
-    receive_.assign(staging_.received(), "rows to be received");
-    if (!type_ || type_->count() != row_bytes()) type_.emplace(row_bytes(), MPI_BYTE);
-    outgoing_.resize(staging_.rows_to_send(), row_bytes());
-    rows_.resize(staging_.rows_to_hold(), row_bytes());
-    for (RankId peer; peer < RankId{shape().num_ranks()}; ++peer) {
-      if (peer == rank()) {
-        add_slots(peer, shape().received().runs(peer), rows_.data());
-      } else {
-        add_slots(peer, staging_.sent_to(peer), outgoing_.data());
-      }
-    }
+    open_by_messages();
+    send_.assign(staging().sent(), "rows to be sent");
+    receive_.assign(staging().received(), "rows to be received");
   }
 
   void do_start() override {
@@ -51,8 +39,8 @@ class FlatInbox final : public Inbox {
     }
     if (shape().num_ranks() == 1) return;
     MPI_Request request = MPI_REQUEST_NULL;
-    check_mpi(MPI_Ialltoallv(outgoing_.data(), send_.counts.data(), send_.displacements.data(), type_->handle(),
-                             rows_.data(), receive_.counts.data(), receive_.displacements.data(), type_->handle(),
+    check_mpi(MPI_Ialltoallv(outgoing_row(0), send_.counts.data(), send_.displacements.data(), row_type().handle(),
+                             held_row(0), receive_.counts.data(), receive_.displacements.data(), row_type().handle(),
                              communicator().handle(), &request),
               "MPI_Ialltoallv");
     request_ = Request(request);
@@ -62,18 +50,12 @@ class FlatInbox final : public Inbox {
 
   void do_wait() override {
     request_.wait();
-    staging_.put_in_place(rows_.data(), row_bytes());
+    staging().put_in_place(held_row(0), row_bytes());
   }
 
-  std::byte* data() override { return rows_.data(); }
-
-  Staging staging_;
   Parts send_;
   Parts receive_;
-  std::optional<RowType> type_;
-  Matrix<std::byte> outgoing_;  // [rows for other ranks, row_bytes] by peer
-  Matrix<std::byte> rows_;      // [rows to hold, row_bytes]
-  Request request_;             // the last member: it ends before its buffers
+  Request request_;  // the last member: it ends before its buffers
 };
 
 class FlatExchange : public Exchange {

@@ -70,16 +70,18 @@ std::span<const Slot> Inbox::slots() const {
   return slots_;
 }
 
+const RowType& Inbox::row_type() {
+  if (!row_type_ || row_type_->count() != row_bytes_) row_type_.emplace(row_bytes_, MPI_BYTE);
+  return *row_type_;
+}
+
 template <class T>
 void Inbox::write(std::type_identity_t<ConstMatrixView<T>> rows) const {
   const ScatteredRows<T> to = outgoing<T>();
   invariant(rows.rows == to.rows() && rows.cols == to.cols(), "{} x {} values written as {} x {}", rows.rows, rows.cols,
             to.rows(), to.cols());
-  constexpr Index chunk = 64;  // rows a call
-  parallel_for((rows.rows + chunk - 1) / chunk, [&](Index c) {
-    for (Index i = c * chunk; i < std::min((c + 1) * chunk, rows.rows); ++i) {
-      if (to.wants(i)) std::ranges::copy(rows.row(i), to.row(i).begin());
-    }
+  parallel_for_rows(rows.rows, [&](Index i) {
+    if (to.wants(i)) std::ranges::copy(rows.row(i), to.row(i).begin());
   });
 }
 

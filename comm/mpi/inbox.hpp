@@ -6,6 +6,8 @@
 #include "comm/plan/schedule.hpp"
 #include "runtime/core/scattered_rows.hpp"
 
+#include <optional>
+
 namespace conclave::comm {
 
 class Exchange;
@@ -65,6 +67,8 @@ class Inbox {
   [[nodiscard]] RankId rank() const { return communicator().rank(); }
   [[nodiscard]] const plan::ExchangeShape& shape() const { return shape_; }
   [[nodiscard]] Index row_bytes() const { return row_bytes_; }
+  /// A row as one datatype, so that more than 2^31 bytes can be counted. Made anew only for rows of another length.
+  [[nodiscard]] const RowType& row_type();
   [[nodiscard]] std::span<const Index> sources() const { return sources_; }
   /// Gives slots to the rows for a peer: the rows `to` of the buffer that begins at `buffer`. To be called from
   /// do_open, for every peer, in any order; or for a single row, with null for one that is not to be written.
@@ -97,6 +101,7 @@ class Inbox {
   State state_ = State::unused;
   plan::ExchangeShape shape_;
   Index row_bytes_ = 0;
+  std::optional<RowType> row_type_;
   std::vector<Slot> slots_;         // by first_row
   std::vector<std::byte*> places_;  // [rows sent]
   std::span<const Index> sources_;  // [rows sent], or empty; while the inbox is being opened

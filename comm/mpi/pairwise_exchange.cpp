@@ -1,34 +1,20 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "comm/mpi/pairwise_exchange.hpp"
 
+#include "comm/mpi/message_inbox.hpp"
 #include "comm/mpi/messages.hpp"
-#include "comm/mpi/staging.hpp"
 #include "comm/plan/pairwise.hpp"
-
-#include <optional>
 
 namespace conclave::comm {
 namespace {
 
-class PairwiseInbox final : public Inbox {
+class PairwiseInbox final : public MessageInbox {
  public:
-  PairwiseInbox(const Exchange& exchange, int tag) : Inbox(exchange), messages_(communicator(), tag) {}
+  PairwiseInbox(const Exchange& exchange, int tag) : MessageInbox(exchange), messages_(communicator(), tag) {}
   ~PairwiseInbox() override { end_forgotten(); }
 
  private:
-  void do_open() override {
-    staging_.lay_out(shape(), [&](RankId peer) { return peer != rank(); });
-    if (!type_ || type_->count() != row_bytes()) type_.emplace(row_bytes(), MPI_BYTE);
-    outgoing_.resize(staging_.rows_to_send(), row_bytes());
-    rows_.resize(staging_.rows_to_hold(), row_bytes());
-    for (RankId peer; peer < RankId{shape().num_ranks()}; ++peer) {
-      if (peer == rank()) {
-        add_slots(peer, shape().received().runs(peer), rows_.data());
-      } else {
-        add_slots(peer, staging_.sent_to(peer), outgoing_.data());
-      }
-    }
-  }
+  void do_open() override { open_by_messages(); }
 
   void do_start() override {
     note_step(0, rank(), rank(), shape().rows_to(rank()) * row_bytes());
@@ -42,13 +28,13 @@ class PairwiseInbox final : public Inbox {
     const Index end = std::min(shape().num_ranks(), next_round_ + plan::pairwise_rounds_at_once);
     for (; next_round_ < end; ++next_round_) {
       const plan::PairwiseRound round = plan::pairwise_round(shape().num_ranks(), rank(), next_round_);
-      const Range received = staging_.received_from(round.from).front();
-      const Range sent = staging_.sent_to(round.to).front();
+      const Range received = staging().received_from(round.from).front();
+      const Range sent = staging().sent_to(round.to).front();
       if (!received.empty()) {
-        messages_.receive(round.from, rows_.data() + received.begin * row_bytes(), received.size(), *type_);
+        messages_.receive(round.from, held_row(received.begin), received.size(), row_type());
       }
       if (sent.empty()) continue;
-      messages_.send(round.to, outgoing_.data() + sent.begin * row_bytes(), sent.size(), *type_);
+      messages_.send(round.to, outgoing_row(sent.begin), sent.size(), row_type());
       note_step(phase, rank(), round.to, sent.size() * row_bytes());
     }
   }
@@ -67,15 +53,9 @@ class PairwiseInbox final : public Inbox {
       start_phase();
       messages_.wait();
     }
-    staging_.put_in_place(rows_.data(), row_bytes());
+    staging().put_in_place(held_row(0), row_bytes());
   }
 
-  std::byte* data() override { return rows_.data(); }
-
-  Staging staging_;
-  std::optional<RowType> type_;
-  Matrix<std::byte> outgoing_;  // [rows for other ranks, row_bytes] by peer
-  Matrix<std::byte> rows_;      // [rows to hold, row_bytes]
   Index next_round_ = 1;
   Messages messages_;  // the last member: they end before their buffers
 };

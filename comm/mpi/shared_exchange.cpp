@@ -7,7 +7,6 @@
 #include "comm/mpi/staging.hpp"
 
 #include <array>
-#include <optional>
 
 namespace conclave::comm {
 namespace {
@@ -25,7 +24,6 @@ class SharedInbox final : public Inbox {
 
   void do_open() override {
     staging_.lay_out(shape(), [&](RankId peer) { return !is_mate(peer); });
-    if (!type_ || type_->count() != row_bytes()) type_.emplace(row_bytes(), MPI_BYTE);
     outgoing_.resize(staging_.rows_to_send(), row_bytes());
     const std::array<Index, 1> bytes{staging_.rows_to_hold() * row_bytes()};
     write_node_table(bytes, shape().received(), mates(), table_);
@@ -50,9 +48,9 @@ class SharedInbox final : public Inbox {
       const Range received = staging_.received_from(peer).front();
       const Range sent = staging_.sent_to(peer).front();
       if (!received.empty()) {
-        messages_.receive(peer, data() + received.begin * row_bytes(), received.size(), *type_);
+        messages_.receive(peer, data() + received.begin * row_bytes(), received.size(), row_type());
       }
-      if (!sent.empty()) messages_.send(peer, outgoing_.data() + sent.begin * row_bytes(), sent.size(), *type_);
+      if (!sent.empty()) messages_.send(peer, outgoing_.data() + sent.begin * row_bytes(), sent.size(), row_type());
     }
   }
 
@@ -69,7 +67,6 @@ class SharedInbox final : public Inbox {
   const Communicator& node_;
   NodeRoom room_;  // [rows to hold, row_bytes] at each mate
   Staging staging_;
-  std::optional<RowType> type_;
   std::vector<Index> table_;         // bytes of rows to hold, then where those from mates stand
   std::vector<Index> bytes_needed_;  // [ranks of the node]
   Matrix<std::byte> outgoing_;       // [rows for other nodes, row_bytes] by peer

@@ -7,7 +7,7 @@
 
 namespace conclave::comm {
 
-void Staging::lay_out(const plan::ExchangeShape& shape, const std::function<bool(RankId peer)>& by_message) {
+void Staging::lay_out(const plan::ExchangeShape& shape, FunctionRef<bool(RankId peer)> by_message) {
   sent_.clear();
   received_.clear();
   copies_.clear();

@@ -3,9 +3,9 @@
 #pragma once
 
 #include "comm/plan/exchange_shape.hpp"
+#include "runtime/core/function_ref.hpp"
 
 #include <cstddef>
-#include <functional>
 #include <vector>
 
 namespace conclave::comm {
@@ -16,7 +16,7 @@ namespace conclave::comm {
 class Staging {
  public:
   /// Lays out the messages to and from the peers that `by_message` names.
-  void lay_out(const plan::ExchangeShape& shape, const std::function<bool(RankId peer)>& by_message);
+  void lay_out(const plan::ExchangeShape& shape, FunctionRef<bool(RankId peer)> by_message);
 
   [[nodiscard]] Index rows_to_send() const { return rows_to_send_; }
   /// Rows that the inbox needs room for: those that arrive, and those received behind them.

@@ -6,6 +6,8 @@
 #include "runtime/core/function_ref.hpp"
 #include "runtime/core/ids.hpp"
 
+#include <algorithm>
+
 namespace conclave {
 
 /// The number of threads that parallel_for uses, for the whole process; 1 until it is set. InputError below 1 and above
@@ -19,5 +21,15 @@ void use_threads(Index num_threads);
 /// calls of body: for what only it may do and what cannot wait for the end, such as progress of messages.
 void parallel_for(
     Index count, FunctionRef<void(Index)> body, FunctionRef<void()> between = [] {});
+
+/// body(i) for every row i in [0, rows), as parallel_for: for work on rows that is too little for a call each.
+template <class Body>
+void parallel_for_rows(Index rows, const Body& body) {
+  constexpr Index rows_a_call = 64;
+  parallel_for((rows + rows_a_call - 1) / rows_a_call, [&](Index call) {
+    const Index end = std::min((call + 1) * rows_a_call, rows);
+    for (Index i = call * rows_a_call; i < end; ++i) body(i);
+  });
+}
 
 }  // namespace conclave

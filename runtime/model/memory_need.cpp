@@ -18,9 +18,9 @@ Index elements_of(const experts::ExpertShape& shape) {
 // Columns of activations and of their gradients: W1 x and its gradient and what W2 is applied to; a gate and its own.
 double tape_columns(const experts::ExpertShape& shape) {
   if (shape.kind == experts::ExpertKind::linear) return 0.0;
-  const double matrices = shape.kind == experts::ExpertKind::swiglu ? 5.0 : 3.0;
-  const double low = 2.0 * static_cast<double>(shape.delta_rank) * (matrices == 5.0 ? 3.0 : 2.0);
-  return matrices * static_cast<double>(shape.hidden) + low;
+  const double weights = shape.kind == experts::ExpertKind::swiglu ? 3.0 : 2.0;
+  const double low = 2.0 * weights * static_cast<double>(shape.delta_rank);
+  return (2.0 * weights - 1.0) * static_cast<double>(shape.hidden) + low;
 }
 
 Index router_elements(const gating::RouterOptions& router, Index width) {
@@ -56,6 +56,16 @@ Index end_elements(const ModelOptions& o, const DataShape& shape) {
 double block_columns(const ModelOptions& o, const DataShape& shape) {
   const double width = static_cast<double>(o.width);
   return (has_attention(shape) ? 2.0 + 4.0 : 0.0) * width + (o.residual ? 1.0 : 0.0) * width + 2.0 * width;
+}
+
+// One item for each purpose.
+void add(std::vector<plan::MemoryItem>& items, const plan::MemoryItem& item) {
+  const auto known = std::ranges::find(items, item.what, &plan::MemoryItem::what);
+  if (known == items.end()) {
+    items.push_back(item);
+  } else {
+    known->bytes += item.bytes;
+  }
 }
 
 }  // namespace
@@ -100,38 +110,31 @@ std::vector<plan::MemoryItem> memory_need(const ModelOptions& o, const DataShape
   const double levels = static_cast<double>(run.threads) + std::log2(static_cast<double>(run.groups_in_pass) + 1.0);
   const double leaves = levels * static_cast<double>(std::max(shape.vocabulary, 3 * o.width) * o.width);
 
-  std::vector<plan::MemoryItem> items{
-      {"replicated parameters", element_bytes * static_cast<double>(replicated)},
-      {"their gradients", element_bytes * (sums + staged + leaves + slice)},
-      {"optimizer state", element_bytes * static_cast<double>(run.num_states) * slice},
-      {"activations", element_bytes * tokens * (5.0 * static_cast<double>(o.width))}};  // embedding and head
+  std::vector<plan::MemoryItem> items;
+  add(items, {"replicated parameters", element_bytes * static_cast<double>(replicated)});
+  add(items, {"their gradients", element_bytes * (sums + staged + leaves + slice)});
+  add(items, {"optimizer state", element_bytes * static_cast<double>(run.num_states) * slice});
+  const auto add_activations = [&](double columns) { add(items, {"activations", element_bytes * tokens * columns}); };
+  add_activations(5.0 * static_cast<double>(o.width));  // embedding and head
   const std::vector<experts::ExpertShape> shapes = o.moe_every == 0
                                                        ? std::vector<experts::ExpertShape>{}
                                                        : experts::expert_shapes(o.experts, o.width, o.router.experts);
   const ExpertMap map = ExpertMap::contiguous(std::ssize(shapes), run.num_ranks);
   for (Index b = 0; b < o.layers; ++b) {
-    items[3].bytes += element_bytes * tokens * block_columns(o, shape);
+    add_activations(block_columns(o, shape));
     if (!o.is_moe(b)) {
-      items[3].bytes += element_bytes * tokens * tape_columns(dense_shape(o));
+      add_activations(tape_columns(dense_shape(o)));
       continue;
     }
     for (const experts::ExpertShape& expert : experts::shared_shapes(o.experts, o.width)) {
-      items[3].bytes += element_bytes * tokens * (tape_columns(expert) + static_cast<double>(o.width));
+      add_activations(tape_columns(expert) + static_cast<double>(o.width));
     }
     const plan::MoeLayerSizes layer =
         moe_layer_sizes(o.router, shapes, o.width, static_cast<Index>(tokens), map.experts_of(rank), run.num_ranks);
-    items[2].bytes += element_bytes * static_cast<double>(run.num_states * layer.expert_elements);
-    const std::vector<plan::MemoryItem> of_layer = plan::moe_layer_memory(layer);
-    for (const plan::MemoryItem& item : of_layer) {
-      const auto known = std::find_if(items.begin(), items.end(), [&](const auto& i) { return i.what == item.what; });
-      if (known == items.end()) {
-        items.push_back(item);
-      } else {
-        known->bytes += item.bytes;
-      }
-    }
+    add(items, {"optimizer state", element_bytes * static_cast<double>(run.num_states * layer.expert_elements)});
+    for (const plan::MemoryItem& item : plan::moe_layer_memory(layer)) add(items, item);
   }
-  items.push_back(plan::library_memory(run.num_ranks, run.threads));
+  add(items, plan::library_memory(run.num_ranks, run.threads));
   return items;
 }
 

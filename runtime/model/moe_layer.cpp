@@ -263,11 +263,8 @@ template <class T>
 void MoeLayer<T>::gather_rows(Index wave, ConstMatrixView<T> x) {
   const ScatteredRows<T> copies = expert_x_.outgoing(wave);
   const Index first_row = traffic_.rows_sent(wave).begin;
-  constexpr Index chunk = 256;  // rows a call
-  parallel_for((copies.rows() + chunk - 1) / chunk, [&](Index c) {
-    for (Index row = c * chunk; row < std::min((c + 1) * chunk, copies.rows()); ++row) {
-      if (copies.wants(row)) std::ranges::copy(x.row(plan_.token_of_row(first_row + row)), copies.row(row).begin());
-    }
+  parallel_for_rows(copies.rows(), [&](Index row) {
+    if (copies.wants(row)) std::ranges::copy(x.row(plan_.token_of_row(first_row + row)), copies.row(row).begin());
   });
 }
 

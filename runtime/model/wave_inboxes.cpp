@@ -7,16 +7,6 @@
 namespace conclave::model {
 namespace {
 
-constexpr Index rows_a_call = 64;
-
-// body(i) for every row, in parallel.
-template <class Body>
-void for_rows(Index rows, const Body& body) {
-  parallel_for((rows + rows_a_call - 1) / rows_a_call, [&](Index c) {
-    for (Index i = c * rows_a_call; i < std::min((c + 1) * rows_a_call, rows); ++i) body(i);
-  });
-}
-
 template <class T, class Rows>
 void append_places(const Rows& rows, Index count, std::vector<std::byte*>& places) {
   for (Index i = 0; i < count; ++i) places.push_back(reinterpret_cast<std::byte*>(rows.row(i).data()));
@@ -68,8 +58,8 @@ void WaveInboxes<T>::send(Index wave) {
   Wave& w = of(wave);
   if (wire_ == Wire::bf16) {
     const ScatteredRows<std::uint16_t> slots = w.inbox->template outgoing<std::uint16_t>();
-    for_rows(w.rows_sent, [&](Index i) {
-      if (slots.row(i).data() != nullptr) to_bf16<T>(std::as_const(w.outgoing).row(i), slots.row(i));
+    parallel_for_rows(w.rows_sent, [&](Index i) {
+      if (slots.wants(i)) to_bf16<T>(std::as_const(w.outgoing).row(i), slots.row(i));
     });
   }
   w.sent_at = Clock::now();
@@ -98,7 +88,7 @@ double WaveInboxes<T>::wait(Index wave) {
   w.is_under_way = false;
   if (wire_ == Wire::bf16) {
     const MatrixView<std::uint16_t> rows = w.inbox->template arrived<std::uint16_t>();
-    for_rows(w.rows_received, [&](Index i) { from_bf16<T>(rows.row(i), w.arrived.row(i)); });
+    parallel_for_rows(w.rows_received, [&](Index i) { from_bf16<T>(rows.row(i), w.arrived.row(i)); });
   }
   if (wave + 1 == std::ssize(waves_)) note_places();
   return *w.travel_s;

@@ -24,7 +24,9 @@ class Trainer {
   [[nodiscard]] Evaluation evaluate(Split split, Index sequences);
 
   /// What --exchange auto decided so far. The same on every rank.
-  [[nodiscard]] std::vector<comm::ExchangeChoice> exchange_choices() const { return transport_.exchange().choices(); }
+  [[nodiscard]] std::span<const comm::ExchangeChoice> exchange_choices() const {
+    return transport_.exchange().choices();
+  }
 
   /// Steps done.
   [[nodiscard]] Index steps_done() const { return step_; }

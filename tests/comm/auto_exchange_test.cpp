@@ -34,7 +34,7 @@ TEST(AutoExchange, ChoosesAFastOneOfThoseItMeasuredAndSaysSo) {
     EXPECT_TRUE(exchange->choices().empty());
     EXPECT_LT(use_until_chosen(*exchange, *first, 1), 100);
     EXPECT_LT(use_until_chosen(*exchange, *second, 2), 100);
-    const std::vector<ExchangeChoice> choices = exchange->choices();
+    const std::span<const ExchangeChoice> choices = exchange->choices();
     ASSERT_EQ(choices.size(), 2U);
     EXPECT_EQ(choices[0].inbox, "first");
     EXPECT_EQ(choices[1].inbox, "second");

@@ -3,7 +3,6 @@
 #include "runtime/core/activations.hpp"
 
 #include "runtime/core/error.hpp"
-#include "runtime/core/random.hpp"
 
 #include <gtest/gtest.h>
 
@@ -14,8 +13,14 @@
 #include <numbers>
 #include <vector>
 
+#include "tests/core/arguments.hpp"
+#include "tests/support/gradient_check.hpp"
+
 namespace conclave {
 namespace {
+
+using test::arguments;
+using test::logistic;
 
 // The value and the derivatives of an activation, as a kernel gives them.
 template <class T>
@@ -48,27 +53,12 @@ Activated<T> activated(const Kernel<T>& kernel, const std::vector<T>& a, const s
 }
 
 template <class T>
-std::vector<T> random_values(Index count, Index salt) {
-  const Random random(salt, RandomStream::initial);
-  std::vector<T> values;
-  for (Index i = 0; i < count; ++i) values.push_back(static_cast<T>(2.0 * random.normal(i, 0)));
-  return values;
-}
-
-// Arguments from -40 to 40, dense around 0, with both zeros.
-template <class T>
-std::vector<T> arguments() {
-  std::vector<T> x{T(0), T(-0.0)};
-  for (double v = 1e-6; v < 40.0; v *= 1.03) {
-    x.push_back(static_cast<T>(v));
-    x.push_back(static_cast<T>(-v));
-  }
-  return x;
+std::vector<T> random_values(Index count, Index what) {
+  return test::random_values<T>(count, what, 2.0);
 }
 
 double normal_cdf(double x) { return 0.5 * std::erfc(-x / std::numbers::sqrt2); }
 double normal_density(double x) { return std::exp(-0.5 * x * x) / std::sqrt(2.0 * std::numbers::pi); }
-double logistic(double x) { return 1.0 / (1.0 + std::exp(-x)); }
 
 // {y, dy/da, dy/db}
 struct Expected {

@@ -2,27 +2,24 @@
 // What the kernels compute, against plain loops in float64.
 #include "runtime/core/vector_kernels.hpp"
 
-#include "runtime/core/random.hpp"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <limits>
 #include <vector>
 
+#include "tests/core/arguments.hpp"
+#include "tests/support/gradient_check.hpp"
+
 namespace conclave {
 namespace {
 
-template <class T>
-constexpr double eps = std::numeric_limits<T>::epsilon();
+using test::arguments;
+using test::logistic;
+using test::random_values;
 
 template <class T>
-std::vector<T> random_values(Index count, Index salt, double scale = 1.0) {
-  const Random random(salt, RandomStream::initial);
-  std::vector<T> values;
-  for (Index i = 0; i < count; ++i) values.push_back(static_cast<T>(scale * random.normal(i, 0)));
-  return values;
-}
+constexpr double eps = std::numeric_limits<T>::epsilon();
 
 template <class T>
 Matrix<T> random_matrix(Index rows, Index cols, Index salt, double scale = 1.0) {
@@ -30,19 +27,6 @@ Matrix<T> random_matrix(Index rows, Index cols, Index salt, double scale = 1.0) 
   const auto values = random_values<T>(rows * cols, salt, scale);
   std::copy(values.begin(), values.end(), m.data());
   return m;
-}
-
-double logistic(double x) { return 1.0 / (1.0 + std::exp(-x)); }
-
-// Arguments from -40 to 40, dense around 0, with both zeros.
-template <class T>
-std::vector<T> arguments() {
-  std::vector<T> x{T(0), T(-0.0)};
-  for (double v = 1e-6; v < 40.0; v *= 1.03) {
-    x.push_back(static_cast<T>(v));
-    x.push_back(static_cast<T>(-v));
-  }
-  return x;
 }
 
 template <class T>
