@@ -36,6 +36,9 @@ class Exchange {
 
   /// A place for rows to arrive in; the exchange must outlive it. `name` is for choices(). Collective.
   [[nodiscard]] virtual std::unique_ptr<Inbox> make_inbox(const std::string& name) const = 0;
+  /// Whether rows that are copies of one another cross the network once for all of a node's ranks. Then an inbox saves
+  /// the more the more rows it gets at once.
+  [[nodiscard]] virtual bool merges_copies() const { return false; }
   /// What was decided so far, in the order of the decisions; nothing where the strategy is given. The same on all
   /// ranks. Valid until the next use of an inbox.
   [[nodiscard]] virtual std::span<const ExchangeChoice> choices() const { return {}; }

@@ -205,6 +205,7 @@ class HierarchicalExchange : public Exchange {
   std::unique_ptr<Inbox> make_inbox(const std::string& /*name*/) const override {
     return std::make_unique<HierarchicalInbox>(*this, node_, next_tag());
   }
+  bool merges_copies() const override { return true; }
 
  private:
   Communicator node_;

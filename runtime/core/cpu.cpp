@@ -118,6 +118,8 @@ std::optional<std::string> better_blas_kernel(std::string_view loaded) {
   return best;
 }
 
+bool has_avx512() { return cpu_features().avx512; }
+
 // CONCLAVE_NEEDS(feature) leaves missing_cpu_feature with the feature's name if this CPU lacks it.
 #define CONCLAVE_NEEDS(feature) \
   if (!__builtin_cpu_supports(feature)) return feature

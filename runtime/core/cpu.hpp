@@ -19,6 +19,9 @@ namespace conclave {
 /// (the value for OPENBLAS_CORETYPE); nothing if `loaded` is good enough or unknown.
 [[nodiscard]] std::optional<std::string> better_blas_kernel(std::string_view loaded);
 
+/// Whether this CPU has the AVX-512 extensions that libraries have kernels for (F, BW, DQ and VL).
+[[nodiscard]] bool has_avx512();
+
 /// The name of a vector extension that this program was compiled for and this CPU lacks; nothing if it can run.
 [[nodiscard]] std::optional<std::string> missing_cpu_feature();
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/core/gemm.hpp"
 
+#include "runtime/core/cpu.hpp"
+
 #include <cblas.h>
 #ifdef CONCLAVE_HAVE_ONEDNN
 #include <dnnl.h>
@@ -114,7 +116,7 @@ bool has_gemm_backend([[maybe_unused]] GemmBackend backend) {
 }
 
 GemmBackend default_gemm_backend() {
-  return has_gemm_backend(GemmBackend::onednn) ? GemmBackend::onednn : GemmBackend::openblas;
+  return has_gemm_backend(GemmBackend::onednn) && has_avx512() ? GemmBackend::onednn : GemmBackend::openblas;
 }
 
 void use_gemm_backend(GemmBackend backend) {

@@ -13,6 +13,7 @@ namespace conclave {
 template <class T>
 class ScatteredRows {
  public:
+  ScatteredRows() = default;         // no rows
   ScatteredRows(MatrixView<T> rows)  // NOLINT(google-explicit-constructor): a matrix is a case of it
       : matrix_(rows), num_rows_(rows.rows), cols_(rows.cols) {}
   /// places: [rows], each with room for cols values of T.
@@ -40,8 +41,8 @@ class ScatteredRows {
 
   MatrixView<T> matrix_{nullptr, 0, 0, 0};  // if places_ is empty
   std::span<std::byte* const> places_{};    // [rows]
-  Index num_rows_;
-  Index cols_;
+  Index num_rows_ = 0;
+  Index cols_ = 0;
 };
 
 }  // namespace conclave

@@ -41,6 +41,17 @@ void fuse_by_maximum(const KeptResults<T>& results, Range choices, std::span<T> 
   }
 }
 
+// y = sum_j w_j f_j: df_j = w_j dy
+template <class T>
+void sum_backward(Fusion fusion, const KeptResults<T>& results, Range choices, std::span<const T> dy,
+                  const ResultGradients<T>& d) {
+  for (Index c = choices.begin; c < choices.end; ++c) {
+    const Index row = results.plan.row_of_choice(c);
+    d.weights.row(row).front() = weight(fusion, results, choices, c);
+    if (d.rows.wants(row)) std::ranges::copy(dy, d.rows.row(row).begin());
+  }
+}
+
 // y_i = max_j f_j[i]: df_j[i] = dy_i for the first j that attains it, 0 for the others.
 template <class T>
 void maximum_backward(const KeptResults<T>& results, Range choices, std::span<const T> dy,
@@ -72,28 +83,27 @@ void fuse(Fusion fusion, const KeptResults<T>& results, Range tokens, MatrixView
   }
 }
 
-// y_t = sum_j w_j f_j: df_j = w_j dy_t; where the weights are the gates, dg_j = f_j . dy_t
 template <class T>
 void fuse_backward(Fusion fusion, const KeptResults<T>& results, Range tokens, ConstMatrixView<T> dy,
-                   const ScatteredRows<T>& d_results, std::span<T> d_gates) {
+                   const ResultGradients<T>& d) {
   invariant(fusion != Fusion::vote, "the gradient of a sum that was not taken");
   for (Index t = tokens.begin; t < tokens.end; ++t) {
     const Range choices = results.plan.choices_of(t);
-    if (fusion == Fusion::max) maximum_backward(results, choices, dy.row(t), d_results);
+    if (fusion == Fusion::max) {
+      maximum_backward(results, choices, dy.row(t), d.rows);
+    } else {
+      sum_backward(fusion, results, choices, dy.row(t), d);
+    }
     for (Index c = choices.begin; c < choices.end; ++c) {
-      if (fusion != Fusion::max) {
-        scaled_copy<T>(weight(fusion, results, choices, c), dy.row(t), d_results.row(results.plan.row_of_choice(c)));
-      }
-      d_gates[static_cast<std::size_t>(c)] =
+      d.gates[static_cast<std::size_t>(c)] =
           fusion == Fusion::weighted ? dot<T>(result_of(results, c), dy.row(t)) : T{0};
     }
   }
 }
 
-#define CONCLAVE_INSTANTIATE(T)                                                                                  \
-  template void fuse(Fusion, const KeptResults<T>&, Range, MatrixView<T>);                                       \
-  template void fuse_backward(Fusion, const KeptResults<T>&, Range, ConstMatrixView<T>, const ScatteredRows<T>&, \
-                              std::span<T>)
+#define CONCLAVE_INSTANTIATE(T)                                            \
+  template void fuse(Fusion, const KeptResults<T>&, Range, MatrixView<T>); \
+  template void fuse_backward(Fusion, const KeptResults<T>&, Range, ConstMatrixView<T>, const ResultGradients<T>&)
 CONCLAVE_INSTANTIATE(float);
 CONCLAVE_INSTANTIATE(double);
 #undef CONCLAVE_INSTANTIATE

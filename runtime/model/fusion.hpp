@@ -30,22 +30,26 @@ struct KeptResults {
   ScatteredRows<const T> rows;  // [kept choices, width] in sending order
 };
 
-/// The gradients of such results and their gates, laid out as they are.
+/// Whether the results enter a sum: then the gradient of each is a multiple of its token's, df_j = w_j dy.
+[[nodiscard]] constexpr bool is_sum(Fusion fusion) { return fusion == Fusion::weighted || fusion == Fusion::mean; }
+
+/// Where the gradients of such results and of their gates are to be written, laid out as they are.
 template <class T>
-struct VoteGradients {
-  ScatteredRows<T> rows;  // [kept choices, width] in sending order
-  std::span<T> gates;     // [kept choices] by token, then choice
+struct ResultGradients {
+  ScatteredRows<T> rows;     // [kept choices, width] in sending order; of a sum, dy, and only where it is wanted
+  ScatteredRows<T> weights;  // [kept choices, 1] in sending order: what they are to be multiplied by; only of a sum
+  std::span<T> gates;        // [kept choices] by token, then choice
 };
 
 /// y[t] for the tokens t in `tokens`; choices are taken in order. y: [all tokens, width].
 template <class T>
 void fuse(Fusion fusion, const KeptResults<T>& results, Range tokens, MatrixView<T> y);
 
-/// The adjoint for these tokens, from dy [all tokens, width]: the gradient of choice c's result in the row of
-/// d_results that the result has, and of its gate in d_gates[c]. mean and max do not look at gates: their gradient is
-/// 0; of max an element's gradient goes to the first choice that attains it. Not for vote, where no y depends on them.
+/// The adjoint for these tokens, from dy [all tokens, width]: the gradient of choice c's result in the row of `d` that
+/// the result has, and of its gate in d.gates[c]. mean and max do not look at gates: their gradient is 0; of max an
+/// element's gradient goes to the first choice that attains it. Not for vote, where no y depends on them.
 template <class T>
 void fuse_backward(Fusion fusion, const KeptResults<T>& results, Range tokens, ConstMatrixView<T> dy,
-                   const ScatteredRows<T>& d_results, std::span<T> d_gates);
+                   const ResultGradients<T>& d);
 
 }  // namespace conclave::model

@@ -46,6 +46,7 @@ MoeLayer<T>::MoeLayer(ParameterList& replicated, const std::string& prefix, MoeS
       expert_x_(*ranks.exchange, prefix + "x", ranks.wire, waves_.size()),
       results_(*ranks.exchange, prefix + "results", ranks.wire, waves_.size()),
       d_expert_y_(*ranks.exchange, prefix + "d_results", ranks.wire, waves_.size()),
+      weights_(*ranks.exchange, prefix + "weights", Wire::fp32, waves_.size()),
       d_copies_(*ranks.exchange, prefix + "dx", ranks.wire, waves_.size()) {
   router_parameters_.end = replicated.size();
   for (std::size_t i = 0; i < shape_.shared.size(); ++i) {
@@ -91,7 +92,10 @@ void MoeLayer<T>::backward(ParameterView<const T> values, const Step& step, Cons
   {
     const PhaseScope scope(*step.times, Phase::combine);
     combine_backward(step.groups, dy);
-    for (Index wave = 0; wave < waves_.size(); ++wave) d_expert_y_.send(wave);
+    for (Index wave = 0; wave < waves_.size(); ++wave) {
+      if (is_sum(shape_.fusion)) weights_.send(wave);
+      d_expert_y_.send(wave);
+    }
     for (Index wave = 0; wave < waves_.size(); ++wave) d_copies_.open(wave, traffic_.combine(wave), shape_.width);
   }
   for (Index wave = 0; wave < waves_.size(); ++wave) backward_wave(wave, step);
@@ -131,6 +135,10 @@ void MoeLayer<T>::backward_wave(Index wave, const Step& step) {
   const PhaseScope scope(*step.times, Phase::experts);
   const Range experts = waves_.experts_of(ranks_.communicator->rank(), wave);
   wait(d_expert_y_, wave, step);
+  if (is_sum(shape_.fusion)) {
+    wait(weights_, wave, step);
+    scale_d_results(wave);
+  }
   const ConstMatrixView<T> dy = d_expert_y_.arrived(wave);
   shard_.backward_input(experts, dy, d_copies_.outgoing(wave), [&] { poll(); });
   d_copies_.send(wave);
@@ -241,7 +249,7 @@ void MoeLayer<T>::wait(WaveInboxes<T>& inboxes, Index wave, const Step& step) {
 // MPI moves large messages only while it is called.
 template <class T>
 void MoeLayer<T>::poll() {
-  for (WaveInboxes<T>* inboxes : {&expert_x_, &results_, &d_expert_y_, &d_copies_}) inboxes->poll();
+  for (WaveInboxes<T>* inboxes : {&expert_x_, &results_, &d_expert_y_, &weights_, &d_copies_}) inboxes->poll();
 }
 
 template <class T>
@@ -278,27 +286,41 @@ void MoeLayer<T>::combine(const GroupRows& groups, MatrixView<T> y) {
   parallel_for(groups.num_groups, [&](Index g) { fuse<T>(shape_.fusion, results(), groups.of(g), y); });
 }
 
-// gradients of the kept choices' results, in sending order; d_gates = those of their gates
+// gradients of the kept choices' results, in sending order, and of their gates
 template <class T>
 void MoeLayer<T>::combine_backward(const GroupRows& groups, ConstMatrixView<T> dy) {
   if (shape_.fusion == Fusion::vote) return;  // they stand there: vote_gradients()
-  d_gates_.resize(gates_.size());
-  const ScatteredRows<T> d_results = open_d_results();
+  const ResultGradients<T> d_results = open_d_results();
   parallel_for(groups.num_groups,
-               [&](Index g) { fuse_backward<T>(shape_.fusion, results(), groups.of(g), dy, d_results, d_gates_); });
+               [&](Index g) { fuse_backward<T>(shape_.fusion, results(), groups.of(g), dy, d_results); });
 }
 
+// Of a sum, dy_t travels as x_t does, and its copies are scaled where they arrive.
 template <class T>
-ScatteredRows<T> MoeLayer<T>::open_d_results() {
-  for (Index wave = 0; wave < waves_.size(); ++wave) d_expert_y_.open(wave, traffic_.dispatch(wave), shape_.width);
-  return d_expert_y_.outgoing();
-}
-
-template <class T>
-VoteGradients<T> MoeLayer<T>::vote_gradients() {
-  invariant(shape_.fusion == Fusion::vote, "the votes of a layer whose results are fused ({})", name_of(shape_.fusion));
+ResultGradients<T> MoeLayer<T>::open_d_results() {
+  const bool are_copies = is_sum(shape_.fusion);
+  for (Index wave = 0; wave < waves_.size(); ++wave) {
+    d_expert_y_.open(wave, traffic_.dispatch(wave), shape_.width,
+                     are_copies ? tokens_sent(wave) : std::span<const Index>{});
+    if (are_copies) weights_.open(wave, traffic_.dispatch(wave), 1);
+  }
   d_gates_.resize(gates_.size());
-  return {open_d_results(), d_gates_};
+  return {d_expert_y_.outgoing(), are_copies ? weights_.outgoing() : ScatteredRows<T>{}, d_gates_};
+}
+
+// the gradient of g_{t,j} f_{e_j}(x_t) with respect to f: g_{t,j} dy_t
+template <class T>
+void MoeLayer<T>::scale_d_results(Index wave) {
+  const MatrixView<T> d_results = d_expert_y_.arrived(wave);
+  const ConstMatrixView<T> weights = std::as_const(weights_).arrived(wave);
+  parallel_for_rows(d_results.rows,
+                    [&](Index row) { scaled_copy<T>(weights(row, 0), d_results.row(row), d_results.row(row)); });
+}
+
+template <class T>
+ResultGradients<T> MoeLayer<T>::vote_gradients() {
+  invariant(shape_.fusion == Fusion::vote, "the votes of a layer whose results are fused ({})", name_of(shape_.fusion));
+  return open_d_results();
 }
 
 // dx_t = the sum of what its copies brought back, in choice order

@@ -9,6 +9,9 @@
 // dispatch  a copy of x_t travels to each e_j's rank
 // experts   every rank computes its experts on their rows
 // combine   the results travel back and are fused, in choice order
+//
+// Backward goes the same way: a copy of dy_t travels to each e_j's rank, with g_{t,j}, and dx_t is the sum of what
+// comes back.
 #pragma once
 
 #include "experts/expert_shard.hpp"
@@ -65,7 +68,7 @@ class MoeLayer {
   [[nodiscard]] KeptResults<T> results() const { return {plan_, gates_, results_.arrived()}; }
   /// With Fusion::vote: where the gradients of the results and of the gates must stand before backward, all of them. To
   /// be called once on every rank after forward. Collective.
-  [[nodiscard]] VoteGradients<T> vote_gradients();
+  [[nodiscard]] ResultGradients<T> vote_gradients();
 
   [[nodiscard]] const MoeShape& shape() const { return shape_; }
   [[nodiscard]] const std::string& prefix() const { return prefix_; }
@@ -104,7 +107,8 @@ class MoeLayer {
   void base_backward();
   void tell_counts(const Step& step);
   void gather_rows(Index wave, ConstMatrixView<T> x);
-  [[nodiscard]] ScatteredRows<T> open_d_results();
+  [[nodiscard]] ResultGradients<T> open_d_results();
+  void scale_d_results(Index wave);
   void combine(const GroupRows& groups, MatrixView<T> y);
   void add_shared(ParameterView<const T> values, const GroupRows& groups, ConstMatrixView<T> x, MatrixView<T> y);
   void combine_backward(const GroupRows& groups, ConstMatrixView<T> dy);
@@ -136,6 +140,7 @@ class MoeLayer {
   WaveInboxes<T> expert_x_;    // [rows here, width] copies of x in the experts' order
   WaveInboxes<T> results_;     // [rows sent, width] the experts' results in sending order
   WaveInboxes<T> d_expert_y_;  // [rows here, width] gradients of the results, in the experts' order
+  WaveInboxes<T> weights_;     // [rows here, 1] where the results enter a sum: what scales these gradients
   WaveInboxes<T> d_copies_;    // [rows sent, width] gradients of the copies of x, in sending order
 
   // What else forward leaves for backward.

@@ -5,8 +5,10 @@ namespace conclave::model {
 
 void describe(TransportOptions& o, OptionTable& table) {
   table.add("exchange", o.exchange, "how rows travel between ranks: " + exchange_names());
-  table.add("waves", o.waves,
-            "parts of a rank's experts that compute while the others' rows travel; auto: 1 on one node, else 4");
+  table.add(
+      "waves", o.waves,
+      "parts of a rank's experts that compute while the others' rows travel; auto: 1 on one node and where copies "
+      "cross the network once (hierarchical), else 4");
   table.add("wire", o.wire, "numbers that travel to experts and back: as they are, or rounded to bf16, half the bytes");
 }
 
@@ -25,7 +27,8 @@ Transport::Transport(const TransportOptions& o, const comm::Communicator& commun
   validate(o);
   exchange_ = comm::make_exchange(o.exchange, communicator);
   constexpr Index over_a_network = 4;
-  waves_ = o.waves.value_or(exchange_->topology().num_nodes() == 1 ? 1 : over_a_network);
+  const bool pays = exchange_->topology().num_nodes() > 1 && !exchange_->merges_copies();
+  waves_ = o.waves.value_or(pays ? over_a_network : 1);
 }
 
 }  // namespace conclave::model

@@ -11,7 +11,7 @@ namespace conclave::model {
 
 struct TransportOptions {
   std::string exchange = "auto";  // a name of comm::exchange_strategies()
-  std::optional<Index> waves;     // nothing: by the number of nodes
+  std::optional<Index> waves;     // nothing: by nodes and exchange
   Wire wire = Wire::fp32;
 };
 
@@ -25,7 +25,8 @@ void validate(const TransportOptions& options);
 class Transport {
  public:
   /// Where waves are left open: 1 on one node, whose ranks copy rows themselves, and 4 where a network can carry them
-  /// meanwhile. InputError as validate, and for an unknown exchange. Collective.
+  /// meanwhile, unless the exchange merges copies, of which waves would leave fewer together. InputError as validate,
+  /// and for an unknown exchange. Collective.
   Transport(const TransportOptions& options, const comm::Communicator& communicator);
   [[nodiscard]] const comm::Exchange& exchange() const { return *exchange_; }
   /// Refers to this object.

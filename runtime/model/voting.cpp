@@ -120,7 +120,7 @@ void Voting<T>::count(Sample& sample, std::int32_t& winner, LossSums& losses) {
 template <class T>
 void Voting<T>::backward(ParameterView<const T> values, const VoteHead<T>& head, const Step& step, double scale,
                          MoeLayer<T>& experts, MatrixView<T> d, GroupGradients<T>& gradients) {
-  const VoteGradients<T> d_results = experts.vote_gradients();
+  const ResultGradients<T> d_results = experts.vote_gradients();
   for (Matrix<T>* buffer : {&d_spoken_, &d_normed_}) buffer->resize(spoken_.rows(), spoken_.cols());
   const auto voters_of = [&](Index g) { return group_voters_[static_cast<std::size_t>(g)]; };
   parallel_for(step.groups.num_groups, [&](Index g) {
@@ -175,7 +175,7 @@ void Voting<T>::gradient_of_logits(const Sample& sample, double scale, std::span
 
 // spoken_v = base_t + f_j
 template <class T>
-void Voting<T>::hand_back(Range voters, const MoeLayer<T>& experts, const VoteGradients<T>& d_results,
+void Voting<T>::hand_back(Range voters, const MoeLayer<T>& experts, const ResultGradients<T>& d_results,
                           MatrixView<T> d) const {
   for (Index v = voters.begin; v < voters.end; ++v) {
     const Voter& voter = voters_[static_cast<std::size_t>(v)];

@@ -74,7 +74,7 @@ class Voting {
              const KeptResults<T>& results);
   void count(Sample& sample, std::int32_t& winner, LossSums& losses);
   void gradient_of_logits(const Sample& sample, double scale, std::span<T> d_gates);
-  void hand_back(Range voters, const MoeLayer<T>& experts, const VoteGradients<T>& d_results, MatrixView<T> d) const;
+  void hand_back(Range voters, const MoeLayer<T>& experts, const ResultGradients<T>& d_results, MatrixView<T> d) const;
 
   std::vector<Voter> voters_;        // by sample, token, choice
   std::vector<Sample> samples_;      // [local samples]

@@ -99,11 +99,17 @@ template <class T>
 void WaveInboxes<T>::note_places() {
   places_.clear();
   if (waves_.size() == 1) return;
-  for (Wave& w : waves_) {
-    if (w.is_under_way) return;
-    const MatrixView<T> rows = wire_ == Wire::bf16 ? w.arrived.view() : w.inbox->template arrived<T>();
+  for (Index wave = 0; wave < std::ssize(waves_); ++wave) {
+    if (of(wave).is_under_way) return;
+    const MatrixView<T> rows = arrived(wave);
     append_places<T>(rows, rows.rows, places_);
   }
+}
+
+template <class T>
+MatrixView<T> WaveInboxes<T>::arrived(Index wave) {
+  Wave& w = of(wave);
+  return wire_ == Wire::bf16 ? w.arrived.view() : w.inbox->template arrived<T>();
 }
 
 template <class T>

@@ -36,6 +36,7 @@ class WaveInboxes {
   double wait(Index wave);
   /// What arrived: [rows, width].
   [[nodiscard]] ConstMatrixView<T> arrived(Index wave) const;
+  [[nodiscard]] MatrixView<T> arrived(Index wave);
   /// Of all waves, once all have arrived.
   [[nodiscard]] ScatteredRows<const T> arrived() const;
 
