@@ -35,19 +35,6 @@ void add_phases(const LayerBench& bench, const comm::Communicator& world, Index 
   }
 }
 
-// For how long rows were on their way in the calls that were counted, and how much of it nothing hid.
-void add_communication(const LayerBench& bench, const comm::Communicator& world, Index counted, Report& report) {
-  const std::vector<double>& all = bench.communication_s();
-  const double total_s = of_every_rank(world, {all.end() - counted, all.end()}).median();
-  const double exposed_s = report.facts["phases"].value(std::string(name_of(Phase::wait)), 0.0);
-  report.facts["communication_s"] = total_s;
-  report.facts["exposed_communication_s"] = exposed_s;
-  report.notes.push_back(
-      fmt::format("rows were on their way for {:.3f} ms in all exchanges together; {:.3f} ms were not "
-                  "hidden behind computing (wait)",
-                  1e3 * total_s, 1e3 * exposed_s));
-}
-
 std::string title(const MoeCase& c, const comm::Communicator& world) {
   return fmt::format(
       "MoE layer, forward and backward: {} tokens a rank of width {}, top-{} of {} experts, {} ranks, {} threads, {}",
@@ -101,7 +88,9 @@ std::optional<Report> measure_layer(LayerOptions& o, const Session& session) {
       fmt::format(
           "the fullest expert has {:.2f} times the mean load; phases are of every rank, the rest of the slowest",
           statistics.imbalance())};
-  add_communication(bench, world, o.run.repeats * timings[0].calls, report);
+  const std::vector<double>& communication = bench.communication_s();
+  const Index counted = o.run.repeats * timings[0].calls;
+  add_communication(of_every_rank(world, {communication.end() - counted, communication.end()}), report);
   return report;
 }
 

@@ -61,6 +61,7 @@ class Reduction {
         whole_.flat().subspan(static_cast<std::size_t>(slice.begin), static_cast<std::size_t>(slice.size()));
     std::fill(mine.begin(), mine.end(), 0.0F);
     reduce_.start(spans);
+    reduce_.wait();
     reduce_.finish(mine);
   }
   void gather() { comm::all_gather_slices<float>(plan_, world_, whole_.flat()); }

@@ -2,6 +2,7 @@
 #include "apps/bench_report.hpp"
 
 #include "runtime/core/error.hpp"
+#include "runtime/core/trace.hpp"
 
 #include <fmt/format.h>
 
@@ -54,6 +55,14 @@ std::string seconds_text(double seconds) {
   if (seconds < 1e-3) return fmt::format("{:.4g} us", 1e6 * seconds);
   if (seconds < 1.0) return fmt::format("{:.4g} ms", 1e3 * seconds);
   return fmt::format("{:.4g} s", seconds);
+}
+
+void add_communication(const Timings& total, Report& report) {
+  const double exposed_s = report.facts["phases"].value(std::string(name_of(Phase::wait)), 0.0);
+  report.facts["communication_s"] = total.median();
+  report.facts["exposed_communication_s"] = exposed_s;
+  report.notes.push_back(fmt::format("communication {:.3f} ms, each exchange by itself; of it exposed (wait) {:.3f} ms",
+                                     1e3 * total.median(), 1e3 * exposed_s));
 }
 
 std::string table_text(const Report& report) {

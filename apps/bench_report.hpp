@@ -46,6 +46,9 @@ struct Report {
   Json facts = Json::object();       // the measurement's own keys of the JSON object
 };
 
+/// Tells for how long data was on its way, and how much of that nothing hid: the facts' phase "wait", which is there.
+void add_communication(const Timings& total, Report& report);
+
 /// The table: a line a thing, min, median and max, rate, and ratio to each floor.
 [[nodiscard]] std::string table_text(const Report& report);
 

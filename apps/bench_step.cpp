@@ -77,6 +77,9 @@ std::optional<Report> measure_step(TrainCase& c, const Session& session) {
   report.notes = {fmt::format("products: {:.4g} GFLOP a rank, at the {:.4g} GFLOP/s of the experts' products",
                               1e-9 * flops, 1e-9 * rate),
                   "phases are means over the ranks, by their main threads"};
+  Timings communication;
+  for (const train::StepRecord& s : steps) communication.seconds.push_back(s.communication.mean_s);
+  add_communication(communication, report);
   return report;
 }
 

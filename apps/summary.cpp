@@ -83,6 +83,7 @@ void RunSummary::add(const train::StepRecord& step) {
   tokens_ += step.tokens;
   seconds_ += step.seconds;
   for (std::size_t p = 0; p < num_phases; ++p) phase_seconds_[p] += step.phases[p].mean_s;
+  communication_s_ += step.communication.mean_s;
 }
 
 std::string RunSummary::text(const train::TrainOptions& options, std::optional<double> entropy) const {
@@ -111,7 +112,7 @@ std::string RunSummary::times() const {
   std::string out = fmt::format("\nSpeed: {:.0f} tokens/s, {:.2f} ms a step ({} steps, the first left out)\n",
                                 static_cast<double>(tokens_) / seconds_,
                                 1e3 * seconds_ / static_cast<double>(timed_steps_), timed_steps_);
-  out += "Where the time goes, mean over ranks (a phase includes waiting for other ranks)\n";
+  out += "Where the time goes, mean over ranks (dispatch, combine and reduce may wait until others have made room)\n";
   double accounted = 0.0;
   for (const double s : phase_seconds_) accounted += s;
   for (const auto& entry : enum_names(Phase{})) {
@@ -120,6 +121,11 @@ std::string RunSummary::times() const {
     out += fmt::format("  {:<12}{:6.1f} %{:10.3f} ms  {}\n", entry.name, 100.0 * share,
                        1e3 * seconds / static_cast<double>(timed_steps_), bar(share, 40));
   }
+  const double exposed = phase_seconds_[static_cast<std::size_t>(Phase::wait)];
+  out +=
+      fmt::format("  communication {:.3f} ms a step, each exchange by itself; of it exposed (the phase {}) {:.3f} ms\n",
+                  1e3 * communication_s_ / static_cast<double>(timed_steps_), name_of(Phase::wait),
+                  1e3 * exposed / static_cast<double>(timed_steps_));
   return out;
 }
 

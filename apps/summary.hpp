@@ -31,6 +31,7 @@ class RunSummary {
   Index tokens_ = 0;                                // of timed steps
   double seconds_ = 0.0;                            // of timed steps
   std::array<double, num_phases> phase_seconds_{};  // mean over ranks, of timed steps
+  double communication_s_ = 0.0;                    // the same
   train::StepRecord last_;
   std::vector<double> losses_;                  // of every step
   std::vector<model::LayerStatistics> layers_;  // over all steps

@@ -87,19 +87,28 @@ void Inbox::write(std::type_identity_t<ConstMatrixView<T>> rows) const {
 
 void Inbox::start() {
   invariant(state_ == State::open, "an inbox started that is not open");
+  started_at_ = Clock::now();
+  hidden_s_ = communicator().size() > 1 ? std::nullopt : std::optional(0.0);
   do_start();
   state_ = State::under_way;
 }
 
 bool Inbox::test() {
   invariant(state_ == State::under_way, "an inbox tested that was not started");
-  return do_test();
+  const bool have_arrived = do_test();
+  if (have_arrived) note_hidden();
+  return have_arrived;
 }
 
 void Inbox::wait() {
   invariant(state_ == State::under_way, "an inbox waited for that was not started");
+  note_hidden();
   do_wait();
   state_ = State::arrived;
+}
+
+void Inbox::note_hidden() {
+  if (!hidden_s_) hidden_s_ = std::chrono::duration<double>(Clock::now() - started_at_).count();
 }
 
 // Called from destructors, which must not throw: what fails here has nobody left who waits for it.

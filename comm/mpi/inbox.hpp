@@ -6,6 +6,7 @@
 #include "comm/plan/schedule.hpp"
 #include "runtime/core/scattered_rows.hpp"
 
+#include <chrono>
 #include <optional>
 
 namespace conclave::comm {
@@ -51,6 +52,9 @@ class Inbox {
   /// Whether everything has arrived; makes progress. To be followed by wait all the same.
   [[nodiscard]] bool test();
   void wait();
+  /// Seconds of the last use from start to when the rows were seen to have arrived, or, if that was earlier, to when
+  /// wait was called: what of their way was hidden behind other work. 0 on one rank.
+  [[nodiscard]] double hidden_s() const { return hidden_s_.value_or(0.0); }
 
   /// What arrived: [rows received, columns].
   template <class T>
@@ -84,6 +88,8 @@ class Inbox {
   void note_step(Index phase, RankId from, RankId to, Index bytes);
 
  private:
+  using Clock = std::chrono::steady_clock;
+  void note_hidden();
   /// Makes room as shape() says and gives slots to all rows that are sent.
   virtual void do_open() = 0;
   virtual void do_start() = 0;
@@ -106,6 +112,8 @@ class Inbox {
   std::vector<std::byte*> places_;  // [rows sent]
   std::span<const Index> sources_;  // [rows sent], or empty; while the inbox is being opened
   std::vector<plan::Step> steps_;
+  Clock::time_point started_at_{};
+  std::optional<double> hidden_s_;  // once it is known
 };
 
 template <class T>

@@ -72,7 +72,6 @@ template <class T>
 void ReduceScatter<T>::finish(std::span<T> slice) {
   invariant(std::ssize(slice) == plan_.slice_of(rank_).size(), "a slice of {} values, planned {}", slice.size(),
             plan_.slice_of(rank_).size());
-  inbox_->wait();
   if (plan_.num_groups() == 0) return;
   find_sums();
   // (pieces of all ranks) x slice additions, block by block: a block stays in cache while its tree is finished.
@@ -94,6 +93,7 @@ void reduce_scatter(const plan::ReducePlan& plan, const Communicator& communicat
   invariant(std::ssize(slice) == plan.slice_of(communicator.rank()).size(), "a slice of {} values, planned {}",
             slice.size(), plan.slice_of(communicator.rank()).size());
   reduce.start(partial_sums);
+  reduce.wait();
   reduce.finish(slice);
 }
 

@@ -7,7 +7,8 @@
 
 namespace conclave::comm {
 
-/// Reduces by one plan, again and again. start and finish are collective; between them the partial sums travel.
+/// Reduces by one plan, again and again: start, wait, finish. start and wait are collective; between them the partial
+/// sums travel.
 template <class T>
 class ReduceScatter {
  public:
@@ -18,8 +19,11 @@ class ReduceScatter {
   /// soon as this returns. A rank sends (pieces of its run) x (elements - its slice) values: as many as a ring where
   /// runs are subtrees.
   void start(std::span<const std::span<const T>> partial_sums);
-  /// Makes progress; whether finish would not wait.
+  /// Makes progress; whether wait would return at once.
   [[nodiscard]] bool test() { return inbox_->test(); }
+  void wait() { inbox_->wait(); }
+  /// Of the sums' way, as Inbox::hidden_s.
+  [[nodiscard]] double hidden_s() const { return inbox_->hidden_s(); }
   /// Adds the sum over all groups of this rank's slice to `slice` (plan.slice_of(rank) values).
   void finish(std::span<T> slice);
 

@@ -9,8 +9,7 @@
 
 namespace conclave {
 
-/// The parts of a training step. wait: for rows or counts of other ranks, while nothing computes (exposed
-/// communication).
+/// The parts of a training step. wait: for what other ranks send, while nothing computes (exposed communication).
 enum class Phase {
   data,
   embedding,
@@ -50,19 +49,21 @@ class PhaseTimes {
  public:
   [[nodiscard]] double seconds(Phase phase) const { return seconds_[static_cast<std::size_t>(phase)]; }
   [[nodiscard]] const std::array<double, num_phases>& all() const { return seconds_; }
-  /// Seconds for which rows were on their way, from their sending to when they were seen to have arrived, hidden behind
-  /// computing or not: of each exchange by itself, so that two at a time count twice. Phase::wait is what was exposed.
-  [[nodiscard]] double communication_s() const { return communication_s_; }
-  void add_communication(double seconds) { communication_s_ += seconds; }
+  /// Seconds for which something was on its way between ranks, from its sending to when it was seen to have arrived: of
+  /// each exchange by itself, so that two at a time count twice. Phase::wait is the part that was exposed, the rest was
+  /// hidden behind other work.
+  [[nodiscard]] double communication_s() const { return seconds(Phase::wait) + hidden_s_; }
+  /// Adds what was on its way while this rank did something else.
+  void add_hidden(double seconds) { hidden_s_ += seconds; }
   void clear() {
     seconds_.fill(0.0);
-    communication_s_ = 0.0;
+    hidden_s_ = 0.0;
   }
 
  private:
   friend class PhaseScope;
   std::array<double, num_phases> seconds_{};
-  double communication_s_ = 0.0;
+  double hidden_s_ = 0.0;
   class PhaseScope* innermost_ = nullptr;
 };
 

@@ -78,7 +78,7 @@ void MoeLayer<T>::forward(ParameterView<const T> values, const Step& step, Const
   for (Index wave = 0; wave < waves_.size(); ++wave) forward_wave(wave, step);
   {
     const PhaseScope scope(*step.times, Phase::combine);
-    for (Index wave = 0; wave < waves_.size(); ++wave) wait(results_, wave, step);
+    for (Index wave = 0; wave < waves_.size(); ++wave) results_.wait(wave, *step.times);
     combine(step.groups, y);
   }
   const PhaseScope scope(*step.times, Phase::dense);
@@ -103,7 +103,7 @@ void MoeLayer<T>::backward(ParameterView<const T> values, const Step& step, Cons
   {
     // every copy of x_t that travelled brings a gradient back: dx_t = their sum, in choice order
     const PhaseScope scope(*step.times, Phase::dispatch);
-    for (Index wave = 0; wave < waves_.size(); ++wave) wait(d_copies_, wave, step);
+    for (Index wave = 0; wave < waves_.size(); ++wave) d_copies_.wait(wave, *step.times);
     gather_backward(step.groups, dx);
   }
   {
@@ -123,7 +123,7 @@ template <class T>
 void MoeLayer<T>::forward_wave(Index wave, const Step& step) {
   const PhaseScope scope(*step.times, Phase::experts);
   const Range experts = waves_.experts_of(ranks_.communicator->rank(), wave);
-  wait(expert_x_, wave, step);
+  expert_x_.wait(wave, *step.times);
   if (wave == 0) shard_.begin(traffic_.rows_per_local_expert());
   shard_.forward(experts, expert_x_.arrived(wave), results_.outgoing(wave), [&] { poll(); });
   results_.send(wave);
@@ -134,9 +134,9 @@ template <class T>
 void MoeLayer<T>::backward_wave(Index wave, const Step& step) {
   const PhaseScope scope(*step.times, Phase::experts);
   const Range experts = waves_.experts_of(ranks_.communicator->rank(), wave);
-  wait(d_expert_y_, wave, step);
+  d_expert_y_.wait(wave, *step.times);
   if (is_sum(shape_.fusion)) {
-    wait(weights_, wave, step);
+    weights_.wait(wave, *step.times);
     scale_d_results(wave);
   }
   const ConstMatrixView<T> dy = d_expert_y_.arrived(wave);
@@ -237,13 +237,8 @@ void MoeLayer<T>::count_claims_of_step(const Step& step) {
   for (Index g = 0; g < step.groups.num_groups; ++g) {
     for (std::size_t e = 0; e < step_counts_.size(); ++e) step_counts_[e] += routed(g).balance.counted[e];
   }
-  ranks_.communicator->sum(step_counts_);
-}
-
-template <class T>
-void MoeLayer<T>::wait(WaveInboxes<T>& inboxes, Index wave, const Step& step) {
   const PhaseScope scope(*step.times, Phase::wait);
-  step.times->add_communication(inboxes.wait(wave));
+  ranks_.communicator->sum(step_counts_);
 }
 
 // MPI moves large messages only while it is called.

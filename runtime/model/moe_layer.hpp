@@ -114,7 +114,6 @@ class MoeLayer {
   void combine_backward(const GroupRows& groups, ConstMatrixView<T> dy);
   void gather_backward(const GroupRows& groups, MatrixView<T> dx);
   [[nodiscard]] std::span<const Index> tokens_sent(Index wave) const;
-  void wait(WaveInboxes<T>& inboxes, Index wave, const Step& step);
   void poll();
   [[nodiscard]] gating::RouterInput<T> router_input(const Step& step, ConstMatrixView<T> x,
                                                     std::span<const std::int32_t> token_ids, Index group) const;

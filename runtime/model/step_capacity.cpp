@@ -18,13 +18,17 @@ struct ClaimRows {
 
 // This rank's, with columns for the token with the most choices on any rank.
 template <class T>
-ClaimRows<T> local_claims(const comm::Communicator& communicator, const GroupRows& groups, bool has_keys,
+ClaimRows<T> local_claims(const comm::Communicator& communicator, const Step& step, bool has_keys,
                           const std::vector<std::unique_ptr<gating::RouterTape<T>>>& tapes, Scratch& scratch) {
+  const GroupRows& groups = step.groups;
   Index columns = 0;
   for (Index g = 0; g < groups.num_groups; ++g) {
     columns = std::max(columns, tapes[static_cast<std::size_t>(g)]->choices.cols());
   }
-  columns = communicator.max(columns);
+  {
+    const PhaseScope scope(*step.times, Phase::wait);
+    columns = communicator.max(columns);
+  }
   const ClaimRows<T> rows(groups.total_rows(), columns, has_keys, scratch);
   for (Index g = 0; g < groups.num_groups; ++g) {
     const gating::RouterTape<T>& tape = *tapes[static_cast<std::size_t>(g)];
@@ -51,12 +55,15 @@ void serve_over_step(const comm::Communicator& communicator, const Step& step, c
   const gating::CapacityRule rule = router.capacity_rule(step.training, num_tokens);
   const bool has_keys = rule.priority != gating::Priority::position;
   Scratch scratch;
-  const ClaimRows<T> mine = local_claims(communicator, step.groups, has_keys, tapes, scratch);
+  const ClaimRows<T> mine = local_claims(communicator, step, has_keys, tapes, scratch);
   const Index columns = mine.choices.cols;
   // Ranks hold runs of groups in their order, so what they say one after another is the step in global token order.
   const ClaimRows<T> all(num_tokens, columns, has_keys, scratch);
-  communicator.gather_all<std::int32_t>(mine.choices.flat(), all.choices.flat());
-  communicator.gather_all<T>(mine.key.flat(), all.key.flat());
+  {
+    const PhaseScope scope(*step.times, Phase::wait);
+    communicator.gather_all<std::int32_t>(mine.choices.flat(), all.choices.flat());
+    communicator.gather_all<T>(mine.key.flat(), all.key.flat());
+  }
   const MatrixView<std::int32_t> serving = scratch.matrix<std::int32_t>(num_tokens, columns);
   if (columns > 0) gating::serve_claims<T>({all.choices, all.key, {}, {}}, rule, serving);
   for (Index g = 0; g < step.groups.num_groups; ++g) {

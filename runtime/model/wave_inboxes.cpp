@@ -30,7 +30,6 @@ void WaveInboxes<T>::open(Index wave, const plan::ExchangeShape& shape, Index wi
   w.rows_sent = shape.total_sent();
   w.rows_received = shape.total_received();
   w.width = width;
-  w.has_peers = shape.num_ranks() > 1;
   if (wire_ == Wire::fp32) return;
   w.outgoing.resize(w.rows_sent, width);
   w.arrived.resize(w.rows_received, width);
@@ -62,36 +61,31 @@ void WaveInboxes<T>::send(Index wave) {
       if (slots.wants(i)) to_bf16<T>(std::as_const(w.outgoing).row(i), slots.row(i));
     });
   }
-  w.sent_at = Clock::now();
-  w.travel_s = w.has_peers ? std::nullopt : std::optional(0.0);
   w.inbox->start();
   w.is_under_way = true;
 }
 
 template <class T>
-void WaveInboxes<T>::note_travel(Wave& w) {
-  if (!w.travel_s) w.travel_s = std::chrono::duration<double>(Clock::now() - w.sent_at).count();
-}
-
-template <class T>
 void WaveInboxes<T>::poll() {
   for (Wave& w : waves_) {
-    if (w.is_under_way && w.inbox->test()) note_travel(w);
+    if (w.is_under_way) static_cast<void>(w.inbox->test());
   }
 }
 
 template <class T>
-double WaveInboxes<T>::wait(Index wave) {
+void WaveInboxes<T>::wait(Index wave, PhaseTimes& times) {
   Wave& w = of(wave);
-  w.inbox->wait();
-  note_travel(w);
+  {
+    const PhaseScope scope(times, Phase::wait);
+    w.inbox->wait();
+  }
+  times.add_hidden(w.inbox->hidden_s());
   w.is_under_way = false;
   if (wire_ == Wire::bf16) {
     const MatrixView<std::uint16_t> rows = w.inbox->template arrived<std::uint16_t>();
     parallel_for_rows(w.rows_received, [&](Index i) { from_bf16<T>(rows.row(i), w.arrived.row(i)); });
   }
   if (wave + 1 == std::ssize(waves_)) note_places();
-  return *w.travel_s;
 }
 
 // Of the rows that arrived.

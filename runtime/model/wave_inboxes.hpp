@@ -4,12 +4,11 @@
 
 #include "comm/mpi/exchange.hpp"
 #include "runtime/core/scattered_rows.hpp"
+#include "runtime/core/trace.hpp"
 #include "runtime/model/wire.hpp"
 
-#include <chrono>
 #include <deque>
 #include <memory>
-#include <optional>
 #include <vector>
 
 namespace conclave::model {
@@ -32,8 +31,8 @@ class WaveInboxes {
   void send(Index wave);
   /// Makes progress on what was sent.
   void poll();
-  /// Returns the seconds for which the rows were on their way, as far as poll and wait saw it; 0 on one rank.
-  double wait(Index wave);
+  /// What it waits is Phase::wait; what the rows travelled before is added to `times` as hidden.
+  void wait(Index wave, PhaseTimes& times);
   /// What arrived: [rows, width].
   [[nodiscard]] ConstMatrixView<T> arrived(Index wave) const;
   [[nodiscard]] MatrixView<T> arrived(Index wave);
@@ -41,19 +40,14 @@ class WaveInboxes {
   [[nodiscard]] ScatteredRows<const T> arrived() const;
 
  private:
-  using Clock = std::chrono::steady_clock;
   struct Wave {
     std::unique_ptr<comm::Inbox> inbox;
     bool is_under_way = false;
-    bool has_peers = false;
-    Clock::time_point sent_at{};
-    std::optional<double> travel_s;  // once all have arrived
     Index rows_sent = 0, rows_received = 0, width = 0;
     Matrix<T> outgoing, arrived;  // with bf16: [rows, width] before they are rounded, and after they have come
   };
   [[nodiscard]] Wave& of(Index wave) { return waves_[static_cast<std::size_t>(wave)]; }
   [[nodiscard]] const Wave& of(Index wave) const { return waves_[static_cast<std::size_t>(wave)]; }
-  static void note_travel(Wave& wave);
   void note_places();
 
   Wire wire_;

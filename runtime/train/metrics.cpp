@@ -3,12 +3,16 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <cmath>
+#include <numeric>
 
 namespace conclave::train {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+Json spread_json(const PhaseSpread& p) { return {{"min_s", p.min_s}, {"mean_s", p.mean_s}, {"max_s", p.max_s}}; }
 
 Json layers_json(const std::vector<model::LayerStatistics>& layers) {
   Json list = Json::array();
@@ -33,6 +37,12 @@ Json layers_json(const std::vector<model::LayerStatistics>& layers) {
 
 }  // namespace
 
+PhaseSpread spread_of(std::span<const double> seconds_of_rank) {
+  const auto [least, most] = std::ranges::minmax(seconds_of_rank);
+  const double sum = std::accumulate(seconds_of_rank.begin(), seconds_of_rank.end(), 0.0);
+  return {least, sum / static_cast<double>(seconds_of_rank.size()), most};
+}
+
 double StepRecord::drop_rate() const {
   Index claims = 0;
   Index dropped = 0;
@@ -50,8 +60,7 @@ std::string Evaluation::size_text() const {
 std::string to_json(const StepRecord& r) {
   Json phases;
   for (const auto& entry : enum_names(Phase{})) {
-    const PhaseSpread& p = r.phases[static_cast<std::size_t>(entry.value)];
-    phases[std::string(entry.name)] = {{"min_s", p.min_s}, {"mean_s", p.mean_s}, {"max_s", p.max_s}};
+    phases[std::string(entry.name)] = spread_json(r.phases[static_cast<std::size_t>(entry.value)]);
   }
   const Json line = {{"kind", "step"},
                      {"step", r.step},
@@ -64,6 +73,7 @@ std::string to_json(const StepRecord& r) {
                      {"seconds", r.seconds},
                      {"tokens_per_s", r.tokens_per_s()},
                      {"alarms", r.alarms},
+                     {"communication", spread_json(r.communication)},
                      {"phases", phases},
                      {"layers", layers_json(r.layers)}};
   return line.dump();

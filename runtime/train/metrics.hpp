@@ -18,12 +18,14 @@ namespace conclave::train {
   return has_classes ? "nats/sample" : "nats/token";
 }
 
-/// Seconds of a phase: over ranks.
+/// Seconds of a phase, or of communication: over ranks.
 struct PhaseSpread {
   double min_s = 0.0;
   double mean_s = 0.0;
   double max_s = 0.0;
 };
+
+[[nodiscard]] PhaseSpread spread_of(std::span<const double> seconds_of_rank);
 
 /// One training step. All but the times is the same for any number of ranks and threads.
 struct StepRecord {
@@ -37,6 +39,8 @@ struct StepRecord {
   std::vector<model::LayerStatistics> layers;  // one an MoE layer
   double seconds = 0.0;                        // the slowest rank's
   std::array<PhaseSpread, num_phases> phases{};
+  /// What was on its way between ranks, hidden or not (PhaseTimes::communication_s); Phase::wait is the exposed part.
+  PhaseSpread communication;
   std::vector<std::string> alarms;       // what a person should hear at once, a sentence each
   std::vector<model::DropRecord> drops;  // the ledger, if it was asked for
 

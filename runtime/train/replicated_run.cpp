@@ -59,8 +59,13 @@ void ReplicatedRun::start() {
   is_under_way_ = true;
 }
 
-void ReplicatedRun::finish() {
+void ReplicatedRun::finish(PhaseTimes& times) {
   if (!is_under_way_) start();
+  {
+    const PhaseScope scope(times, Phase::wait);
+    reduce_.wait();
+  }
+  times.add_hidden(reduce_.hidden_s());
   reduce_.finish(slice_gradient_.flat());
   is_under_way_ = false;
   num_missing_ = run_.size();

@@ -36,8 +36,9 @@ class ReplicatedRun {
   /// Takes note that the pass has the sums of these parameters of the whole array. With the last of the run's they
   /// start on their way; until then, and after, this makes progress on what is under way.
   void cover(Range parameters);
-  /// Adds what the pass has come to over all ranks to the slice's gradient. What was not covered is zero.
-  void finish();
+  /// Adds what the pass has come to over all ranks to the slice's gradient. What was not covered is zero. What it waits
+  /// for the sums is Phase::wait of `times`, what they travelled before is added as hidden.
+  void finish(PhaseTimes& times);
   /// Makes the values whole on every rank, of which each has brought its slice up to date. Collective.
   void share_values() const;
 

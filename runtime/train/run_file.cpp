@@ -141,7 +141,7 @@ void RunFile::require_same_tables(const std::vector<Table>& rows) const {
     return table == end ? "no more tables"
                         : fmt::format("{} with rows of [{}]", table->first, fmt::join(table->second, ", "));
   };
-  throw InputError(fmt::format("'{}' is the log of another run: it has {}, this run {}", path_.string(),
+  throw InputError(fmt::format("'{}' is the log of another run or version: it has {}, this run {}", path_.string(),
                                text(old_table, before.end()), text(new_table, now.end())),
                    hint);
 }

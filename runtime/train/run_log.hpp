@@ -15,6 +15,8 @@
 //   /steps/drop_rate        [n] float64  0 to 1
 //   /steps/phases           [n, phases, 3] float64, s  min, mean and max over ranks; its attributes "phases" and
 //                           "columns" name the phases and the three numbers, with commas between
+//   /steps/communication    [n, 3] float64, s  for how long data was on its way between ranks, of each exchange by
+//                           itself: min, mean and max over ranks; the phase "wait" is what of it nothing hid
 //   /steps/load             [n, layers, experts] int64  claims before capacity
 //   /steps/over_capacity, refused_second, rerouted        [n, layers] int64  claims
 //   /steps/unchosen, unserved                             [n, layers] int64  tokens
@@ -59,8 +61,8 @@ class RunLog {
   /// Flushes, and keeps a failure to itself: call flush() to hear of it.
   ~RunLog();
 
-  /// Adds a record; steps ascend. InputError if the log in the folder is of a run with other MoE layers (at the first
-  /// record), or, when it flushes, if the disk is full.
+  /// Adds a record; steps ascend. InputError if the log in the folder has other tables: of a run with other MoE layers, or of
+  /// another version (at the first record), or, when it flushes, if the disk is full.
   void append(const StepRecord& record);
   void append(const Evaluation& evaluation);
   /// Adds to /record what was learnt while the run was on; kept with the next record, once for each name.

@@ -84,6 +84,17 @@ Table row(std::string_view group, const Column<Record>& column, std::vector<Inde
   return table;
 }
 
+Table communication_row(const PhaseSpread& p) {
+  Table table{"/steps/communication",
+              {3},
+              described("s",
+                        "time that data was on its way between ranks, hidden or not, "
+                        "of each exchange by itself, over ranks"),
+              std::vector<double>{p.min_s, p.mean_s, p.max_s}};
+  table.attributes["columns"] = "min,mean,max";
+  return table;
+}
+
 Table phases_row(const StepRecord& record) {
   std::vector<std::string_view> names;
   for (const auto& entry : enum_names(Phase{})) names.push_back(entry.name);
@@ -116,6 +127,7 @@ std::vector<Table> rows_of(const StepRecord& record) {
     tables.push_back(row<StepRecord>("/steps", column, {}, std::span(&record, 1)));
   }
   tables.push_back(phases_row(record));
+  tables.push_back(communication_row(record.communication));
   if (record.layers.empty()) return tables;
   tables.push_back(load_row(record.layers));
   for (const LayerColumn& column : layer_columns) {

@@ -102,7 +102,7 @@ void ShardedOptimizer::cover(Range parameters) {
 }
 
 void ShardedOptimizer::end_pass() {
-  for (ReplicatedRun& run : runs_) run.finish();
+  for (ReplicatedRun& run : runs_) run.finish(times_);
   pass_gradients_.clear();
   for (model::MoeLayer<float>* layer : model_.moe_layers()) {
     if (layer->base().size() > 0) layer->base_gradients().clear();
@@ -124,8 +124,9 @@ double ShardedOptimizer::update(Index step, double rate) {
             {rate, chunk.decays ? options_.weight_decay : 0.0, scale, updates_before(options_, chunk.part, step)});
     }
   });
-  for (const ReplicatedRun& run : runs_) run.share_values();
   for (model::MoeLayer<float>* layer : model_.moe_layers()) layer->shard().clear_gradients();
+  const PhaseScope scope(times_, Phase::wait);
+  for (const ReplicatedRun& run : runs_) run.share_values();
   return norm;
 }
 

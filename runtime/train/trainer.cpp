@@ -101,18 +101,16 @@ void Trainer::update_selection_biases(const std::vector<model::LayerStatistics>&
 // The step's and its phases' times over all ranks.
 void Trainer::time_record(double seconds, StepRecord& record) {
   std::vector<double> mine(times_.all().begin(), times_.all().end());
-  mine.push_back(seconds);
+  mine.insert(mine.end(), {times_.communication_s(), seconds});
   const std::vector<double> all = communicator_.gather_all<double>(mine);
-  for (std::size_t r = 0; r < static_cast<std::size_t>(communicator_.size()); ++r) {
-    const std::span<const double> row = std::span(all).subspan(r * mine.size(), mine.size());
-    for (std::size_t p = 0; p < num_phases; ++p) {
-      PhaseSpread& spread = record.phases[p];
-      spread.min_s = r == 0 ? row[p] : std::min(spread.min_s, row[p]);
-      spread.max_s = std::max(spread.max_s, row[p]);
-      spread.mean_s += row[p] / static_cast<double>(communicator_.size());
-    }
-    record.seconds = std::max(record.seconds, row.back());
-  }
+  const auto spread = [&](std::size_t column) {
+    std::vector<double> of_ranks;
+    for (std::size_t at = column; at < all.size(); at += mine.size()) of_ranks.push_back(all[at]);
+    return spread_of(of_ranks);
+  };
+  for (std::size_t p = 0; p < num_phases; ++p) record.phases[p] = spread(p);
+  record.communication = spread(num_phases);
+  record.seconds = spread(num_phases + 1).max_s;
 }
 
 std::vector<const model::MoeLayer<float>*> Trainer::layers() {

@@ -51,6 +51,7 @@ TEST(ReplicatedRun, AddsUpTheGroupsOfEachPass) {
 
   // From the last tensor to the first, as a backward goes; "one" has no gradient in the second pass.
   std::vector<double> expected(values.size(), 0.0);
+  PhaseTimes times;
   for (Index pass = 0; pass < 2; ++pass) {
     const auto leaf_of = [&](Index group) { return random_values<float>(list.size(), 100 * pass + group); };
     std::vector<std::vector<float>> leaves;
@@ -70,10 +71,11 @@ TEST(ReplicatedRun, AddsUpTheGroupsOfEachPass) {
         }
       }
     }
-    for (ReplicatedRun& run : runs) run.finish();
+    for (ReplicatedRun& run : runs) run.finish(times);
     gradients.clear();
   }
 
+  EXPECT_EQ(times.communication_s() > times.seconds(Phase::wait), world().size() > 1);
   Index owned = 0;
   for (ReplicatedRun& run : runs) {
     owned += run.slice().size();

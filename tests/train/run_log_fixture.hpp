@@ -51,6 +51,7 @@ inline StepRecord some_step(Index step, const LogShape& shape = {}) {
   for (Index p = 0; p < std::ssize(r.phases); ++p) {
     r.phases[p] = {random.uniform(6, p), random.uniform(7, p), random.uniform(8, p)};
   }
+  r.communication = {random.uniform(9, 100), random.uniform(9, 101), random.uniform(9, 102)};
   for (Index l = 0; l < shape.layers; ++l) r.layers.push_back(some_layer(random, 10 + l, shape.experts));
   // No drop, one, two, none, ...
   for (Index d = 0; d < step % 3 && shape.layers > 0; ++d) {
@@ -192,6 +193,10 @@ inline void expect_steps(const Hdf5File& file, const std::vector<StepRecord>& st
   expect_numbers(file, "/steps/drop_rate", steps, &StepRecord::drop_rate);
   expect_table<double>(file, "/steps/phases", steps, {num_phases, 3}, [](const auto& r, auto& out) {
     for (const PhaseSpread& p : r.phases) out.insert(out.end(), {p.min_s, p.mean_s, p.max_s});
+  });
+  expect_table<double>(file, "/steps/communication", steps, {3}, [](const auto& r, auto& out) {
+    const PhaseSpread& p = r.communication;
+    out.insert(out.end(), {p.min_s, p.mean_s, p.max_s});
   });
   expect_layer_tables(file, steps, shape);
   expect_drops(file, steps);

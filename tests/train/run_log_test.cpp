@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/train/run_log.hpp"
 
+#include "runtime/train/hdf5_table.hpp"
 #include "tests/train/file_size_limit.hpp"
 #include "tests/train/run_log_fixture.hpp"
 
@@ -25,7 +26,7 @@ TEST_F(RunLogTest, HoldsWhatWasAppended) {
   EXPECT_EQ(file.attribute<std::string>("/steps/seconds", "unit"), "s");
   EXPECT_EQ(file.attribute<std::string>("/steps/phases", "columns"), "min,mean,max");
   EXPECT_TRUE(file.attribute<std::string>("/steps/phases", "phases").starts_with("data,embedding,attention,"));
-  EXPECT_EQ(file.members("/steps").size(), 22U);
+  EXPECT_EQ(file.members("/steps").size(), 23U);
   EXPECT_EQ(file.members("/evaluations").size(), 6U);
 }
 
@@ -220,6 +221,22 @@ TEST_F(RunLogTest, OtherLayersAreRefusedAndTheLogIsLeftAlone) {
   EXPECT_EQ(bytes_of(jsonl()), lines);
   ASSERT_NE(before, "");
   expect_run_file(h5(), 1, 8, {.layers = 4, .experts = 8});
+}
+
+TEST_F(RunLogTest, AnOlderVersionsLogIsRefusedAndLeftAlone) {
+  log_steps(0, 8);
+  {
+    TableFile file(h5());
+    file.remove("/steps/communication");
+    file.close();
+  }
+  const std::string before = bytes_of(h5());
+  const auto [message, hint] = input_error([&] { log_steps(8, 9); });
+  EXPECT_TRUE(contains(message, h5().string())) << message;
+  EXPECT_TRUE(contains(message, "another run or version")) << message;
+  EXPECT_TRUE(contains(message, "/steps/communication")) << message;
+  EXPECT_TRUE(contains(hint, "--out")) << hint;
+  EXPECT_EQ(bytes_of(h5()), before);
 }
 
 TEST_F(RunLogTest, ADamagedFileIsSetAside) {

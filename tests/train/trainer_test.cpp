@@ -355,6 +355,25 @@ TEST_F(TrainerBits, DependOnTheSeed) {
   EXPECT_NE(train_whole(options, world()), one);
 }
 
+TEST(Trainer, TellsCommunicationInTotalBesideExposed) {
+  const TemporaryFolder mine;
+  const TrainOptions options = small_run(shared_folder(world(), mine.path()));
+  const auto dataset = make_samples(options);
+  Trainer trainer(options, *dataset, world());
+  const StepRecord record = trainer.step();
+  const PhaseSpread& exposed = record.phases[static_cast<std::size_t>(Phase::wait)];
+  EXPECT_GT(exposed.min_s, 0.0);
+  EXPECT_LE(record.communication.max_s, record.communication.mean_s * static_cast<double>(world().size()));
+  EXPECT_LE(record.communication.min_s, record.communication.mean_s);
+  if (world().size() == 1) {
+    EXPECT_EQ(record.communication.mean_s, exposed.mean_s) << "nothing travels, nothing is hidden";
+  } else {
+    EXPECT_GT(record.communication.mean_s, exposed.mean_s);
+    EXPECT_GT(record.communication.min_s, exposed.min_s);
+  }
+  world().barrier();
+}
+
 TEST(Trainer, RefusesACheckpointOfAnotherRun) {
   const TemporaryFolder mine;
   TrainOptions options = small_run(shared_folder(world(), mine.path()));
