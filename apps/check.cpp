@@ -7,7 +7,7 @@
 #include "runtime/core/compute_options.hpp"
 #include "runtime/core/digest.hpp"
 #include "runtime/core/parallel.hpp"
-#include "runtime/model/moe_statistics.hpp"
+#include "runtime/model/step_report.hpp"
 #include "runtime/model/transport.hpp"
 #include "runtime/train/agreed.hpp"
 

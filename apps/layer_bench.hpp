@@ -8,7 +8,7 @@
 #include "comm/plan/reduce_plan.hpp"
 #include "runtime/model/memory_need.hpp"
 #include "runtime/model/moe_layer.hpp"
-#include "runtime/model/moe_statistics.hpp"
+#include "runtime/model/step_report.hpp"
 
 namespace conclave::apps {
 

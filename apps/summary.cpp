@@ -77,7 +77,8 @@ std::string expert_costs(model::Model<float>& model, const train::OptimizerOptio
 void RunSummary::add(const train::StepRecord& step) {
   last_ = step;
   losses_.push_back(step.loss);
-  layers_ = layers_.empty() ? step.layers : model::merge_passes({layers_, step.layers});
+  layers_.resize(step.layers.size());
+  for (std::size_t l = 0; l < layers_.size(); ++l) layers_[l].add(step.layers[l]);
   if (++num_steps_ == 1) return;
   ++timed_steps_;
   tokens_ += step.tokens;

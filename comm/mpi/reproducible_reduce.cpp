@@ -122,10 +122,6 @@ void all_gather_slices(const plan::ReducePlan& plan, const Communicator& communi
   if (!tail.empty()) communicator.broadcast(tail, tail_owner);
 }
 
-std::vector<double> gather_groups(const Communicator& communicator, std::span<const double> rows) {
-  return communicator.gather_all(rows);
-}
-
 template class ReduceScatter<float>;
 template class ReduceScatter<double>;
 template void reduce_scatter<float>(const plan::ReducePlan&, const Communicator&, const Exchange&,

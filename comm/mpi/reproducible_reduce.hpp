@@ -46,8 +46,4 @@ void reduce_scatter(const plan::ReducePlan& plan, const Communicator& communicat
 template <class T>
 void all_gather_slices(const plan::ReducePlan& plan, const Communicator& communicator, std::span<T> values);
 
-/// One row of `width` float64 values for each group of this rank's run, in order -> all groups' rows in group order, on
-/// every rank. For the sums over groups that are reported (losses, statistics), to be summed by plan::tree_sum.
-[[nodiscard]] std::vector<double> gather_groups(const Communicator& communicator, std::span<const double> rows);
-
 }  // namespace conclave::comm

@@ -33,6 +33,11 @@ struct LayerStatistics {
   [[nodiscard]] double effective_experts() const;
   /// Experts without a claim.
   [[nodiscard]] Index dead_experts() const;
+  /// Takes in what another pass or step did: counts are added, means weighted by tokens. InvariantError for a layer of
+  /// another number of experts.
+  void add(const LayerStatistics& other);
+  /// Back to those of no pass; memory is kept.
+  void forget();
   /// The layer's part of the objective.
   [[nodiscard]] double weighted_loss(const gating::RouterOptions& options) const;
 };
@@ -41,15 +46,5 @@ struct LayerStatistics {
 inline constexpr std::array<Index LayerStatistics::*, 5> ledger_counts{
     &LayerStatistics::over_capacity, &LayerStatistics::refused_second, &LayerStatistics::unchosen,
     &LayerStatistics::rerouted, &LayerStatistics::unserved};
-
-/// The statistics of the last forward of each layer, the same bits on every rank. Collective: one integer sum and one
-/// gather of a few numbers a group, for all layers together.
-template <class T>
-[[nodiscard]] std::vector<LayerStatistics> collect_statistics(const comm::Communicator& communicator, const Step& step,
-                                                              const std::vector<const MoeLayer<T>*>& layers);
-
-/// Statistics of a step from those of its passes (gradient accumulation): counts are added, means
-/// weighted by tokens.
-[[nodiscard]] std::vector<LayerStatistics> merge_passes(const std::vector<std::vector<LayerStatistics>>& passes);
 
 }  // namespace conclave::model

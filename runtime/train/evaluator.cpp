@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/train/evaluator.hpp"
 
-#include "comm/mpi/reproducible_reduce.hpp"
-#include "comm/plan/reduction_tree.hpp"
+#include "runtime/model/step_report.hpp"
 
 #include <algorithm>
 
@@ -29,6 +28,7 @@ class Totals {
         split_(split),
         communicator_(communicator),
         layers_(std::move(layers)),
+        report_(communicator, layers_),
         num_experts_(num_experts),
         confusion_(dataset.shape().classes) {
     if (layers_.size() > 1) {
@@ -42,18 +42,12 @@ class Totals {
 
   /// first_sequence: the number in the split of this rank's first sample.
   void add(const model::Step& step, const model::Model<float>& model, const Batch& batch, Index first_sequence) {
-    std::vector<double> mine;
-    for (const model::LossSums& sums : model.group_losses()) {
-      mine.push_back(sums.nats);
-      correct_ += sums.correct;
-    }
-    const std::vector<double> all = comm::gather_groups(communicator_, mine);
-    nats_.insert(nats_.end(), all.begin(), all.end());
+    report_.add_pass(step, model.group_losses());
+    for (const model::LossSums& sums : model.group_losses()) correct_ += sums.correct;
     tokens_ += step.num_groups * step.groups.rows;
     for (std::size_t i = 0; i < model.predictions().size(); ++i) {
       confusion_.add(batch.targets[i], model.predictions()[i]);
     }
-    statistics_.push_back(model::collect_statistics<float>(communicator_, step, layers_));
     for (std::size_t l = 0; l < domain_counts_.size(); ++l) count_domains(step, first_sequence, l);
     for (std::size_t l = 0; l < pair_counts_.size(); ++l) count_pairs(step, l);
   }
@@ -63,12 +57,13 @@ class Totals {
     if (tokens_ == 0) return;
     const bool has_classes = confusion_.classes() > 0;
     const Index targets = has_classes ? tokens_ / dataset_.tokens_in_sample() : tokens_;
-    evaluation.loss = plan::tree_sum(nats_) / static_cast<double>(targets);
+    report_.share();
+    evaluation.loss = report_.nats() / static_cast<double>(targets);
     evaluation.loss_unit = loss_unit(has_classes);
     evaluation.accuracy = static_cast<double>(communicator_.sum(correct_)) / static_cast<double>(targets);
     communicator_.sum(confusion_.counts());
     evaluation.confusion = confusion_;
-    evaluation.layers = model::merge_passes(statistics_);
+    evaluation.layers = report_.layers();
     for (std::vector<Index>& counts : domain_counts_) {
       communicator_.sum(counts);
       evaluation.domains_seen = rows_with_counts(counts, *dataset_.num_domains());
@@ -109,14 +104,13 @@ class Totals {
   Split split_;
   const comm::Communicator& communicator_;
   Layers layers_;
+  model::StepReport<float> report_;
   Index num_experts_;
-  std::vector<double> nats_;  // one a group
   Index tokens_ = 0;
-  Confusion confusion_;                                          // on this rank
-  std::int64_t correct_ = 0;                                     // on this rank
-  std::vector<std::vector<model::LayerStatistics>> statistics_;  // one a pass
-  std::vector<std::vector<Index>> domain_counts_;                // an MoE layer each, [domains, experts] on this rank
-  std::vector<std::vector<Index>> pair_counts_;                  // a pair of MoE layers each, [experts, experts]
+  Confusion confusion_;                            // on this rank
+  std::int64_t correct_ = 0;                       // on this rank
+  std::vector<std::vector<Index>> domain_counts_;  // an MoE layer each, [domains, experts] on this rank
+  std::vector<std::vector<Index>> pair_counts_;    // a pair of MoE layers each, [experts, experts]
 };
 
 }  // namespace

@@ -37,7 +37,7 @@ struct StepRecord {
   double gradient_norm = 0.0;  // before clipping
   double learning_rate = 0.0;
   std::vector<model::LayerStatistics> layers;  // one an MoE layer
-  double seconds = 0.0;                        // the slowest rank's
+  double seconds = 0.0;                        // the slowest rank's, but for telling the others
   std::array<PhaseSpread, num_phases> phases{};
   /// What was on its way between ranks, hidden or not (PhaseTimes::communication_s); Phase::wait is the exposed part.
   PhaseSpread communication;

@@ -53,6 +53,7 @@ ShardedOptimizer::ShardedOptimizer(const OptimizerOptions& options, model::Model
     layer->shard().clear_gradients();
   }
   cut_chunks();
+  plan_norm();
   refuse_to_train_nothing();
 }
 
@@ -150,52 +151,55 @@ void ShardedOptimizer::forget_what_stays(Index step) {
   }
 }
 
-// The sums of squares of this rank's gradients: of the blocks of its slices, then of its experts. 4 bytes an element.
-std::vector<double> ShardedOptimizer::own_sums() const {
-  std::vector<std::span<const float>> terms;
+// The norm is the root of: the sum over the blocks of the replicated parameters, in order, plus the sum over the
+// experts, by layer, then by their global numbers. A rank has those of the blocks of its slices, then of its experts.
+void ShardedOptimizer::plan_norm() {
   for (const ReplicatedRun& run : runs_) {
     const std::span<const float> slice = run.slice_gradient();
     for (Index begin = 0; begin < std::ssize(slice); begin += block_elements) {
-      terms.push_back(part(slice, {begin, std::min(begin + block_elements, std::ssize(slice))}));
+      squared_.push_back(part(slice, {begin, std::min(begin + block_elements, std::ssize(slice))}));
     }
   }
-  for (std::size_t o = runs_.size(); o < owned_.size(); ++o) terms.emplace_back(owned_[o].gradient);
-  std::vector<double> sums(terms.size());
-  parallel_for(static_cast<Index>(terms.size()), [&](Index i) {
-    sums[static_cast<std::size_t>(i)] = sum_of_squares<float>(terms[static_cast<std::size_t>(i)]);
-  });
-  return sums;
-}
+  for (std::size_t o = runs_.size(); o < owned_.size(); ++o) squared_.emplace_back(owned_[o].gradient);
 
-// The root of: the sum over the blocks of the replicated parameters, in order, plus the sum over the experts, by layer,
-// then by their global numbers. One gather for all of them.
-double ShardedOptimizer::gradient_norm() const {
-  const comm::Communicator& communicator = *ranks_.communicator;
   const auto layers = model_.moe_layers();
-  std::vector<std::vector<double>> of_blocks(runs_.size());
-  std::vector<std::vector<double>> of_experts(layers.size());
+  std::vector<std::vector<Index>> of_blocks(runs_.size());
+  std::vector<std::vector<Index>> of_experts(layers.size());
   for (std::size_t l = 0; l < layers.size(); ++l) {
     of_experts[l].resize(static_cast<std::size_t>(layers[l]->map().num_experts()));
   }
-  const std::vector<double> gathered = communicator.gather_all<double>(own_sums());
-  auto next = gathered.begin();
-  for (RankId rank; rank < RankId{communicator.size()}; ++rank) {
+  Index next = 0;
+  for (RankId rank; rank < RankId{ranks_.communicator->size()}; ++rank) {
+    const Index begin = next;
     for (std::size_t r = 0; r < runs_.size(); ++r) {
-      const auto end = next + static_cast<std::ptrdiff_t>(runs_[r].plan().blocks_of(rank).size());
-      of_blocks[r].insert(of_blocks[r].end(), next, end);
-      next = end;
+      for (Index i = 0; i < runs_[r].plan().blocks_of(rank).size(); ++i) of_blocks[r].push_back(next++);
     }
     for (std::size_t l = 0; l < layers.size(); ++l) {
-      for (const ExpertId e : layers[l]->map().experts_of(rank))
-        of_experts[l][static_cast<std::size_t>(e.value())] = *next++;
+      for (const ExpertId e : layers[l]->map().experts_of(rank)) {
+        of_experts[l][static_cast<std::size_t>(e.value())] = next++;
+      }
     }
+    sums_of_rank_.push_back({begin, next});
+  }
+  sums_.resize(static_cast<std::size_t>(next));
+  for (const auto* all : {&of_blocks, &of_experts}) {
+    for (const std::vector<Index>& sums : *all) order_of_sums_.insert(order_of_sums_.end(), sums.begin(), sums.end());
+  }
+}
+
+// 4 bytes an element, then one message for all sums.
+double ShardedOptimizer::gradient_norm() {
+  const std::span<double> own =
+      part(std::span(sums_), sums_of_rank_[static_cast<std::size_t>(ranks_.communicator->rank().value())]);
+  parallel_for(std::ssize(own), [&](Index i) {
+    own[static_cast<std::size_t>(i)] = sum_of_squares<float>(squared_[static_cast<std::size_t>(i)]);
+  });
+  {
+    const PhaseScope scope(times_, Phase::wait);
+    ranks_.communicator->gather_all_in_place<double>(sums_, sums_of_rank_);
   }
   double total = 0.0;
-  for (const auto* all : {&of_blocks, &of_experts}) {
-    for (const std::vector<double>& sums : *all) {
-      for (const double sum : sums) total += sum;
-    }
-  }
+  for (const Index at : order_of_sums_) total += sums_[static_cast<std::size_t>(at)];
   return std::sqrt(total);
 }
 

@@ -63,8 +63,8 @@ class ShardedOptimizer {
   void cover(Range parameters);
   [[nodiscard]] std::vector<std::vector<Range>> slices() const;
   void apply(const Chunk& chunk, const Update& update);
-  [[nodiscard]] std::vector<double> own_sums() const;
-  [[nodiscard]] double gradient_norm() const;
+  void plan_norm();
+  [[nodiscard]] double gradient_norm();
 
   OptimizerOptions options_;
   std::unique_ptr<Optimizer> rule_;
@@ -77,6 +77,10 @@ class ShardedOptimizer {
   std::size_t num_own_runs_ = 0;
   std::deque<Owned> owned_;  // the slice of each run first, then the experts of each MoE layer
   std::vector<Chunk> chunks_;
+  std::vector<std::span<const float>> squared_;  // parts of this rank's gradients, of which the norm has a sum each
+  std::vector<double> sums_;                     // of squares, of all ranks
+  std::vector<Range> sums_of_rank_;
+  std::vector<Index> order_of_sums_;  // in which they are added
 };
 
 }  // namespace conclave::train

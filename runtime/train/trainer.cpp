@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/train/trainer.hpp"
 
-#include "comm/plan/reduction_tree.hpp"
 #include "gating/losses.hpp"
+#include "runtime/core/scratch.hpp"
 
 #include <chrono>
 
@@ -10,6 +10,11 @@ namespace conclave::train {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+std::vector<const model::MoeLayer<float>*> moe_layers_of(model::Model<float>& model) {
+  const auto layers = model.moe_layers();
+  return {layers.begin(), layers.end()};
+}
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -22,38 +27,35 @@ Trainer::Trainer(const TrainOptions& options, const Samples& dataset, const comm
       transport_(options.transport, communicator),
       model_(model::make_model<float>(options.model, dataset.shape(), options.seed, transport_.ranks())),
       optimizer_(options.optimizer, *model_, transport_.ranks(), options.groups_in_pass(), times_),
+      moe_layers_(moe_layers_of(*model_)),
+      report_(communicator, moe_layers_),
       watch_(options.collapse, options.model.router) {}
 
 StepRecord Trainer::step() {
   const Clock::time_point start = Clock::now();
   times_.clear();
-  Passes passes;
-  for (Index pass = 0; pass < options_.passes; ++pass) train_pass(pass, passes);
-
   StepRecord record;
+  for (Index pass = 0; pass < options_.passes; ++pass) train_pass(pass, record);
   record.learning_rate = learning_rate(options_.optimizer, step_, options_.steps);
   {
     const PhaseScope scope(times_, Phase::optimizer);
     record.gradient_norm = optimizer_.update(step_, record.learning_rate);
-    record.layers = model::merge_passes(passes.statistics);
-    update_selection_biases(record.layers);
   }
+  share_report(seconds_since(start), record);
+  update_selection_biases(record.layers);
   record.step = ++step_;
   record.tokens = options_.tokens_in_step();
-  record.drops = std::move(passes.drops);
   model::order_by_layer(record.drops);
   record.alarms = watch_.add(record.step, record.layers);
-  record.loss = plan::tree_sum(passes.group_nats) / static_cast<double>(options_.targets_in_step());
   record.loss_unit = loss_unit(options_.task == Task::classify);
   for (const model::LayerStatistics& s : record.layers) record.router_loss += s.weighted_loss(options_.model.router);
   const std::array<double, 4> row{static_cast<double>(step_), record.loss, record.gradient_norm, record.learning_rate};
   history_.values.insert(history_.values.end(), row.begin(), row.end());
   ++history_.rows;
-  time_record(seconds_since(start), record);
   return record;
 }
 
-void Trainer::train_pass(Index pass, Passes& passes) {
+void Trainer::train_pass(Index pass, StepRecord& record) {
   const Range mine = even_share(options_.groups_in_pass(), communicator_.size(), communicator_.rank().value());
   const Index rows = options_.sequences_in_group() * dataset_.tokens_in_sample();
   const Index first_group = pass * options_.groups_in_pass() + mine.begin;
@@ -77,20 +79,16 @@ void Trainer::train_pass(Index pass, Passes& passes) {
     optimizer_.end_pass();
   }
   const PhaseScope scope(times_, Phase::other);
-  std::vector<double> nats;
-  for (const model::LossSums& sums : model_->group_losses()) nats.push_back(sums.nats);
-  const std::vector<double> all = comm::gather_groups(communicator_, nats);
-  passes.group_nats.insert(passes.group_nats.end(), all.begin(), all.end());
-  passes.statistics.push_back(model::collect_statistics<float>(communicator_, step, layers()));
+  report_.add_pass(step, model_->group_losses());
   if (!options_.drop_ledger) return;
-  const std::vector<model::DropRecord> drops = model::collect_drops<float>(communicator_, step, layers());
-  passes.drops.insert(passes.drops.end(), drops.begin(), drops.end());
+  const std::vector<model::DropRecord> drops = model::collect_drops<float>(communicator_, step, moe_layers_);
+  record.drops.insert(record.drops.end(), drops.begin(), drops.end());
 }
 
 // The biases are part of the gate: they move when it does.
 void Trainer::update_selection_biases(const std::vector<model::LayerStatistics>& statistics) {
   if (!moves(options_.optimizer, ModelPart::gate, step_)) return;
-  const auto moe_layers = model_->moe_layers();
+  const auto& moe_layers = model_->moe_layers();
   for (std::size_t l = 0; l < moe_layers.size(); ++l) {
     if (moe_layers[l]->selection_bias().empty()) continue;
     gating::update_selection_bias<float>(statistics[l].load, options_.model.router.bias_rate,
@@ -98,24 +96,24 @@ void Trainer::update_selection_biases(const std::vector<model::LayerStatistics>&
   }
 }
 
-// The step's and its phases' times over all ranks.
-void Trainer::time_record(double seconds, StepRecord& record) {
-  std::vector<double> mine(times_.all().begin(), times_.all().end());
-  mine.insert(mine.end(), {times_.communication_s(), seconds});
-  const std::vector<double> all = communicator_.gather_all<double>(mine);
-  const auto spread = [&](std::size_t column) {
-    std::vector<double> of_ranks;
-    for (std::size_t at = column; at < all.size(); at += mine.size()) of_ranks.push_back(all[at]);
+// What is told over all ranks. The times end where it leaves: no rank can tell another how long the telling took.
+void Trainer::share_report(double seconds, StepRecord& record) {
+  std::array<double, num_phases + 2> mine{};
+  *std::ranges::copy(times_.all(), mine.begin()).out = times_.communication_s();
+  mine.back() = seconds;
+  report_.share(mine);
+  const auto spread = [&](std::size_t number) {
+    Scratch scratch;
+    const std::span<double> of_ranks = scratch.values<double>(communicator_.size());
+    for (std::size_t r = 0; r < of_ranks.size(); ++r)
+      of_ranks[r] = report_.of_rank(RankId{static_cast<Index>(r)})[number];
     return spread_of(of_ranks);
   };
   for (std::size_t p = 0; p < num_phases; ++p) record.phases[p] = spread(p);
   record.communication = spread(num_phases);
   record.seconds = spread(num_phases + 1).max_s;
-}
-
-std::vector<const model::MoeLayer<float>*> Trainer::layers() {
-  const auto moe_layers = model_->moe_layers();
-  return {moe_layers.begin(), moe_layers.end()};
+  record.loss = report_.nats() / static_cast<double>(options_.targets_in_step());
+  record.layers = report_.layers();
 }
 
 Evaluation Trainer::evaluate(Split split, Index sequences) {

@@ -2,6 +2,7 @@
 // One training run on these ranks: data, model and optimizer, step by step.
 #pragma once
 
+#include "runtime/model/step_report.hpp"
 #include "runtime/train/checkpoint.hpp"
 #include "runtime/train/evaluator.hpp"
 #include "runtime/train/options.hpp"
@@ -48,16 +49,9 @@ class Trainer {
   [[nodiscard]] const NumberTable& history() const { return history_; }
 
  private:
-  /// What the passes of a step leave for its record.
-  struct Passes {
-    std::vector<double> group_nats;  // [groups]
-    std::vector<std::vector<model::LayerStatistics>> statistics;
-    std::vector<model::DropRecord> drops;
-  };
-  void train_pass(Index pass, Passes& passes);
+  void train_pass(Index pass, StepRecord& record);
   void update_selection_biases(const std::vector<model::LayerStatistics>& layers);
-  void time_record(double seconds, StepRecord& record);
-  [[nodiscard]] std::vector<const model::MoeLayer<float>*> layers();
+  void share_report(double seconds, StepRecord& record);
 
   TrainOptions options_;
   const Samples& dataset_;
@@ -66,6 +60,8 @@ class Trainer {
   std::unique_ptr<model::Model<float>> model_;
   PhaseTimes times_;
   ShardedOptimizer optimizer_;
+  std::vector<const model::MoeLayer<float>*> moe_layers_;
+  model::StepReport<float> report_;
   CollapseWatch watch_;
   Index step_ = 0;
   NumberTable history_{0, 4, {}};

@@ -141,22 +141,5 @@ TYPED_TEST(ReproducibleReduce, GathersSlicesInPlace) {
   }
 }
 
-TEST(GatherGroups, BringsEveryGroupsRowToEveryRankInGroupOrder) {
-  constexpr Index width = 3;
-  const auto value = [](Index group, Index c) { return static_cast<double>(10 * group + c) + 0.25; };
-  for (const Index num_groups : group_counts) {
-    const Range run = even_share(num_groups, world().size(), world().rank().value());
-    std::vector<double> rows;
-    std::vector<double> expected;
-    for (Index g = 0; g < num_groups; ++g) {
-      for (Index c = 0; c < width; ++c) {
-        expected.push_back(value(g, c));
-        if (run.contains(g)) rows.push_back(value(g, c));
-      }
-    }
-    EXPECT_EQ(gather_groups(world(), rows), expected) << num_groups << " groups";
-  }
-}
-
 }  // namespace
 }  // namespace conclave::comm

@@ -139,7 +139,7 @@ class ModelRun {
   }
   /// Of the last gradient() or objective(): each group's loss, in order, and each sample's class.
   [[nodiscard]] const std::vector<double>& group_nats() const { return group_nats_; }
-  [[nodiscard]] std::vector<model::LayerStatistics> statistics() const { return model::merge_passes(statistics_); }
+  [[nodiscard]] const std::vector<model::LayerStatistics>& statistics() const { return statistics_; }
 
   [[nodiscard]] const std::vector<std::int32_t>& predictions() const { return predictions_; }
 
@@ -192,10 +192,12 @@ class ModelRun {
   void take_losses(const model::Step& step) {
     std::vector<double> nats;
     for (const model::LossSums& loss : model_->group_losses()) nats.push_back(loss.nats);
-    append(comm::gather_groups(communicator_, nats), group_nats_);
+    append(communicator_.gather_all<double>(nats), group_nats_);
     append(communicator_.gather_all(std::span<const std::int32_t>(model_->predictions())), predictions_);
     const std::vector<model::MoeLayer<T>*> layers = model_->moe_layers();
-    statistics_.push_back(model::collect_statistics<T>(communicator_, step, {layers.begin(), layers.end()}));
+    const auto of_pass = model::collect_statistics<T>(communicator_, step, {layers.begin(), layers.end()});
+    statistics_.resize(of_pass.size());
+    for (std::size_t l = 0; l < of_pass.size(); ++l) statistics_[l].add(of_pass[l]);
   }
 
   const comm::Communicator& communicator_;
@@ -207,9 +209,9 @@ class ModelRun {
   plan::ReducePlan plan_;
   model::GroupGradients<T> gradients_;
   PhaseTimes times_;
-  std::vector<double> group_nats_;                               // [groups]
-  std::vector<std::int32_t> predictions_;                        // [samples]
-  std::vector<std::vector<model::LayerStatistics>> statistics_;  // [passes][layers]
+  std::vector<double> group_nats_;                  // [groups]
+  std::vector<std::int32_t> predictions_;           // [samples]
+  std::vector<model::LayerStatistics> statistics_;  // [layers] over all passes
 };
 
 }  // namespace conclave::test

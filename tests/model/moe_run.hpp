@@ -5,7 +5,7 @@
 
 #include "comm/mpi/reproducible_reduce.hpp"
 #include "runtime/core/parallel.hpp"
-#include "runtime/model/moe_statistics.hpp"
+#include "runtime/model/step_report.hpp"
 #include "tests/support/gradient_check.hpp"
 
 #include <memory>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "runtime/model/moe_statistics.hpp"
+#include "runtime/model/step_report.hpp"
 
 #include "runtime/model/drop_ledger.hpp"
 
@@ -276,7 +276,8 @@ TEST(MoeStatistics, OfNoGroupsAreZero) {
 
 TEST(MoeStatistics, OfNoLayersAreNone) {
   PhaseTimes times;
-  EXPECT_TRUE(collect_statistics<float>(world(), {0, true, 1, 1, 0, {1, 4}, &times}, {}).empty());
+  const Range mine = even_share(1, world().size(), world().rank().value());
+  EXPECT_TRUE(collect_statistics<float>(world(), {0, true, 1, 1, mine.begin, {mine.size(), 4}, &times}, {}).empty());
 }
 
 TEST(MoeStatistics, RatesAndTheWeightedLoss) {
@@ -314,36 +315,101 @@ TEST(MoeStatistics, EffectiveExpertsAreThoseOfAnEvenLoad) {
   EXPECT_EQ(s.effective_experts(), 4.0) << "nothing was asked for: nothing has collapsed";
 }
 
-TEST(MergePasses, AddsCountsAndWeighsMeansByTokens) {
+TEST(MoeStatistics, AddUpCountsAndWeighMeansByTokens) {
   const LayerStatistics a{10, {3, 4}, 1, 2, 3, 4, 5, 1.0, 2.0, 3.0, 4.0};
   const LayerStatistics b{30, {5, 1}, 4, 8, 1, 2, 7, 5.0, 6.0, 9.0, 2.0};
   const LayerStatistics empty{0, {0, 0}, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0};
+  LayerStatistics sum;
+  for (const LayerStatistics& pass : {a, empty, b}) sum.add(pass);
+  EXPECT_EQ(sum.tokens, 40);
+  EXPECT_EQ(sum.load, (std::vector<Index>{8, 5}));
+  EXPECT_EQ(sum.over_capacity, 5);
+  EXPECT_EQ(sum.refused_second, 10);
+  EXPECT_EQ(sum.unchosen, 4);
+  EXPECT_EQ(sum.rerouted, 6);
+  EXPECT_EQ(sum.unserved, 12);
+  EXPECT_DOUBLE_EQ(sum.balance, 4.0);
+  EXPECT_DOUBLE_EQ(sum.z, 5.0);
+  EXPECT_DOUBLE_EQ(sum.importance, 7.5);
+  EXPECT_DOUBLE_EQ(sum.entropy, 2.5);
   const LayerStatistics other{8, {1, 2, 3}, 0, 0, 0, 0, 0, 0.5, 0.25, 0.125, 1.0};
-  const std::vector<LayerStatistics> merged = merge_passes({{a, other}, {empty, other}, {b, other}});
-  ASSERT_EQ(merged.size(), 2U);
-  EXPECT_EQ(merged[0].tokens, 40);
-  EXPECT_EQ(merged[0].load, (std::vector<Index>{8, 5}));
-  EXPECT_EQ(merged[0].over_capacity, 5);
-  EXPECT_EQ(merged[0].refused_second, 10);
-  EXPECT_EQ(merged[0].unchosen, 4);
-  EXPECT_EQ(merged[0].rerouted, 6);
-  EXPECT_EQ(merged[0].unserved, 12);
-  EXPECT_DOUBLE_EQ(merged[0].balance, 4.0);
-  EXPECT_DOUBLE_EQ(merged[0].z, 5.0);
-  EXPECT_DOUBLE_EQ(merged[0].importance, 7.5);
-  EXPECT_DOUBLE_EQ(merged[0].entropy, 2.5);
-  EXPECT_EQ(merged[1].tokens, 24);
-  EXPECT_EQ(merged[1].load, (std::vector<Index>{3, 6, 9}));
-  EXPECT_DOUBLE_EQ(merged[1].importance, 0.125);
+  EXPECT_THROW(sum.add(other), InvariantError);
+  sum.forget();
+  EXPECT_EQ(sum.tokens, 0);
+  sum.add(other);
+  EXPECT_EQ(sum.load, other.load);
+  EXPECT_EQ(sum.importance, other.importance);
+  LayerStatistics none;
+  none.add(empty);
+  none.add(empty);
+  EXPECT_EQ(none.load, empty.load);
+  EXPECT_EQ(none.balance, 0.0);
 }
 
-TEST(MergePasses, OfEmptyPassesIsZeroAndOfNoPassAnError) {
-  const LayerStatistics empty{0, {0, 0}, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0};
-  const std::vector<LayerStatistics> merged = merge_passes({{empty}, {empty}});
-  ASSERT_EQ(merged.size(), 1U);
-  EXPECT_EQ(merged[0].balance, 0.0);
-  EXPECT_TRUE(merge_passes({{}, {}}).empty());
-  EXPECT_THROW(static_cast<void>(merge_passes({})), InvariantError);
+// Passes of unlike sizes, some of which leave ranks without a group.
+TEST(StepReport, BringsLossesAndRanksNumbersTogether) {
+  PhaseTimes times;
+  StepReport<double> report(world(), {});
+  const double rank = static_cast<double>(world().rank().value());
+  for (int use = 0; use < 2; ++use) {
+    std::vector<double> expected;
+    for (const Index num_groups : {5, 0, 1, 7}) {
+      const Range mine = even_share(num_groups, world().size(), world().rank().value());
+      std::vector<LossSums> losses;
+      for (Index g = 0; g < num_groups; ++g) {
+        expected.push_back(1.0 / static_cast<double>(3 + 2 * std::ssize(expected) + use));
+        if (mine.contains(g)) losses.push_back({expected.back(), 0});
+      }
+      report.add_pass({0, true, num_groups, num_groups, mine.begin, {mine.size(), 4}, &times}, losses);
+    }
+    const std::vector<double> of_rank{rank, 2.0 * rank + use};
+    report.share(of_rank);
+    EXPECT_EQ(report.nats(), plan::tree_sum(expected));
+    EXPECT_GT(report.nats(), 1.0);
+    EXPECT_TRUE(report.layers().empty());
+    for (Index r = 0; r < world().size(); ++r) {
+      const auto told = report.of_rank(RankId{r});
+      ASSERT_EQ(told.size(), 2U);
+      EXPECT_EQ(told[0], static_cast<double>(r));
+      EXPECT_EQ(told[1], static_cast<double>(2 * r + use));
+    }
+  }
+}
+
+// Passes told together are the passes told one by one, added up.
+TEST(StepReport, AddsUpPasses) {
+  MoeRun<double> a(over_group(), world(), 1);
+  MoeRun<double> b(first_over_step(), world(), 2);
+  StepReport<double> report(world(), {&a.layer(), &b.layer()});
+  std::vector<LayerStatistics> expected(2);
+  const auto pass = [&] {
+    static_cast<void>(a.forward());
+    static_cast<void>(b.forward());
+    report.add_pass(a.step(), {});
+    expected[0].add(a.statistics());
+    expected[1].add(b.statistics());
+  };
+  for (int use = 0; use < 2; ++use) {
+    for (LayerStatistics& s : expected) s.forget();
+    pass();
+    std::vector<double> other = a.point();
+    for (double& value : other) value *= -0.5;
+    a.move_to(other);
+    pass();
+    report.share();
+    ASSERT_EQ(report.layers().size(), 2U);
+    for (std::size_t l = 0; l < 2; ++l) {
+      const LayerStatistics& got = report.layers()[l];
+      EXPECT_EQ(got.tokens, expected[l].tokens);
+      EXPECT_EQ(got.load, expected[l].load);
+      EXPECT_EQ(got.over_capacity, expected[l].over_capacity);
+      EXPECT_EQ(got.balance, expected[l].balance);
+      EXPECT_EQ(got.z, expected[l].z);
+      EXPECT_EQ(got.importance, expected[l].importance);
+      EXPECT_EQ(got.entropy, expected[l].entropy);
+    }
+    EXPECT_EQ(report.nats(), 0.0);
+  }
 }
 
 }  // namespace
