@@ -101,7 +101,7 @@ class Run {
     Progress progress(trainer_.steps_done(), last, world_.is_root());
     RunSummary summary;
     while (trainer_.steps_done() < last) {
-      const train::StepRecord step = trainer_.step();
+      const train::StepRecord& step = trainer_.step();
       summary.add(step);
       note_choices(log);
       if (log) log->append(step);

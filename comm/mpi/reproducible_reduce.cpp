@@ -2,6 +2,7 @@
 #include "comm/mpi/reproducible_reduce.hpp"
 
 #include "runtime/core/parallel.hpp"
+#include "runtime/core/scratch.hpp"
 
 #include <algorithm>
 
@@ -104,14 +105,16 @@ void all_gather_slices(const plan::ReducePlan& plan, const Communicator& communi
             plan.num_ranks());
   // Whole blocks travel as one datatype each, so that MPI counts blocks; a short last block follows by itself.
   const Index num_whole = plan.num_elements() / block_elements;
-  std::vector<int> counts;
-  std::vector<int> displacements;
+  Scratch scratch;
+  const std::span<int> counts = scratch.values<int>(plan.num_ranks());
+  const std::span<int> displacements = scratch.values<int>(plan.num_ranks());
   RankId tail_owner;
   for (RankId rank; rank < RankId{plan.num_ranks()}; ++rank) {
     const Range blocks = plan.blocks_of(rank);
     const Range whole = {std::min(blocks.begin, num_whole), std::min(blocks.end, num_whole)};
-    counts.push_back(checked_int(whole.size(), "blocks to be gathered"));
-    displacements.push_back(checked_int(whole.begin, "blocks to be gathered"));
+    const auto r = static_cast<std::size_t>(rank.value());
+    counts[r] = checked_int(whole.size(), "blocks to be gathered");
+    displacements[r] = checked_int(whole.begin, "blocks to be gathered");
     if (blocks.contains(num_whole)) tail_owner = rank;
   }
   const RowType block(block_elements, mpi_type<T>());

@@ -38,23 +38,29 @@ std::vector<std::string> CollapseWatch::add(Index step, const std::vector<model:
   const auto most = static_cast<double>(router_.experts);
   for (std::size_t l = 0; l < layers.size(); ++l) {
     Layer& layer = layers_[l];
-    layer.loads.push_back(layers[l].load);
-    if (std::ssize(layer.loads) > options_.collapse_window) layer.loads.pop_front();
+    layer.take(layers[l].load, options_.collapse_window);
     if (std::ssize(layer.loads) < options_.collapse_window) continue;
-    model::LayerStatistics window;
-    window.load.assign(layers[l].load.size(), 0);
-    for (const std::vector<Index>& load : layer.loads) {
-      for (std::size_t e = 0; e < load.size(); ++e) window.load[e] += load[e];
-    }
-    const double evenness = (window.effective_experts() - least) / (most - least);
+    const double evenness = (layer.window.effective_experts() - least) / (most - least);
     if (evenness < options_.collapse_alarm && !layer.has_alarm) {
       layer.has_alarm = true;
-      alarms.push_back(sentence(step, l, window));
+      alarms.push_back(sentence(step, l, layer.window));
     } else if (evenness > 0.5 * (1.0 + options_.collapse_alarm)) {
       layer.has_alarm = false;
     }
   }
   return alarms;
+}
+
+void CollapseWatch::Layer::take(const std::vector<Index>& load, Index window_steps) {
+  window.load.resize(load.size(), 0);
+  if (std::ssize(loads) < window_steps) {
+    loads.push_back(load);
+  } else {
+    for (std::size_t e = 0; e < load.size(); ++e) window.load[e] -= loads[oldest][e];
+    loads[oldest] = load;
+    oldest = (oldest + 1) % loads.size();
+  }
+  for (std::size_t e = 0; e < load.size(); ++e) window.load[e] += load[e];
 }
 
 std::string CollapseWatch::sentence(Index step, std::size_t layer, const model::LayerStatistics& window) const {

@@ -5,7 +5,6 @@
 #include "gating/options.hpp"
 #include "runtime/model/moe_statistics.hpp"
 
-#include <deque>
 #include <string>
 #include <vector>
 
@@ -33,8 +32,11 @@ class CollapseWatch {
 
  private:
   struct Layer {
-    std::deque<std::vector<Index>> loads;  // of the last steps, oldest first
+    std::vector<std::vector<Index>> loads;  // of the last steps, as many as the window has
+    std::size_t oldest = 0;                 // of loads
+    model::LayerStatistics window;          // its load is their sum
     bool has_alarm = false;
+    void take(const std::vector<Index>& load, Index window_steps);
   };
   [[nodiscard]] bool watches() const;
   [[nodiscard]] std::string sentence(Index step, std::size_t layer, const model::LayerStatistics& window) const;

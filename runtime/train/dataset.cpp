@@ -3,6 +3,7 @@
 
 #include "runtime/core/digest.hpp"
 #include "runtime/core/error.hpp"
+#include "runtime/core/scratch.hpp"
 #include "runtime/train/sampler.hpp"
 #include "runtime/train/text.hpp"
 #include "runtime/train/text_domains.hpp"
@@ -210,7 +211,8 @@ std::string TextData::description() const {
 }  // namespace
 
 void Dataset::read_batch(Split split, Index first, Index count, Batch& batch) const {
-  std::vector<std::int32_t> sequence(static_cast<std::size_t>(context()) + 1);
+  Scratch scratch;
+  const std::span<std::int32_t> sequence = scratch.values<std::int32_t>(context() + 1);
   batch.clear();
   for (Index i = 0; i < count; ++i) {
     read(split, first + i, sequence);

@@ -31,31 +31,33 @@ Trainer::Trainer(const TrainOptions& options, const Samples& dataset, const comm
       report_(communicator, moe_layers_),
       watch_(options.collapse, options.model.router) {}
 
-StepRecord Trainer::step() {
+const StepRecord& Trainer::step() {
   const Clock::time_point start = Clock::now();
   times_.clear();
-  StepRecord record;
-  for (Index pass = 0; pass < options_.passes; ++pass) train_pass(pass, record);
-  record.learning_rate = learning_rate(options_.optimizer, step_, options_.steps);
+  record_.drops.clear();
+  for (Index pass = 0; pass < options_.passes; ++pass) train_pass(pass);
+  record_.learning_rate = learning_rate(options_.optimizer, step_, options_.steps);
   {
     const PhaseScope scope(times_, Phase::optimizer);
-    record.gradient_norm = optimizer_.update(step_, record.learning_rate);
+    record_.gradient_norm = optimizer_.update(step_, record_.learning_rate);
   }
-  share_report(seconds_since(start), record);
-  update_selection_biases(record.layers);
-  record.step = ++step_;
-  record.tokens = options_.tokens_in_step();
-  model::order_by_layer(record.drops);
-  record.alarms = watch_.add(record.step, record.layers);
-  record.loss_unit = loss_unit(options_.task == Task::classify);
-  for (const model::LayerStatistics& s : record.layers) record.router_loss += s.weighted_loss(options_.model.router);
-  const std::array<double, 4> row{static_cast<double>(step_), record.loss, record.gradient_norm, record.learning_rate};
+  share_report(seconds_since(start));
+  update_selection_biases(record_.layers);
+  record_.step = ++step_;
+  record_.tokens = options_.tokens_in_step();
+  model::order_by_layer(record_.drops);
+  record_.alarms = watch_.add(record_.step, record_.layers);
+  record_.loss_unit = loss_unit(options_.task == Task::classify);
+  record_.router_loss = 0.0;
+  for (const model::LayerStatistics& s : record_.layers) record_.router_loss += s.weighted_loss(options_.model.router);
+  const std::array<double, 4> row{static_cast<double>(step_), record_.loss, record_.gradient_norm,
+                                  record_.learning_rate};
   history_.values.insert(history_.values.end(), row.begin(), row.end());
   ++history_.rows;
-  return record;
+  return record_;
 }
 
-void Trainer::train_pass(Index pass, StepRecord& record) {
+void Trainer::train_pass(Index pass) {
   const Range mine = even_share(options_.groups_in_pass(), communicator_.size(), communicator_.rank().value());
   const Index rows = options_.sequences_in_group() * dataset_.tokens_in_sample();
   const Index first_group = pass * options_.groups_in_pass() + mine.begin;
@@ -82,7 +84,7 @@ void Trainer::train_pass(Index pass, StepRecord& record) {
   report_.add_pass(step, model_->group_losses());
   if (!options_.drop_ledger) return;
   const std::vector<model::DropRecord> drops = model::collect_drops<float>(communicator_, step, moe_layers_);
-  record.drops.insert(record.drops.end(), drops.begin(), drops.end());
+  record_.drops.insert(record_.drops.end(), drops.begin(), drops.end());
 }
 
 // The biases are part of the gate: they move when it does.
@@ -97,7 +99,7 @@ void Trainer::update_selection_biases(const std::vector<model::LayerStatistics>&
 }
 
 // What is told over all ranks. The times end where it leaves: no rank can tell another how long the telling took.
-void Trainer::share_report(double seconds, StepRecord& record) {
+void Trainer::share_report(double seconds) {
   std::array<double, num_phases + 2> mine{};
   *std::ranges::copy(times_.all(), mine.begin()).out = times_.communication_s();
   mine.back() = seconds;
@@ -109,11 +111,11 @@ void Trainer::share_report(double seconds, StepRecord& record) {
       of_ranks[r] = report_.of_rank(RankId{static_cast<Index>(r)})[number];
     return spread_of(of_ranks);
   };
-  for (std::size_t p = 0; p < num_phases; ++p) record.phases[p] = spread(p);
-  record.communication = spread(num_phases);
-  record.seconds = spread(num_phases + 1).max_s;
-  record.loss = report_.nats() / static_cast<double>(options_.targets_in_step());
-  record.layers = report_.layers();
+  for (std::size_t p = 0; p < num_phases; ++p) record_.phases[p] = spread(p);
+  record_.communication = spread(num_phases);
+  record_.seconds = spread(num_phases + 1).max_s;
+  record_.loss = report_.nats() / static_cast<double>(options_.targets_in_step());
+  record_.layers = report_.layers();
 }
 
 Evaluation Trainer::evaluate(Split split, Index sequences) {

@@ -17,8 +17,8 @@ class Trainer {
   /// Sets up step 0 of a run. options must be valid; `communicator` and `dataset` must outlive the trainer. Collective.
   Trainer(const TrainOptions& options, const Samples& dataset, const comm::Communicator& communicator);
 
-  /// Does one step. Collective; the record is the same on every rank.
-  StepRecord step();
+  /// Does one step. Collective; the record is the same on every rank, and valid until the next step.
+  const StepRecord& step();
   /// Measures the loss on held-out sequences with the capacity factor of evaluation and no random draws. Collective.
   [[nodiscard]] Evaluation evaluate() { return evaluate(Split::validation, options_.eval_sequences); }
   /// The same on the first `sequences` samples of a part, 0: all. Collective.
@@ -49,9 +49,9 @@ class Trainer {
   [[nodiscard]] const NumberTable& history() const { return history_; }
 
  private:
-  void train_pass(Index pass, StepRecord& record);
+  void train_pass(Index pass);
   void update_selection_biases(const std::vector<model::LayerStatistics>& layers);
-  void share_report(double seconds, StepRecord& record);
+  void share_report(double seconds);
 
   TrainOptions options_;
   const Samples& dataset_;
@@ -64,6 +64,7 @@ class Trainer {
   model::StepReport<float> report_;
   CollapseWatch watch_;
   Index step_ = 0;
+  StepRecord record_;  // of the last step
   NumberTable history_{0, 4, {}};
   Batch batch_;  // this rank's part of a pass
 };
