@@ -46,11 +46,12 @@ std::optional<Report> measure_layer(LayerOptions& o, const Session& session) {
   settle(o.layer, session);
   if (explained(o.layer, session)) return std::nullopt;
   const model::Transport transport(o.transport, world);
-  const double resident_before = resident_memory();
+  const double before = proportional_memory();
   LayerBench bench(o.layer, {o.layer.tokens * world.size(), o.layer.groups * world.size()}, transport.ranks());
   bench.forward_backward();  // the rows are known
-  const double resident = world.max(peak_resident_memory() - resident_before);
-  const double needed = world.max(bench.memory_need());
+  world.barrier();           // a page that several ranks share is counted by those that have touched it
+  const double measured = world.max(proportional_memory() - before);
+  const double needed = world.max(bench.memory_need(transport.row_transport()));
 
   // Skewed on purpose, a hot expert must cost its own time; else imbalance is the layer's to answer for.
   const bool balanced = o.layer.skew == Skew::uniform || o.layer.skew == Skew::drawn;
@@ -74,7 +75,7 @@ std::optional<Report> measure_layer(LayerOptions& o, const Session& session) {
                   {"gemm_floor_backend", name_of(backend)},
                   {"gemm_floor_rows", balanced ? "balanced" : "as routed"},
                   {"memory_formula_bytes", needed},
-                  {"memory_measured_bytes", resident},
+                  {"memory_measured_bytes", measured},
                   {"imbalance", statistics.imbalance()},
                   {"drop_rate", statistics.drop_rate()}};
   add_phases(bench, world, o.run.repeats * timings[0].calls, report);
@@ -82,7 +83,7 @@ std::optional<Report> measure_layer(LayerOptions& o, const Session& session) {
   report.notes = {
       drop_text(o.layer.router.capacity_factor, statistics.claims(),
                 statistics.over_capacity + statistics.refused_second),
-      fmt::format("memory of the fullest rank: {} by formula, {} measured", bytes_text(needed), bytes_text(resident)),
+      fmt::format("memory of the fullest rank: {} by formula, {} measured", bytes_text(needed), bytes_text(measured)),
       fmt::format("bare GEMMs: the products of the experts alone, by {}, {}, on all ranks at once, slowest rank",
                   name_of(backend), balanced ? "rows evenly over all experts" : "rows as routed"),
       fmt::format(

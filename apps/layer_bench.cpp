@@ -52,14 +52,19 @@ void LayerBench::forward_backward() {
   communication_s_.push_back(times_.communication_s());
 }
 
-double LayerBench::memory_need() const {
+double LayerBench::memory_need(const plan::RowTransport& transport) const {
   const auto shapes = experts::expert_shapes(case_.experts, case_.width, case_.router.experts);
   plan::MoeLayerSizes sizes = model::moe_layer_sizes(case_.router, shapes, case_.width, x_.rows(),
-                                                     layer_.map().experts_of(world_.rank()), world_.size());
+                                                     layer_.map().experts_of(world_.rank()), transport);
   const std::vector<Index>& rows = layer_.rows_per_local_expert();
   sizes.rows_here = static_cast<double>(std::accumulate(rows.begin(), rows.end(), Index{0}));
-  return plan::total_bytes(plan::moe_layer_memory(sizes)) + plan::library_memory(world_.size(), num_threads()).bytes +
-         static_cast<double>(sizeof(float) * static_cast<std::size_t>(4 * x_.size() + 2 * values_.size()));
+  double elements = static_cast<double>(4 * x_.size() + 2 * values_.size());
+  if (const Index base = layer_.base().size(); base > 0) {
+    elements +=
+        static_cast<double>(base) + model::gradient_sums(layer_.base_plan(), world_.rank(), base, num_threads());
+  }
+  return plan::total_bytes(plan::moe_layer_memory(sizes)) + plan::library_memory(transport, num_threads()).bytes +
+         static_cast<double>(sizeof(float)) * elements;
 }
 
 BareExperts LayerBench::bare_experts(bool balanced) const {

@@ -34,7 +34,7 @@ class LayerBench {
   [[nodiscard]] BareExperts bare_experts(bool balanced) const;
 
   /// What this rank's part of the layer keeps, by formula, and the tokens that it is given and gives back.
-  [[nodiscard]] double memory_need() const;
+  [[nodiscard]] double memory_need(const plan::RowTransport& transport) const;
 
   /// What the last forward_backward() did, over all ranks.
   [[nodiscard]] model::LayerStatistics statistics() const;

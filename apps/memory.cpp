@@ -53,6 +53,7 @@ double available_memory() {
   return std::min(of_system, left_by_control_group());
 }
 
+double proportional_memory() { return kib * number_in("/proc/self/smaps_rollup", "Pss:").value_or(0.0); }
 double resident_memory() { return kib * number_in("/proc/self/status", "VmRSS:").value_or(0.0); }
 double peak_resident_memory() { return kib * number_in("/proc/self/status", "VmHWM:").value_or(0.0); }
 

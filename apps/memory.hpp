@@ -12,7 +12,10 @@ namespace conclave::apps {
 /// Bytes that new arrays of this process' node can take: what the system calls available, less where a control group
 /// (of a batch job or a container) limits it.
 [[nodiscard]] double available_memory();
-/// Bytes of this process that are in memory now, and that were at its highest. 0 where the system does not tell.
+/// Bytes of this process that are in memory now, of a page that several processes have, its share. 0 where the system
+/// does not tell; so below.
+[[nodiscard]] double proportional_memory();
+/// Bytes of this process that are in memory now, and that were at its highest.
 [[nodiscard]] double resident_memory();
 [[nodiscard]] double peak_resident_memory();
 

@@ -195,8 +195,9 @@ class Run {
 
 // Before anything of the model is made.
 void refuse_what_does_not_fit(const TrainOptions& options, const Session& session, const train::Samples& dataset) {
+  const model::Transport transport(options.transport, session.world);
   const model::RunSizes sizes{
-      .num_ranks = session.world.size(),
+      .transport = transport.row_transport(),
       .groups_in_pass = options.groups_in_pass(),
       .group_rows = options.sequences_in_group() * dataset.tokens_in_sample(),
       .num_states = std::ssize(train::make_optimizer(options.optimizer)->states()),

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/model/memory_need.hpp"
 
-#include "comm/plan/reduce_plan.hpp"
-
-#include <cmath>
+#include <algorithm>
+#include <bit>
 
 namespace conclave::model {
 namespace {
@@ -58,6 +57,18 @@ double block_columns(const ModelOptions& o, const DataShape& shape) {
   return (has_attention(shape) ? 2.0 + 4.0 : 0.0) * width + (o.residual ? 1.0 : 0.0) * width + 2.0 * width;
 }
 
+// Elements that a gradient's sum over terms on all ranks takes: partial sums, what arrives of them and what leaves, and
+// the slice that they add up to.
+double summed(const plan::ReducePlan& plan, const RunSizes& run, RankId rank, Index largest_range) {
+  const auto slice = static_cast<double>(plan.slice_of(rank).size());
+  Index all_pieces = 0;
+  for (RankId r; r < RankId{run.transport.num_ranks}; ++r) all_pieces += std::ssize(plan.pieces_of(r));
+  const plan::ExchangedRows travelling{
+      .sent = static_cast<double>(std::ssize(plan.pieces_of(rank)) * plan.num_elements()),
+      .received = static_cast<double>(all_pieces) * slice};
+  return gradient_sums(plan, rank, largest_range, run.threads) + plan::rows_kept(run.transport, travelling) + slice;
+}
+
 // One item for each purpose.
 void add(std::vector<plan::MemoryItem>& items, const plan::MemoryItem& item) {
   const auto known = std::ranges::find(items, item.what, &plan::MemoryItem::what);
@@ -76,10 +87,27 @@ Index replicated_elements(const ModelOptions& o, const DataShape& shape) {
   return elements;
 }
 
+double gradient_sums(const plan::ReducePlan& plan, RankId rank, Index largest_range, Index threads) {
+  const Index terms = std::max<Index>(plan.groups_of(rank).size(), 1);
+  // A leaf in the making on each thread, a sum on each level of the tree; one of them stands in its piece's array.
+  const Index live = threads + std::bit_width(static_cast<std::uint64_t>(terms)) - 1;
+  const Index borrowed = std::min(live, terms) - 1;
+  return static_cast<double>(std::ssize(plan.pieces_of(rank)) * plan.num_elements() + borrowed * largest_range);
+}
+
+Index base_elements(const std::vector<experts::ExpertShape>& experts) {
+  if (experts.empty() || experts.front().delta_rank == 0) return 0;
+  return experts::base_parameters(experts.front(), "", 1.0).size();
+}
+
 plan::MoeLayerSizes moe_layer_sizes(const gating::RouterOptions& router,
                                     const std::vector<experts::ExpertShape>& experts, Index width, Index tokens,
-                                    const std::vector<ExpertId>& mine, Index num_ranks) {
-  plan::MoeLayerSizes sizes{.num_ranks = num_ranks, .tokens = tokens, .width = width, .num_experts = router.experts};
+                                    const std::vector<ExpertId>& mine, const plan::RowTransport& transport) {
+  plan::MoeLayerSizes sizes{.transport = transport,
+                            .tokens = tokens,
+                            .width = width,
+                            .num_experts = router.experts,
+                            .experts_here = std::ssize(mine)};
   sizes.rows_sent = static_cast<double>(tokens * router.top_k);
   double columns = 0.0;
   for (const ExpertId id : mine) {
@@ -89,37 +117,35 @@ plan::MoeLayerSizes moe_layer_sizes(const gating::RouterOptions& router,
   }
   const auto num_mine = static_cast<double>(mine.size());
   sizes.rows_here =
-      sizes.rows_sent * static_cast<double>(num_ranks) * num_mine / static_cast<double>(std::ssize(experts));
+      sizes.rows_sent * static_cast<double>(transport.num_ranks) * num_mine / static_cast<double>(std::ssize(experts));
   if (!mine.empty()) sizes.tape_columns = columns / num_mine;
   return sizes;
 }
 
 std::vector<plan::MemoryItem> memory_need(const ModelOptions& o, const DataShape& shape, const RunSizes& run,
                                           RankId rank) {
+  const Index num_ranks = run.transport.num_ranks;
   const auto tokens =
-      static_cast<double>(even_share(run.groups_in_pass, run.num_ranks, rank.value()).size() * run.group_rows);
+      static_cast<double>(even_share(run.groups_in_pass, num_ranks, rank.value()).size() * run.group_rows);
   const Index replicated = replicated_elements(o, shape);
-  const plan::ReducePlan reduction(replicated, run.groups_in_pass, run.num_ranks);
-  const auto pieces = static_cast<double>(reduction.pieces_of(rank).size());
-  Index all_pieces = 0;
-  for (RankId r; r < RankId{run.num_ranks}; ++r) all_pieces += std::ssize(reduction.pieces_of(r));
-  const auto slice = static_cast<double>(reduction.slice_of(rank).size());
-  const double sums = pieces * static_cast<double>(replicated) + static_cast<double>(all_pieces) * slice;
-  const double staged = run.num_ranks > 1 ? pieces * (static_cast<double>(replicated) - slice) : 0.0;
-  // A leaf for each thread and level of the tree, as large as the largest range that is covered at once.
-  const double levels = static_cast<double>(run.threads) + std::log2(static_cast<double>(run.groups_in_pass) + 1.0);
-  const double leaves = levels * static_cast<double>(std::max(shape.vocabulary, 3 * o.width) * o.width);
+  const plan::ReducePlan reduction(replicated, run.groups_in_pass, num_ranks);
+  // the largest range of parameters that is covered at once
+  const Index largest_range = std::max(shape.vocabulary, 3 * o.width) * o.width;
 
   std::vector<plan::MemoryItem> items;
   add(items, {"replicated parameters", element_bytes * static_cast<double>(replicated)});
-  add(items, {"their gradients", element_bytes * (sums + staged + leaves + slice)});
-  add(items, {"optimizer state", element_bytes * static_cast<double>(run.num_states) * slice});
+  add(items, {"their gradients", element_bytes * summed(reduction, run, rank, largest_range)});
+  const auto add_states = [&](Index elements) {
+    add(items, {"optimizer state", element_bytes * static_cast<double>(run.num_states * elements)});
+  };
+  add_states(reduction.slice_of(rank).size());
   const auto add_activations = [&](double columns) { add(items, {"activations", element_bytes * tokens * columns}); };
   add_activations(5.0 * static_cast<double>(o.width));  // embedding and head
   const std::vector<experts::ExpertShape> shapes = o.moe_every == 0
                                                        ? std::vector<experts::ExpertShape>{}
                                                        : experts::expert_shapes(o.experts, o.width, o.router.experts);
-  const ExpertMap map = ExpertMap::contiguous(std::ssize(shapes), run.num_ranks);
+  const ExpertMap map = ExpertMap::contiguous(std::ssize(shapes), num_ranks);
+  const plan::ReducePlan base(base_elements(shapes), std::ssize(shapes), num_ranks);
   for (Index b = 0; b < o.layers; ++b) {
     add_activations(block_columns(o, shape));
     if (!o.is_moe(b)) {
@@ -130,11 +156,17 @@ std::vector<plan::MemoryItem> memory_need(const ModelOptions& o, const DataShape
       add_activations(tape_columns(expert) + static_cast<double>(o.width));
     }
     const plan::MoeLayerSizes layer =
-        moe_layer_sizes(o.router, shapes, o.width, static_cast<Index>(tokens), map.experts_of(rank), run.num_ranks);
-    add(items, {"optimizer state", element_bytes * static_cast<double>(run.num_states * layer.expert_elements)});
+        moe_layer_sizes(o.router, shapes, o.width, static_cast<Index>(tokens), map.experts_of(rank), run.transport);
+    add_states(layer.expert_elements);
+    if (base.num_elements() > 0) {
+      add(items, {"experts' shared base", element_bytes * (static_cast<double>(base.num_elements()) +
+                                                           summed(base, run, rank, base.num_elements()))});
+      add_states(base.slice_of(rank).size());
+    }
     for (const plan::MemoryItem& item : plan::moe_layer_memory(layer)) add(items, item);
   }
-  add(items, plan::library_memory(run.num_ranks, run.threads));
+  // however rows travel, the updated parameters are gathered by messages
+  add(items, plan::library_memory({.num_ranks = num_ranks}, run.threads));
   return items;
 }
 

@@ -3,13 +3,14 @@
 #pragma once
 
 #include "comm/plan/memory_need.hpp"
+#include "comm/plan/reduce_plan.hpp"
 #include "runtime/model/model.hpp"
 
 namespace conclave::model {
 
 /// What the need depends on beside the model.
 struct RunSizes {
-  Index num_ranks = 1;
+  plan::RowTransport transport{};
   Index groups_in_pass = 1;
   Index group_rows = 0;  // tokens
   Index num_states = 2;  // arrays of optimizer state
@@ -19,11 +20,19 @@ struct RunSizes {
 /// The number of parameters that every rank has whole.
 [[nodiscard]] Index replicated_elements(const ModelOptions& options, const DataShape& shape);
 
+/// Elements that a rank keeps of its partial sums of a gradient: one array for each of its pieces, and sums in the
+/// making, of up to `largest_range` parameters each.
+[[nodiscard]] double gradient_sums(const plan::ReducePlan& plan, RankId rank, Index largest_range, Index threads);
+
 /// Sizes of an MoE layer with these experts on a rank with `tokens` tokens and the experts `mine`, as many rows coming
 /// as if all experts were equally liked.
 [[nodiscard]] plan::MoeLayerSizes moe_layer_sizes(const gating::RouterOptions& router,
                                                   const std::vector<experts::ExpertShape>& experts, Index width,
-                                                  Index tokens, const std::vector<ExpertId>& mine, Index num_ranks);
+                                                  Index tokens, const std::vector<ExpertId>& mine,
+                                                  const plan::RowTransport& transport);
+
+/// The number of parameters that a layer's experts share, which every rank has whole.
+[[nodiscard]] Index base_elements(const std::vector<experts::ExpertShape>& experts);
 
 /// Bytes that rank `rank` needs beside the program itself. Options must be valid.
 [[nodiscard]] std::vector<plan::MemoryItem> memory_need(const ModelOptions& options, const DataShape& shape,

@@ -23,12 +23,21 @@ std::string exchange_names() {
 }
 
 Transport::Transport(const TransportOptions& o, const comm::Communicator& communicator)
-    : communicator_(communicator), wire_(o.wire) {
+    : communicator_(communicator), name_(o.exchange), wire_(o.wire) {
   validate(o);
   exchange_ = comm::make_exchange(o.exchange, communicator);
   constexpr Index over_a_network = 4;
   const bool pays = exchange_->topology().num_nodes() > 1 && !exchange_->merges_copies();
   waves_ = o.waves.value_or(pays ? over_a_network : 1);
+}
+
+plan::RowTransport Transport::row_transport() const {
+  const plan::Topology& topology = exchange_->topology();
+  return {.exchange = name_,
+          .num_ranks = topology.num_ranks(),
+          .node_ranks = std::ssize(topology.ranks(topology.node(communicator_.rank()))),
+          .waves = waves_,
+          .element_bytes = wire_ == Wire::fp32 ? 4 : 2};
 }
 
 }  // namespace conclave::model

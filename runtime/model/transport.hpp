@@ -2,6 +2,7 @@
 // How rows travel between the ranks of a model.
 #pragma once
 
+#include "comm/plan/memory_need.hpp"
 #include "runtime/model/step.hpp"
 
 #include <memory>
@@ -31,9 +32,12 @@ class Transport {
   [[nodiscard]] const comm::Exchange& exchange() const { return *exchange_; }
   /// Refers to this object.
   [[nodiscard]] Ranks ranks() const { return {&communicator_, exchange_.get(), waves_, wire_}; }
+  /// What formulas of memory know of it on this rank. Refers to this object.
+  [[nodiscard]] plan::RowTransport row_transport() const;
 
  private:
   const comm::Communicator& communicator_;
+  std::string name_;
   std::unique_ptr<comm::Exchange> exchange_;
   Index waves_;
   Wire wire_;

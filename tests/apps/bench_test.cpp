@@ -9,6 +9,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <map>
 
 namespace conclave {
 namespace {
@@ -127,6 +128,30 @@ TEST(BenchLayer, TellsRatioSpeedAndPhases) {
     for (const char* phase : {"gate", "dispatch", "experts", "combine"}) {
       EXPECT_GT(object.at("phases").at(phase).get<double>(), 0.0) << phase;
     }
+  }
+}
+
+// Rows are most of it, so that one strategy's formula does not fit another's.
+TEST(BenchLayer, NeedsTheMemoryThatItsExchangesFormulaSays) {
+  std::map<std::string, double> formulas;
+  for (const char* exchange : {"flat", "pairwise", "bruck", "shared", "hierarchical"}) {
+    const json layer = object_of(2, fmt::format("layer --tokens 4096 --width 512 --hidden 128 --experts 8 --top-k 4 "
+                                                "--repeats 1 --waves 1 --exchange {}",
+                                                exchange));
+    const double formula = formulas[exchange] = layer["memory_formula_bytes"];
+    EXPECT_NEAR(layer["memory_measured_bytes"].get<double>() / formula, 1.0, 0.1) << exchange;
+  }
+  EXPECT_GT(formulas["flat"], 1.2 * formulas["shared"]);
+  EXPECT_GT(formulas["bruck"], 1.2 * formulas["shared"]);
+}
+
+TEST(BenchLayer, NeedsTheMemoryThatItsFormulaSaysOfASharedBase) {
+  for (const Index ranks : {1, 2}) {
+    const json layer = object_of(ranks,
+                                 "layer --tokens 1024 --width 512 --hidden 4096 --experts 8 --top-k 2 --repeats 1 "
+                                 "--expert-sharing base+delta --expert-rank 8");
+    const double formula = layer["memory_formula_bytes"];
+    EXPECT_NEAR(layer["memory_measured_bytes"].get<double>() / formula, 1.0, 0.1) << ranks << " ranks";
   }
 }
 

@@ -66,7 +66,11 @@ TEST(MemoryNeed, KnowsHowManyParametersEveryRankHasWhole) {
 }
 
 TEST(MemoryNeed, CountsExpertsGradientsAndStatesOnce) {
-  const RunSizes run{.num_ranks = 2, .groups_in_pass = 4, .group_rows = 16, .num_states = 2, .threads = 1};
+  const RunSizes run{.transport = {.num_ranks = 2, .node_ranks = 2},
+                     .groups_in_pass = 4,
+                     .group_rows = 16,
+                     .num_states = 2,
+                     .threads = 1};
   const DataShape shape{.vocabulary = 100};
   const auto bytes_of = [&](const ModelOptions& o, std::string_view what, Index rank) {
     double bytes = 0.0;
@@ -84,6 +88,37 @@ TEST(MemoryNeed, CountsExpertsGradientsAndStatesOnce) {
   ModelOptions wider = o;
   wider.experts.expert_hidden = {48};
   EXPECT_EQ(bytes_of(wider, "experts' activations", 0), 2.0 * bytes_of(o, "experts' activations", 0));
+}
+
+TEST(MemoryNeed, KnowsEveryExchange) {
+  for (const comm::ExchangeStrategy& strategy : comm::exchange_strategies()) {
+    SCOPED_TRACE(strategy.name);
+    for (const Index num_ranks : {1, 2, 6}) {
+      const plan::RowTransport transport{.exchange = strategy.name, .num_ranks = num_ranks, .node_ranks = num_ranks};
+      const double kept = plan::rows_kept(transport, {60.0, 30.0, false});
+      const bool stages = num_ranks > 1 && strategy.name != "shared" && strategy.name != "hierarchical";
+      EXPECT_EQ(kept > 30.0, stages) << kept << " rows on " << num_ranks << " ranks";
+      EXPECT_GE(kept, 30.0);
+    }
+  }
+  EXPECT_THROW(static_cast<void>(plan::rows_kept({.exchange = "none"}, {})), InvariantError);
+}
+
+TEST(MemoryNeed, CountsWhatExpertsShareOnEveryRank) {
+  ModelOptions o = small();
+  o.experts.expert_sharing = experts::ExpertSharing::base_and_delta;
+  o.experts.expert_rank = 2;
+  const auto exchange = comm::make_exchange("flat", world());
+  const auto model = make_model<float>(o, {.vocabulary = 100}, 1, {&world(), exchange.get()});
+  const Index base = model->moe_layers().front()->base().size();
+  ASSERT_GT(base, 0);
+  EXPECT_EQ(base_elements(experts::expert_shapes(o.experts, o.width, o.router.experts)), base);
+  const RunSizes alone{.groups_in_pass = 4, .group_rows = 16, .num_states = 2, .threads = 1};
+  const auto items = memory_need(o, {.vocabulary = 100}, alone, RankId{0});
+  const auto item = std::ranges::find(items, "experts' shared base", &plan::MemoryItem::what);
+  ASSERT_NE(item, items.end());
+  // of 3 layers: values, the sum over the 5 experts, two in the making, its inbox, and what it is added to
+  EXPECT_NEAR(item->bytes, 3.0 * 4.0 * static_cast<double>(base) * (1.0 + 1.0 + 2.0 + 1.0 + 1.0), 1e-6 * item->bytes);
 }
 
 }  // namespace

@@ -120,7 +120,7 @@ TEST_F(RunLogTest, WithoutLayersOrDomains) {
   log_steps(0, 6, shape);
   log_steps(5, 9, shape);
   expect_run_file(h5(), 1, 9, shape);
-  EXPECT_EQ(Hdf5File::open(h5()).members("/steps").size(), 10U);
+  EXPECT_EQ(Hdf5File::open(h5()).members("/steps").size(), 11U);
   EXPECT_EQ(bytes_of(jsonl()), expected_lines(9, shape));
 }
 
@@ -262,14 +262,13 @@ TEST_F(RunLogTest, FlippedBitsAreFoundOrHarmless) {
   log_steps(0, 30);
   const std::string whole = bytes_of(h5());
   int found = 0;
-  int harmless = 0;
+  EXPECT_EQ(RunLog(folder(), 30, {}, {}).notices(), Names{}) << "nothing is flipped yet";
   for (std::size_t at = 5; at < whole.size(); at += whole.size() / 150) {
     std::string flipped = whole;
     flipped[at] = static_cast<char>(flipped[at] ^ 0x10);
     std::ofstream(h5(), std::ios::binary) << flipped;
     const RunLog log(folder(), 30, {}, {});
     if (log.notices().empty()) {
-      ++harmless;
       expect_run_file(h5(), 1, 30);
     } else {
       ++found;
@@ -277,7 +276,6 @@ TEST_F(RunLogTest, FlippedBitsAreFoundOrHarmless) {
     }
   }
   EXPECT_GT(found, 20);
-  EXPECT_GT(harmless, 0);
 }
 
 TEST_F(RunLogTest, AFileThatCannotGrowIsAnErrorAndNothingIsLost) {
