@@ -208,8 +208,18 @@ void refuse_what_does_not_fit(const TrainOptions& options, const Session& sessio
   if (session.world.is_root()) fmt::print(stderr, "{}\n", need);
 }
 
+// `auto` is the place that the run has come to, so that one command line serves its start and every restart. What its
+// first parameters came from is then no longer asked.
+void settle_resume(const comm::Communicator& world, TrainOptions& options) {
+  if (options.resume != "auto") return;
+  const bool has_begun = !train::newest_checkpoint(world, options.out).file.empty();
+  options.resume = has_begun ? options.out : "";
+  if (has_begun) options.start = {};
+}
+
 int run(const TrainOptions& given, const Session& session) {
   TrainOptions options = given;
+  settle_resume(session.world, options);
   std::optional<OpenedCheckpoint> from;
   if (!options.resume.empty()) {
     from = open_checkpoint(session.world, options.resume);

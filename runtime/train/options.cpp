@@ -25,7 +25,10 @@ void describe_run(TrainOptions& o, OptionTable& table) {
 
 void describe_files(TrainOptions& o, OptionTable& table) {
   table.add("out", o.out, "folder for checkpoints, metrics and the run's configuration");
-  table.add("resume", o.resume, "continue from a checkpoint, or from the newest one in a folder");
+  table.add(
+      "resume", o.resume,
+      "continue from a checkpoint, or from the newest one in a folder; auto: from the newest in out, or begin if it "
+      "has none");
   table.add("rule_file", o.rule_file, "router = rule: a file of rules, which become the run's own (see rules)");
   table.add("checkpoint_every", o.checkpoint_every, "steps between checkpoints; 0: only at the end");
   table.add("keep", o.keep, "checkpoints kept, the newest");

@@ -60,6 +60,24 @@ TEST(Training, keeps_runs_apart) {
   EXPECT_TRUE(std::filesystem::exists(out + "/step-00000006.h5"));
 }
 
+TEST(Training, begins_or_goes_on_with_one_command_line) {
+  const TemporaryFolder folder;
+  expect_success(conclave(small + "--out " + folder.path("from")));
+  const std::string options = small + "--seed 3 --init-from " + folder.path("from") + " --out ";
+  expect_success(conclave(options + folder.path("whole")));
+  const std::string again = options + folder.path("run") + " --resume auto";
+  const Outcome first = conclave(again + " --stop-after 2");
+  expect_success(first);
+  EXPECT_EQ(count(first.output, "begins at the parameters of"), 1) << first.output;
+  const Outcome second = on_ranks(2, CONCLAVE_PROGRAM, again);
+  expect_success(second);
+  EXPECT_EQ(count(second.output, "step-00000002.h5 after step 2"), 1) << second.output;
+  EXPECT_EQ(digest_of(folder.path("run")), digest_of(folder.path("whole")));
+  const Outcome third = conclave(again);
+  expect_success(third);
+  EXPECT_EQ(count(third.output, "nothing to do: 6 of 6 steps are done"), 1) << third.output;
+}
+
 TEST(Training, shares_bases_and_rests_gates_with_the_same_bits_when_cut) {
   const TemporaryFolder folder;
   const std::string options = small + "--expert-sharing base+delta --expert-rank 4 --gate-every 3 --freeze dense ";
