@@ -10,7 +10,7 @@ sources() { find runtime comm gating experts apps tests \( -name '*.cpp' -o -nam
 texts() {
   find . -path ./build -prune -o -path ./.git -prune -o -type f \
     \( -name '*.cpp' -o -name '*.hpp' -o -name '*.sh' -o -name '*.cmake' -o -name CMakeLists.txt -o -name '*.sbatch' \
-    -o -name packages.txt -o -path './.ci/*' \) -print | sort
+    -o -name packages.txt -o -path './.ci/*' -o -path './slurm/*' \) -print | sort
 }
 
 check_sources() {
@@ -200,7 +200,7 @@ self_test() {
   mutant getenv runtime/core/a.cpp 'auto x = std::getenv("HOME");'
   mutant getenv comm/mpi/a.cpp 'auto x = secure_getenv("HOME");'
   local file
-  for file in gating/bare.hpp tests/bare.sh cmake/bare.cmake gating/CMakeLists.txt .ci/run; do
+  for file in gating/bare.hpp tests/bare.sh cmake/bare.cmake gating/CMakeLists.txt .ci/run slurm/bare; do
     rm -rf "$tree" && write_clean_tree
     mkdir -p "$(dirname "$tree/$file")"
     echo >"$tree/$file"
