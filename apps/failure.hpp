@@ -12,6 +12,7 @@ namespace conclave::apps {
 /// Exit codes beside 0.
 inline constexpr int failure = 1;
 inline constexpr int wrong_use = 2;
+inline constexpr int hung = 76;  // no progress, or a rank that died
 
 /// "WHO: message" and the hint, if the error has one, on stderr.
 void print_error(const std::string& who, const std::exception& error);

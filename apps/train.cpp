@@ -3,6 +3,7 @@
 #include "apps/class_report.hpp"
 #include "apps/command.hpp"
 #include "apps/exchange_report.hpp"
+#include "apps/failure.hpp"
 #include "apps/launch.hpp"
 #include "apps/memory.hpp"
 #include "apps/progress.hpp"
@@ -15,6 +16,7 @@
 #include "runtime/train/agreed.hpp"
 #include "runtime/train/run_log.hpp"
 #include "runtime/train/trainer.hpp"
+#include "runtime/train/watchdog.hpp"
 
 #include <cerrno>
 #include <cstring>
@@ -63,7 +65,9 @@ void write_configuration(const comm::Communicator& world, const TrainOptions& op
 class Run {
  public:
   Run(const TrainOptions& options, const Session& session, const train::Samples& dataset)
-      : options_(options), world_(session.world), dataset_(dataset), trainer_(options, dataset, session.world) {
+      : options_(options), world_(session.world), dataset_(dataset), trainer_(options, dataset, session.world),
+        watchdog_(session.world, {options.watch.hang_timeout, options.out, "conclave train", hung}) {
+    trainer_.note_in(&watchdog_.whereabouts());
     record_ = run_record(session);
     if (options.model.moe_every > 0) router_notices_ = router_notices(options.model.router, session.given);
     for (const std::string& difference : ranks_that_differ(session.world, record_)) say(difference);
@@ -71,6 +75,7 @@ class Run {
 
   void restore(const OpenedCheckpoint& from) {
     trainer_.restore(from.file, from.header);
+    watchdog_.saved(from.file);
     say(fmt::format("resumed from {} after step {}", from.file.string(), trainer_.steps_done()));
     for (const std::string& difference : differences_that_change_bits(from.header.record, record_)) {
       say("the bits may differ from the run that wrote the checkpoint: " + difference);
@@ -86,6 +91,19 @@ class Run {
   }
 
   int run() {
+    try {
+      return steps();
+    } catch (const InputError&) {
+      throw;  // names what is to be mended, wherever it was met
+    } catch (...) {
+      fmt::print(stderr, "conclave train: rank {} was in {}\n", world_.rank().value(),
+                 watchdog_.whereabouts().read().text());
+      throw;
+    }
+  }
+
+ private:
+  int steps() {
     const Index last = options_.stop_after > 0 ? std::min(options_.stop_after, options_.steps) : options_.steps;
     if (trainer_.steps_done() >= last) {
       say(fmt::format("nothing to do: {} of {} steps are done", trainer_.steps_done(), last));
@@ -106,6 +124,7 @@ class Run {
       note_choices(log);
       if (log) log->append(step);
       for (const std::string& alarm : step.alarms) progress.note(alarm);
+      if (!step.straggler.empty()) progress.note(step.straggler);
       progress.update(step.step, fmt::format("loss {:.4f}  dropped {:.1f} %  {:.0f} tokens/s", step.loss,
                                              100.0 * step.drop_rate(), step.tokens_per_s()));
       const bool at_end = step.step == last;
@@ -119,7 +138,6 @@ class Run {
     return 0;
   }
 
- private:
   static bool is_due(Index step, Index every) { return every > 0 && step % every == 0; }
 
   void say(const std::string& text) const {
@@ -181,6 +199,7 @@ class Run {
   void save(Progress& progress, std::optional<train::RunLog>& log) {
     if (log) log->flush();
     const std::filesystem::path file = trainer_.save(option_values(options_), what_bits_depend_on(record_));
+    watchdog_.saved(file);
     progress.note(fmt::format("step {}: saved {}", trainer_.steps_done(), file.string()));
   }
 
@@ -188,6 +207,7 @@ class Run {
   const comm::Communicator& world_;
   const train::Samples& dataset_;
   train::Trainer trainer_;
+  train::Watchdog watchdog_;
   std::map<std::string, std::string> record_;
   std::size_t noted_choices_ = 0;
   std::vector<std::string> router_notices_;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "runtime/core/options.hpp"
+#include "runtime/core/whereabouts.hpp"
 
 #include <array>
 #include <chrono>
@@ -10,7 +11,7 @@
 namespace conclave {
 
 /// The parts of a training step. wait: for what other ranks send, while nothing computes (exposed communication).
-enum class Phase {
+enum class Phase : int {
   data,
   embedding,
   attention,
@@ -60,11 +61,19 @@ class PhaseTimes {
     hidden_s_ = 0.0;
   }
 
+  /// From now on the scopes' phases and the layers are noted there too; null: nowhere.
+  void note_in(Whereabouts* whereabouts) { whereabouts_ = whereabouts; }
+  /// What follows belongs to a layer, or to none.
+  void enter_layer(std::optional<Index> layer) {
+    if (whereabouts_ != nullptr) whereabouts_->enter_layer(layer);
+  }
+
  private:
   friend class PhaseScope;
   std::array<double, num_phases> seconds_{};
   double hidden_s_ = 0.0;
   class PhaseScope* innermost_ = nullptr;
+  Whereabouts* whereabouts_ = nullptr;
 };
 
 /// Adds the time from its construction to its destruction to a phase. A scope opened inside it takes its own share out.
@@ -74,12 +83,19 @@ class PhaseScope {
       : times_(times), phase_(phase), outer_(times.innermost_), since_(Clock::now()) {
     if (outer_ != nullptr) outer_->pause(since_);
     times_.innermost_ = this;
+    if (times_.whereabouts_ != nullptr) times_.whereabouts_->enter(phase_);
   }
   ~PhaseScope() {
     const auto now = Clock::now();
     pause(now);
     times_.innermost_ = outer_;
     if (outer_ != nullptr) outer_->since_ = now;
+    if (times_.whereabouts_ == nullptr) return;
+    if (outer_ != nullptr) {
+      times_.whereabouts_->enter(outer_->phase_);
+    } else {
+      times_.whereabouts_->leave_phase();
+    }
   }
   PhaseScope(const PhaseScope&) = delete;
   PhaseScope& operator=(const PhaseScope&) = delete;

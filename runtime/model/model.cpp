@@ -59,9 +59,11 @@ template <class T>
 ConstMatrixView<T> Model<T>::blocks_forward(const Step& step, ConstMatrixView<T> x,
                                             std::span<const std::int32_t> token_ids) {
   block_inputs_.assign(1, x);
-  for (Block<T>& block : blocks_) {
-    block_inputs_.push_back(block.forward(view(), step, block_inputs_.back(), token_ids));
+  for (std::size_t b = 0; b < blocks_.size(); ++b) {
+    step.times->enter_layer(static_cast<Index>(b));
+    block_inputs_.push_back(blocks_[b].forward(view(), step, block_inputs_.back(), token_ids));
   }
+  step.times->enter_layer(std::nullopt);
   return block_inputs_.back();
 }
 
@@ -69,8 +71,10 @@ template <class T>
 void Model<T>::blocks_backward(const Step& step, std::span<const std::int32_t> token_ids, MatrixView<T> d,
                                GroupGradients<T>& gradients) {
   for (std::size_t b = blocks_.size(); b-- > 0;) {
+    step.times->enter_layer(static_cast<Index>(b));
     blocks_[b].backward(view(), step, block_inputs_[b], token_ids, 1.0, d, gradients);
   }
+  step.times->enter_layer(std::nullopt);
 }
 
 template <class T>

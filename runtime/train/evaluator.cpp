@@ -116,13 +116,14 @@ class Totals {
 }  // namespace
 
 Evaluation evaluate(model::Model<float>& model, const Samples& dataset, const EvaluationShape& shape,
-                    const comm::Communicator& communicator) {
+                    const comm::Communicator& communicator, Whereabouts* whereabouts) {
   const auto moe_layers = model.moe_layers();
   Totals totals(dataset, shape.split, communicator, Layers(moe_layers.begin(), moe_layers.end()),
                 model.options().router.experts);
   Index remaining = dataset.num_sequences(shape.split);
   if (shape.sequences > 0) remaining = std::min(remaining, shape.sequences);
   PhaseTimes times;
+  times.note_in(whereabouts);
   Batch batch;
   for (Index first = 0; remaining > 0;) {
     // Whole groups, as many as fit a pass; what is left at the end is one smaller group.

@@ -16,8 +16,9 @@ struct EvaluationShape {
 };
 
 /// The loss of `model` on samples that it may not have been trained on, with the capacity factor of evaluation and
-/// without random draws; the same bits on any number of ranks. The last group may be smaller. Collective.
+/// without random draws; the same bits on any number of ranks. The last group may be smaller. What it is at is noted in
+/// `whereabouts`, unless that is null. Collective.
 [[nodiscard]] Evaluation evaluate(model::Model<float>& model, const Samples& dataset, const EvaluationShape& shape,
-                                  const comm::Communicator& communicator);
+                                  const comm::Communicator& communicator, Whereabouts* whereabouts = nullptr);
 
 }  // namespace conclave::train

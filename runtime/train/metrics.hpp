@@ -42,6 +42,7 @@ struct StepRecord {
   /// What was on its way between ranks, hidden or not (PhaseTimes::communication_s); Phase::wait is the exposed part.
   PhaseSpread communication;
   std::vector<std::string> alarms;       // what a person should hear at once, a sentence each
+  std::string straggler;                 // a sentence about a rank that others wait for, or nothing: of times
   std::vector<model::DropRecord> drops;  // the ledger, if it was asked for
 
   [[nodiscard]] double objective() const { return loss + router_loss; }

@@ -35,6 +35,7 @@ void describe_files(TrainOptions& o, OptionTable& table) {
   table.add("eval_every", o.eval_every, "steps between evaluations on held-out data; 0: only at the end");
   table.add("drop_ledger", o.drop_ledger, "write every dropped claim of every step into run.h5: who, where and why");
   describe(o.collapse, table);
+  describe(o.watch, table);
   table.add("eval_sequences", o.eval_sequences, "held-out sequences of an evaluation, from the first; 0: all");
 }
 
@@ -80,6 +81,7 @@ void validate(const TrainOptions& o) {
   validate_task(o);
   validate(o.optimizer);
   validate(o.collapse);
+  validate(o.watch);
   validate(o.start, o.model);
   if (!o.start.init_from.empty() && !o.resume.empty()) {
     throw InputError(fmt::format("resume = {} with init_from = {}", o.resume, o.start.init_from),

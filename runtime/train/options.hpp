@@ -9,6 +9,7 @@
 #include "runtime/train/dataset.hpp"
 #include "runtime/train/optimizer.hpp"
 #include "runtime/train/start.hpp"
+#include "runtime/train/watch_options.hpp"
 
 namespace conclave::train {
 
@@ -25,6 +26,7 @@ struct TrainOptions {
   DataOptions data;
   OptimizerOptions optimizer;
   CollapseOptions collapse;
+  WatchOptions watch;
   StartOptions start;
 
   Index steps = 1000;

@@ -29,10 +29,22 @@ Trainer::Trainer(const TrainOptions& options, const Samples& dataset, const comm
       optimizer_(options.optimizer, *model_, transport_.ranks(), options.groups_in_pass(), times_),
       moe_layers_(moe_layers_of(*model_)),
       report_(communicator, moe_layers_),
-      watch_(options.collapse, options.model.router) {}
+      watch_(options.collapse, options.model.router),
+      straggler_watch_(options.watch, communicator.size()) {}
+
+void Trainer::note_in(Whereabouts* whereabouts) {
+  whereabouts_ = whereabouts;
+  times_.note_in(whereabouts);
+  note(Activity::starting);
+}
+
+void Trainer::note(Activity activity) {
+  if (whereabouts_ != nullptr) whereabouts_->begin(activity, step_);
+}
 
 const StepRecord& Trainer::step() {
   const Clock::time_point start = Clock::now();
+  note(Activity::training);
   times_.clear();
   record_.drops.clear();
   for (Index pass = 0; pass < options_.passes; ++pass) train_pass(pass);
@@ -47,6 +59,7 @@ const StepRecord& Trainer::step() {
   record_.tokens = options_.tokens_in_step();
   model::order_by_layer(record_.drops);
   record_.alarms = watch_.add(record_.step, record_.layers);
+  record_.straggler = straggler_watch_.add(record_.step, [&](RankId rank) { return report_.of_rank(rank); });
   record_.loss_unit = loss_unit(options_.task == Task::classify);
   record_.router_loss = 0.0;
   for (const model::LayerStatistics& s : record_.layers) record_.router_loss += s.weighted_loss(options_.model.router);
@@ -119,14 +132,17 @@ void Trainer::share_report(double seconds) {
 }
 
 Evaluation Trainer::evaluate(Split split, Index sequences) {
+  note(Activity::evaluating);
   Evaluation evaluation = train::evaluate(
-      *model_, dataset_, {split, sequences, options_.sequences_in_group(), options_.groups_in_pass()}, communicator_);
+      *model_, dataset_, {split, sequences, options_.sequences_in_group(), options_.groups_in_pass()}, communicator_,
+      whereabouts_);
   evaluation.step = step_;
   return evaluation;
 }
 
 std::filesystem::path Trainer::save(const std::map<std::string, std::string>& config,
                                     const std::map<std::string, std::string>& record) {
+  note(Activity::saving);
   CheckpointHeader header;
   header.config = config;
   header.record = record;

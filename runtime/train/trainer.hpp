@@ -7,6 +7,7 @@
 #include "runtime/train/evaluator.hpp"
 #include "runtime/train/options.hpp"
 #include "runtime/train/sharded_optimizer.hpp"
+#include "runtime/train/straggler_watch.hpp"
 
 #include <filesystem>
 
@@ -16,6 +17,9 @@ class Trainer {
  public:
   /// Sets up step 0 of a run. options must be valid; `communicator` and `dataset` must outlive the trainer. Collective.
   Trainer(const TrainOptions& options, const Samples& dataset, const comm::Communicator& communicator);
+
+  /// From now on the trainer's work is noted there, for a watchdog; null: nowhere.
+  void note_in(Whereabouts* whereabouts);
 
   /// Does one step. Collective; the record is the same on every rank, and valid until the next step.
   const StepRecord& step();
@@ -49,6 +53,7 @@ class Trainer {
   [[nodiscard]] const NumberTable& history() const { return history_; }
 
  private:
+  void note(Activity activity);
   void train_pass(Index pass);
   void update_selection_biases(const std::vector<model::LayerStatistics>& layers);
   void share_report(double seconds);
@@ -63,6 +68,8 @@ class Trainer {
   std::vector<const model::MoeLayer<float>*> moe_layers_;
   model::StepReport<float> report_;
   CollapseWatch watch_;
+  StragglerWatch straggler_watch_;
+  Whereabouts* whereabouts_ = nullptr;
   Index step_ = 0;
   StepRecord record_;  // of the last step
   NumberTable history_{0, 4, {}};

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "runtime/train/watchdog.hpp"
+
+#include <fmt/ranges.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <fstream>
+#include <new>
+
+namespace conclave::train {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr double look_every_s = 0.1;
+constexpr double for_a_job_that_ends_s = 0.4;  // a launcher that ends all ranks needs no comment
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown";
+}
+
+// The letter that the system has for a process: R runs, S sleeps, D waits for a disk, T is stopped, Z is dead.
+// Nothing if there is none of that number.
+std::optional<char> process_state(Index process) {
+  std::ifstream file(fmt::format("/proc/{}/stat", process));
+  std::string text;
+  if (!std::getline(file, text)) return std::nullopt;
+  const auto after_name = text.rfind(')');  // a name may hold anything
+  if (after_name == std::string::npos || after_name + 2 >= text.size()) return std::nullopt;
+  return text[after_name + 2];
+}
+
+bool is_gone(std::optional<char> state) { return !state || *state == 'Z' || *state == 'X'; }
+
+std::string what_is_wrong(Index process) {
+  const std::optional<char> state = process_state(process);
+  if (is_gone(state)) return fmt::format("process {} has died", process);
+  if (*state == 'T' || *state == 't') return fmt::format("process {} is stopped", process);
+  if (*state == 'D') return fmt::format("process {} waits for a disk or the system", process);
+  return {};
+}
+
+std::string line_of(const WatchedRank& r, std::string_view how) {
+  const std::string process = r.process.empty() ? "" : "; its " + r.process;
+  return fmt::format("rank {} {} {}, for {:.0f} s{}", r.rank.value(), how, r.place.text(), r.place.age_s, process);
+}
+
+}  // namespace
+
+std::vector<std::string> hang_report(RankId speaker, double unmoved_s, std::span<const WatchedRank> node,
+                                     Index num_ranks) {
+  const auto own = std::ranges::find(node, speaker, &WatchedRank::rank);
+  invariant(own != node.end(), "rank {} is not of this node", speaker.value());
+  std::vector<const WatchedRank*> behind;
+  for (const WatchedRank& r : node) {
+    if (r.place.passed < own->place.passed) behind.push_back(&r);
+  }
+  std::vector<std::string> lines;
+  const auto in_words = [&] {
+    std::vector<Index> ranks;
+    for (const WatchedRank* r : behind) ranks.push_back(r->rank.value());
+    return fmt::format("rank{} {}", ranks.size() == 1 ? "" : "s", fmt::join(ranks, ", "));
+  };
+  std::string first = fmt::format("no progress for {:.0f} s: rank {} {} {}", unmoved_s, speaker.value(),
+                                  own->place.waits ? "waits in" : "is in", own->place.text());
+  if (!behind.empty()) {
+    first += " for " + in_words();
+  } else if (num_ranks > std::ssize(node)) {
+    first += ", and no rank of its node is behind it: it waits for other nodes, or for a message that got lost";
+  }
+  lines.push_back(first);
+  for (const WatchedRank* r : behind) lines.push_back(line_of(*r, "is behind: last seen in"));
+  return lines;
+}
+
+Watchdog::Watchdog(const comm::Communicator& world, Settings settings)
+    : settings_(std::move(settings)),
+      node_(world.duplicate()),
+      num_ranks_(world.size()),
+      uncaught_at_start_(std::uncaught_exceptions()) {
+  const plan::Topology topology = world.topology();
+  mates_ = topology.ranks(topology.node(world.rank()));
+  node_ = world.split(topology.node(world.rank()).value());
+  own_ = node_.rank().value();
+  window_ = comm::SharedWindow(node_, sizeof(Page));
+  new (window_.segment(own_)) Page;
+  page(own_).process.store(getpid());
+  node_.barrier();
+  // Not where each rank has process numbers of its own, as in a container each.
+  bool sees_all = true;
+  for (Index mate = 0; mate < node_.size(); ++mate) sees_all = sees_all && !is_gone(process_state(page(mate).process));
+  sees_processes_ = node_.all(sees_all);
+  thread_ = std::thread([this] { watch(); });
+}
+
+Watchdog::~Watchdog() {
+  {
+    const std::lock_guard lock(mutex_);
+    ends_ = true;
+  }
+  wake_.notify_all();
+  thread_.join();
+  page(own_).has_left.store(true);
+  if (std::uncaught_exceptions() > uncaught_at_start_) return;
+  node_.barrier();  // nobody looks at a page that is going
+}
+
+void Watchdog::saved(const std::filesystem::path& checkpoint) {
+  const std::lock_guard lock(mutex_);
+  remains_ = checkpoint.string();
+}
+
+// Whether the object still lives.
+bool Watchdog::sleep_for(double seconds) {
+  std::unique_lock lock(mutex_);
+  return !wake_.wait_for(lock, std::chrono::duration<double>(seconds), [&] { return ends_; });
+}
+
+void Watchdog::watch() {
+  Index passed = -1;
+  double unmoved_s = 0.0;
+  Clock::time_point last = Clock::now();
+  while (sleep_for(look_every_s)) {
+    const Clock::time_point now = Clock::now();
+    const double since_s = std::chrono::duration<double>(now - last).count();
+    last = now;
+    const Place place = whereabouts().read();
+    unmoved_s = place.passed == passed ? unmoved_s + std::min(since_s, 5.0 * look_every_s) : 0.0;
+    passed = place.passed;
+    if (const std::string gone = gone_mate(); !gone.empty()) {
+      if (sleep_for(for_a_job_that_ends_s)) end_job({gone});
+    } else if (settings_.hang_timeout_s > 0.0 && unmoved_s > settings_.hang_timeout_s) {
+      end_job(hang_report(mates_[static_cast<std::size_t>(own_)], unmoved_s, look_at_node(), num_ranks_));
+    }
+  }
+}
+
+std::vector<WatchedRank> Watchdog::look_at_node() const {
+  std::vector<WatchedRank> node;
+  for (Index mate = 0; mate < node_.size(); ++mate) {
+    const Page& p = page(mate);
+    node.push_back({mates_[static_cast<std::size_t>(mate)], p.whereabouts.read(),
+                    sees_processes_ ? what_is_wrong(p.process.load()) : std::string()});
+  }
+  return node;
+}
+
+// What to say of a rank whose process died; nothing if all live.
+std::string Watchdog::gone_mate() const {
+  if (!sees_processes_) return {};
+  for (Index mate = 0; mate < node_.size(); ++mate) {
+    const Page& p = page(mate);
+    if (p.has_left.load() || !is_gone(process_state(p.process.load())) || p.has_left.load()) continue;
+    return fmt::format("rank {} died in {}: its process {} has gone", mates_[static_cast<std::size_t>(mate)].value(),
+                       p.whereabouts.read().text(), p.process.load());
+  }
+  return {};
+}
+
+// Does not return, unless the object is being destroyed meanwhile.
+void Watchdog::end_job(const std::vector<std::string>& report) {
+  constexpr double for_the_launcher_s = 0.2;  // to forward what was said
+  constexpr double for_the_others_s = 10.0;   // to end with the launcher
+  if (page(0).is_reported.exchange(true)) {
+    if (sleep_for(for_the_others_s)) std::_Exit(settings_.exit_code);
+    return;
+  }
+  std::string remains;
+  {
+    const std::lock_guard lock(mutex_);
+    remains = remains_.empty() ? "nothing was saved in this run" : fmt::format("saved last: {}", remains_);
+  }
+  std::string text = fmt::format("{}: {}\n", settings_.who, report.front());
+  for (std::size_t i = 1; i < report.size(); ++i) text += fmt::format("  {}\n", report[i]);
+  text += fmt::format("  {}\n", remains);
+  fmt::print(stderr, "{}", text);
+  std::fflush(stderr);
+  write_state(report);
+  if (sleep_for(for_the_launcher_s)) std::_Exit(settings_.exit_code);
+}
+
+// Every rank of the node, for a look at all nodes together.
+void Watchdog::write_state(const std::vector<std::string>& report) const {
+  const std::filesystem::path path = settings_.folder / fmt::format("hang-{}.txt", host_name());
+  std::ofstream file(path);
+  file << report.front() << '\n';
+  for (const WatchedRank& r : look_at_node()) {
+    file << line_of(r, r.place.waits ? "waits in" : "is in") << fmt::format("; {} places passed\n", r.place.passed);
+  }
+  file.flush();
+  if (!file) fmt::print(stderr, "  cannot write {}\n", path.string());
+}
+
+}  // namespace conclave::train

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Ends a run whose ranks wait for one that does not come, and says which.
+#pragma once
+
+#include "comm/mpi/communicator.hpp"
+#include "comm/mpi/shared_window.hpp"
+#include "runtime/core/whereabouts.hpp"
+
+#include <condition_variable>
+#include <filesystem>
+#include <mutex>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace conclave::train {
+
+/// A rank of this node, as its mates see it.
+struct WatchedRank {
+  RankId rank;
+  Place place;
+  std::string process;  // "", or what is wrong with it: "process 4711 is stopped"
+};
+
+/// What there is to say when `speaker` has not moved for unmoved_s: whom it waits for, as far as ranks of its node have
+/// passed fewer places than it has; each of them with its place. In lines, the first without an end.
+[[nodiscard]] std::vector<std::string> hang_report(RankId speaker, double unmoved_s, std::span<const WatchedRank> node,
+                                                   Index num_ranks);
+
+/// While it lives, a thread of each rank looks at the whereabouts of the ranks of its node, which stand in memory that
+/// they share; it never calls MPI. When this rank has not moved for hang_timeout seconds, or a process of the node has
+/// gone, the first thread of the node to see it says so on stderr, writes the whereabouts of all its ranks to
+/// FOLDER/hang-HOST.txt, and ends its process, upon which the launcher ends the others; should it not, they follow by
+/// themselves. Time in which the thread itself did not run (a suspended job) is not counted.
+class Watchdog {
+ public:
+  struct Settings {
+    double hang_timeout_s = 0.0;  // 0: a hang is not looked for
+    std::filesystem::path folder;
+    std::string who;  // who speaks: "conclave train"
+    int exit_code = 1;
+  };
+  /// Collective over `world`, which must outlive the object.
+  Watchdog(const comm::Communicator& world, Settings settings);
+  /// Collective, unless an exception is unwinding: then the others are left to see that this rank has gone.
+  ~Watchdog();
+  Watchdog(const Watchdog&) = delete;
+  Watchdog& operator=(const Watchdog&) = delete;
+
+  /// This rank's own, for its main thread to write.
+  [[nodiscard]] Whereabouts& whereabouts() { return page(own_).whereabouts; }
+  /// What remains if the run ends now.
+  void saved(const std::filesystem::path& checkpoint);
+
+ private:
+  struct Page {
+    Whereabouts whereabouts;
+    std::atomic<Index> process{0};
+    std::atomic<bool> has_left{false};
+    std::atomic<bool> is_reported{false};  // the first rank's: somebody of the node has spoken
+  };
+  [[nodiscard]] Page& page(Index mate) const { return *reinterpret_cast<Page*>(window_.segment(mate)); }
+  void watch();
+  [[nodiscard]] bool sleep_for(double seconds);
+  [[nodiscard]] std::vector<WatchedRank> look_at_node() const;
+  [[nodiscard]] std::string gone_mate() const;
+  void end_job(const std::vector<std::string>& report);
+  void write_state(const std::vector<std::string>& report) const;
+
+  Settings settings_;
+  comm::Communicator node_;
+  std::vector<RankId> mates_;  // [ranks of the node]
+  Index num_ranks_;
+  Index own_;
+  comm::SharedWindow window_;
+  bool sees_processes_ = false;  // of its mates
+  int uncaught_at_start_;
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool ends_ = false;
+  std::string remains_;
+  std::thread thread_;  // the last: it uses all the others
+};
+
+}  // namespace conclave::train
