@@ -65,7 +65,10 @@ void write_configuration(const comm::Communicator& world, const TrainOptions& op
 class Run {
  public:
   Run(const TrainOptions& options, const Session& session, const train::Samples& dataset)
-      : options_(options), world_(session.world), dataset_(dataset), trainer_(options, dataset, session.world),
+      : options_(options),
+        world_(session.world),
+        dataset_(dataset),
+        trainer_(options, dataset, session.world),
         watchdog_(session.world, {options.watch.hang_timeout, options.out, "conclave train", hung}) {
     trainer_.note_in(&watchdog_.whereabouts());
     record_ = run_record(session);

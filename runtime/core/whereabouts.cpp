@@ -55,7 +55,8 @@ std::string Place::text() const {
   if (phase && activity == Activity::evaluating) what += " in an evaluation";
   if (activity == Activity::starting) return what;
   // a step in training is the one after those done
-  return what + (activity == Activity::training ? fmt::format(", step {}", step + 1) : fmt::format(" after step {}", step));
+  return what +
+         (activity == Activity::training ? fmt::format(", step {}", step + 1) : fmt::format(" after step {}", step));
 }
 
 }  // namespace conclave

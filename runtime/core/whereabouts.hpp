@@ -31,8 +31,8 @@ struct Place {
   Index passed = 0;  // places passed so far: ranks that work together pass the same ones in the same order
   Activity activity = Activity::starting;
   Index step = 0;  // steps done
-  std::optional<Index> layer;
-  std::optional<Phase> phase;
+  std::optional<Index> layer{};
+  std::optional<Phase> phase{};
   bool waits = false;  // for other ranks
   double age_s = 0.0;  // since it was reached
   /// "combine of layer 5, step 17", "saving, step 500".

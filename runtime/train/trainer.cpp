@@ -133,9 +133,9 @@ void Trainer::share_report(double seconds) {
 
 Evaluation Trainer::evaluate(Split split, Index sequences) {
   note(Activity::evaluating);
-  Evaluation evaluation = train::evaluate(
-      *model_, dataset_, {split, sequences, options_.sequences_in_group(), options_.groups_in_pass()}, communicator_,
-      whereabouts_);
+  Evaluation evaluation =
+      train::evaluate(*model_, dataset_, {split, sequences, options_.sequences_in_group(), options_.groups_in_pass()},
+                      communicator_, whereabouts_);
   evaluation.step = step_;
   return evaluation;
 }

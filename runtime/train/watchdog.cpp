@@ -59,7 +59,7 @@ std::vector<std::string> hang_report(RankId speaker, double unmoved_s, std::span
   invariant(own != node.end(), "rank {} is not of this node", speaker.value());
   std::vector<const WatchedRank*> behind;
   for (const WatchedRank& r : node) {
-    if (r.place.passed < own->place.passed) behind.push_back(&r);
+    if (r.place.passed < own->place.passed || (r.rank != speaker && !r.process.empty())) behind.push_back(&r);
   }
   std::vector<std::string> lines;
   const auto in_words = [&] {
@@ -68,14 +68,14 @@ std::vector<std::string> hang_report(RankId speaker, double unmoved_s, std::span
     return fmt::format("rank{} {}", ranks.size() == 1 ? "" : "s", fmt::join(ranks, ", "));
   };
   std::string first = fmt::format("no progress for {:.0f} s: rank {} {} {}", unmoved_s, speaker.value(),
-                                  own->place.waits ? "waits in" : "is in", own->place.text());
+                                  own->place.waits || !behind.empty() ? "waits in" : "is in", own->place.text());
   if (!behind.empty()) {
     first += " for " + in_words();
   } else if (num_ranks > std::ssize(node)) {
     first += ", and no rank of its node is behind it: it waits for other nodes, or for a message that got lost";
   }
   lines.push_back(first);
-  for (const WatchedRank* r : behind) lines.push_back(line_of(*r, "is behind: last seen in"));
+  for (const WatchedRank* r : behind) lines.push_back(line_of(*r, "keeps it waiting: last seen in"));
   return lines;
 }
 

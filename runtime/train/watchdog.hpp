@@ -23,8 +23,8 @@ struct WatchedRank {
   std::string process;  // "", or what is wrong with it: "process 4711 is stopped"
 };
 
-/// What there is to say when `speaker` has not moved for unmoved_s: whom it waits for, as far as ranks of its node have
-/// passed fewer places than it has; each of them with its place. In lines, the first without an end.
+/// What there is to say when `speaker` has not moved for unmoved_s: whom it waits for, which are the ranks of its node
+/// that have passed fewer places than it has, or whose processes do not run; each of them with its place. In lines.
 [[nodiscard]] std::vector<std::string> hang_report(RankId speaker, double unmoved_s, std::span<const WatchedRank> node,
                                                    Index num_ranks);
 

@@ -51,7 +51,7 @@ says() { grep -Eq -- "$1" "$folder/said" || fail "nothing like '$1' was said"; }
 run_and_signal "$folder/stopped" STOP
 ((status == 76)) || fail "exit status $status instead of 76"
 says '^conclave train: no progress for [0-9]+ s: rank [02] waits in [a-z]+.* for rank.* 1'
-says '^  rank 1 is behind: last seen in .*process [0-9]+ is stopped'
+says '^  rank 1 keeps it waiting: last seen in .*process [0-9]+ is stopped'
 says '^  saved last: .*/step-[0-9]+\.h5'
 (($(grep -c 'no progress for' "$folder/said") == 1)) || fail "said more than once"
 grep -q '^rank 1 .* places passed' "$folder"/stopped/hang-*.txt || fail "no state was written"

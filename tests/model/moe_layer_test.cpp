@@ -452,6 +452,26 @@ TEST_P(MoeLayerTest, AnyExchangeWiresAndNumberOfWavesGiveTheBitsOfOneRank) {
   EXPECT_FALSE(test::same_bits<float>(of_wires[0], of_wires[1])) << "bf16 rounds nothing";
 }
 
+// Where rows cross a network, those that are copies of one another cross it once, forward and backward.
+TEST_P(MoeLayerTest, AnyExchangeBetweenSeveralNodesGivesTheBitsOfOneRank) {
+  const comm::Communicator alone = world().split(world().rank().value());
+  MoeCase c = widened(GetParam());
+  MoeRun<float> reference(c, alone);
+  const std::vector<float> expected = results(reference);
+  for (const std::string_view strategy : {"shared", "hierarchical"}) {
+    for (const Index node_ranks : {1, 2}) {
+      for (const Index waves : {1, 2}) {
+        SCOPED_TRACE(fmt::format("{}, {} ranks a node, {} waves", strategy, node_ranks, waves));
+        c.exchange = strategy;
+        c.node_ranks = node_ranks;
+        c.waves = waves;
+        MoeRun<float> run(c, world());
+        EXPECT_TRUE(test::same_bits<float>(results(run), expected));
+      }
+    }
+  }
+}
+
 // What one step leaves behind in buffers and tapes must not show in the next.
 TEST_P(MoeLayerTest, AUsedLayerGivesTheBitsOfANewOne) {
   const MoeCase c = widened(GetParam());

@@ -21,10 +21,18 @@ struct MoeCase {
   Index num_groups = 5;
   Index group_rows = 6;
   std::string exchange = "flat";
+  Index node_ranks = 0;  // as if so many ranks shared a node each; 0: those that do
   Index waves = 1;
   model::Wire wire = model::Wire::fp32;
   [[nodiscard]] Index num_tokens() const { return num_groups * group_rows; }
 };
+
+[[nodiscard]] inline plan::Topology topology_of(const MoeCase& c, const comm::Communicator& communicator) {
+  if (c.node_ranks == 0) return communicator.topology();
+  std::vector<Index> node_of;
+  for (Index rank = 0; rank < communicator.size(); ++rank) node_of.push_back(rank / c.node_ranks);
+  return plan::Topology(node_of);
+}
 
 inline void PrintTo(const MoeCase& c, std::ostream* out) { *out << c.name; }
 
@@ -64,7 +72,7 @@ class MoeRun {
   MoeRun(const MoeCase& c, const comm::Communicator& communicator, Index draw, const ExpertMap& map)
       : case_(c),
         communicator_(communicator),
-        exchange_(comm::make_exchange(c.exchange, communicator)),
+        exchange_(comm::make_exchange(c.exchange, communicator, topology_of(c, communicator))),
         layer_(replicated_, "layer/", c.shape, seed, layer_number, map,
                {&communicator, exchange_.get(), c.waves, c.wire}),
         plan_(replicated_.size(), c.num_groups, communicator.size()),

@@ -64,9 +64,8 @@ TEST(StragglerWatch, LeavesMicrosecondsAndLoneRanksAlone) {
 }
 
 TEST(WatchOptions, ValuesOutOfRangeAreRefused) {
-  for (const WatchOptions& wrong :
-       {WatchOptions{.hang_timeout = -1.0}, WatchOptions{.hang_timeout = 0.5}, WatchOptions{.straggler_alarm = 1.0},
-        WatchOptions{.straggler_window = 0}}) {
+  for (const WatchOptions& wrong : {WatchOptions{.hang_timeout = -1.0}, WatchOptions{.hang_timeout = 0.5},
+                                    WatchOptions{.straggler_alarm = 1.0}, WatchOptions{.straggler_window = 0}}) {
     EXPECT_THROW(validate(wrong), InputError);
   }
   EXPECT_NO_THROW(validate({.hang_timeout = 0.0, .straggler_alarm = 0.0}));

@@ -16,19 +16,34 @@ using test::world;
 
 WatchedRank watched(Index rank, Index passed, Phase phase, bool waits, const std::string& process = "") {
   WatchedRank r{RankId{rank}, {}, process};
-  r.place = {.passed = passed, .activity = Activity::training, .step = 16, .layer = 5, .phase = phase, .waits = waits,
+  r.place = {.passed = passed,
+             .activity = Activity::training,
+             .step = 16,
+             .layer = 5,
+             .phase = phase,
+             .waits = waits,
              .age_s = 31.4};
   return r;
 }
 
 TEST(HangReport, NamesWhoWaitsForWhomAndWhereTheseAre) {
-  const std::vector<WatchedRank> node{watched(0, 90, Phase::experts, false), watched(2, 90, Phase::gate, false, "process 7 is stopped"),
+  const std::vector<WatchedRank> node{watched(0, 90, Phase::experts, false),
+                                      watched(2, 90, Phase::gate, false, "process 7 is stopped"),
                                       watched(3, 100, Phase::combine, true)};
   const std::vector<std::string> lines = hang_report(RankId{3}, 31.4, node, 3);
   ASSERT_EQ(lines.size(), 3U);
   EXPECT_EQ(lines[0], "no progress for 31 s: rank 3 waits in combine of layer 5, step 17 for ranks 0, 2");
-  EXPECT_EQ(lines[1], "rank 0 is behind: last seen in experts of layer 5, step 17, for 31 s");
-  EXPECT_EQ(lines[2], "rank 2 is behind: last seen in gate of layer 5, step 17, for 31 s; its process 7 is stopped");
+  EXPECT_EQ(lines[1], "rank 0 keeps it waiting: last seen in experts of layer 5, step 17, for 31 s");
+  EXPECT_EQ(lines[2],
+            "rank 2 keeps it waiting: last seen in gate of layer 5, step 17, for 31 s; its process 7 is stopped");
+}
+
+TEST(HangReport, ARankThatIsStoppedInTheSamePlaceIsNamed) {
+  const std::vector<WatchedRank> node{watched(0, 90, Phase::combine, false),
+                                      watched(1, 90, Phase::combine, false, "process 7 is stopped")};
+  const std::vector<std::string> lines = hang_report(RankId{0}, 5.0, node, 2);
+  ASSERT_EQ(lines.size(), 2U);
+  EXPECT_EQ(lines[0], "no progress for 5 s: rank 0 waits in combine of layer 5, step 17 for rank 1");
 }
 
 TEST(HangReport, WhereNobodyOfTheNodeIsBehindOthersAreSuspected) {
@@ -45,7 +60,7 @@ TEST(Place, ReadsAsAPersonWouldSayIt) {
 }
 
 TEST(Watchdog, RanksPassTheSamePlacesEmptyOnesToo) {
-  const test::TemporaryFolder folder;
+  const TemporaryFolder folder;
   TrainOptions o;
   o.model.layers = 2;
   o.model.width = 16;
@@ -56,7 +71,7 @@ TEST(Watchdog, RanksPassTheSamePlacesEmptyOnesToo) {
   o.sequences = 2;
   o.groups = 2;
   o.steps = 3;
-  o.out = folder.path().string();
+  o.out = folder.path();
   const auto dataset = make_samples(o);
   Trainer trainer(o, *dataset, world());
   Whereabouts whereabouts;
@@ -69,7 +84,7 @@ TEST(Watchdog, RanksPassTheSamePlacesEmptyOnesToo) {
 }
 
 TEST(Watchdog, LivesAndEndsQuietlyWhileRanksMove) {
-  const test::TemporaryFolder folder;
+  const TemporaryFolder folder;
   Watchdog watchdog(world(), {.hang_timeout_s = 1.0, .folder = folder.path(), .who = "test"});
   watchdog.saved("step-00000001.h5");
   for (int i = 0; i < 30; ++i) {
