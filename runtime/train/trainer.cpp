@@ -31,7 +31,7 @@ Trainer::Trainer(const TrainOptions& options, const Samples& dataset, const comm
       report_(communicator, moe_layers_),
       watch_(options.collapse, options.model.router) {}
 
-const StepRecord& Trainer::step() {
+const StepRecord& Trainer::step(FunctionRef<Index()> request) {
   const Clock::time_point start = Clock::now();
   times_.clear();
   record_.drops.clear();
@@ -41,7 +41,7 @@ const StepRecord& Trainer::step() {
     const PhaseScope scope(times_, Phase::optimizer);
     record_.gradient_norm = optimizer_.update(step_, record_.learning_rate);
   }
-  share_report(seconds_since(start));
+  share_report(seconds_since(start), request());
   update_selection_biases(record_.layers);
   record_.step = ++step_;
   record_.tokens = options_.tokens_in_step();
@@ -99,10 +99,15 @@ void Trainer::update_selection_biases(const std::vector<model::LayerStatistics>&
 }
 
 // What is told over all ranks. The times end where it leaves: no rank can tell another how long the telling took.
-void Trainer::share_report(double seconds) {
-  std::array<double, num_phases + 2> mine{};
-  *std::ranges::copy(times_.all(), mine.begin()).out = times_.communication_s();
-  mine.back() = seconds;
+void Trainer::share_report(double seconds, Index request) {
+  constexpr std::size_t at_communication = num_phases;
+  constexpr std::size_t at_seconds = num_phases + 1;
+  constexpr std::size_t at_request = num_phases + 2;
+  std::array<double, num_phases + 3> mine{};
+  std::ranges::copy(times_.all(), mine.begin());
+  mine[at_communication] = times_.communication_s();
+  mine[at_seconds] = seconds;
+  mine[at_request] = static_cast<double>(request);
   report_.share(mine);
   const auto spread = [&](std::size_t number) {
     Scratch scratch;
@@ -112,8 +117,12 @@ void Trainer::share_report(double seconds) {
     return spread_of(of_ranks);
   };
   for (std::size_t p = 0; p < num_phases; ++p) record_.phases[p] = spread(p);
-  record_.communication = spread(num_phases);
-  record_.seconds = spread(num_phases + 1).max_s;
+  record_.communication = spread(at_communication);
+  record_.seconds = spread(at_seconds).max_s;
+  record_.request = {};
+  for (RankId rank; rank < RankId{communicator_.size()} && record_.request.what == 0; ++rank) {
+    record_.request = {static_cast<Index>(report_.of_rank(rank)[at_request]), rank};
+  }
   record_.loss = report_.nats() / static_cast<double>(options_.targets_in_step());
   record_.layers = report_.layers();
 }
