@@ -74,7 +74,9 @@ ChildOutcome run_child(const std::vector<std::string>& words, double limit_s) {
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
   if (!has_ended) return {-1, fmt::format("no answer in {} s", limit_s)};
-  outcome.output.erase(outcome.output.find_last_not_of(" \t\r\n") + 1);
+  constexpr const char* blanks = " \t\r\n";
+  outcome.output.erase(outcome.output.find_last_not_of(blanks) + 1);
+  outcome.output.erase(0, outcome.output.find_first_not_of(blanks));
   if (WIFEXITED(status)) outcome.exit_code = WEXITSTATUS(status);
   return outcome;
 }

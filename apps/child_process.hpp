@@ -9,7 +9,7 @@ namespace conclave::apps {
 
 struct ChildOutcome {
   int exit_code = -1;  // negative: it could not be started, was ended by a signal, or took too long
-  std::string output;  // stdout and stderr without the blanks at their end, or why there is none
+  std::string output;  // stdout and stderr without the blanks around them, or why there is none
 };
 
 /// Runs words[0], looked up in PATH, with the other words, and waits for its end; it is killed after `limit_s` [s].

@@ -50,6 +50,14 @@ void keep_stop_signals() {
   sigprocmask(SIG_UNBLOCK, &all, nullptr);
 }
 
+void obey_stop_signals() {
+  for (const StopSignal& stop : stop_signals) {
+    struct sigaction action {};
+    sigaction(stop.number, nullptr, &action);
+    if (action.sa_handler == keep_signal) ::signal(stop.number, SIG_DFL);
+  }
+}
+
 int stop_signal() { return first_signal.load(); }
 
 std::string stop_signal_name(int signal) {

@@ -9,9 +9,13 @@ namespace conclave::apps {
 /// From now on SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 no longer end this process; stop_signal() tells of them. A second
 /// SIGINT ends it at once. They are let through where a launcher had blocked them, and calls of the system that they
 /// interrupt go on by themselves. A SIGINT that this process was started to ignore, as shells start what runs in the
-/// background, stays ignored. For the rest of the process' life: a launcher that sees one rank end sends SIGTERM to the
-/// others, which shall still end by themselves.
+/// background, stays ignored. Until the process fails, and not only while it trains: a launcher that sees one rank end
+/// sends SIGTERM to the others, which shall still end by themselves.
 void keep_stop_signals();
+
+/// For a process that has failed and will look at no signal any more: they end it again, as those that a launcher sends
+/// once another rank has failed too.
+void obey_stop_signals();
 
 /// The first of these signals that came, 0 if none has.
 [[nodiscard]] int stop_signal();

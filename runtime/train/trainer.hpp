@@ -18,8 +18,9 @@ class Trainer {
   /// Sets up step 0 of a run. options must be valid; `communicator` and `dataset` must outlive the trainer. Collective.
   Trainer(const TrainOptions& options, const Samples& dataset, const comm::Communicator& communicator);
 
-  /// Does one step. Collective; the record is the same on every rank, and valid until the next step. At its end `request`
-  /// is asked once, on each rank, what this rank wants all of them to do (StepRequest); it travels with the times.
+  /// Does one step. Collective; the record is the same on every rank, and valid until the next step. At its end
+  /// `request` is asked once, on each rank, what this rank wants all of them to do (StepRequest); it travels with the
+  /// times.
   const StepRecord& step(FunctionRef<Index()> request);
   const StepRecord& step() {
     return step([] { return Index{0}; });

@@ -27,9 +27,10 @@ using test::on_ranks;
 using test::Outcome;
 using train::TemporaryFolder;
 
-const std::string tiny =
+const std::string evaluated =
     "train --steps 1000000 --layers 2 --width 40 --heads 2 --context 12 --experts 5 --expert-hidden 48 --sequences 10 "
-    "--groups 5 --eval-sequences 7 --eval-every 0 --checkpoint-every 0 ";
+    "--groups 5 --eval-sequences 7 --checkpoint-every 0 ";
+const std::string tiny = evaluated + "--eval-every 0 ";
 constexpr int stopped = 75;
 
 std::string content_of(const fs::path& path) {
@@ -86,7 +87,7 @@ class SignalledRun : public testing::TestWithParam<Index> {
     while (!fs::exists(out_ + "/config.ini") && !is_over()) {
     }
     std::random_device random;
-    const milliseconds moment(random() % 1500);
+    const milliseconds moment(random() % 700);
     std::this_thread::sleep_for(moment);
     const pid_t process = process_of(out_, rank);
     EXPECT_GT(process, 0) << "no rank " << rank;
@@ -148,12 +149,12 @@ TEST(Stopping, is_no_matter_once_the_last_step_is_done) {
 TEST(Stopping, leaves_the_evaluation_for_later) {
   const TemporaryFolder folder;
   const std::string out = folder.path("run");
-  const Outcome cut = signalled_before_start(tiny + "--eval-every 1 --out " + out);
+  const Outcome cut = signalled_before_start(evaluated + "--eval-every 1 --out " + out);
   ASSERT_EQ(cut.exit_code, stopped) << cut.output;
   EXPECT_EQ(count(cut.output, "held-out loss"), 0) << cut.output;
   const Outcome resumed = on_ranks(2, CONCLAVE_PROGRAM, "train --eval-every 1 --stop-after 3 --resume " + out);
   ASSERT_EQ(resumed.exit_code, 0) << resumed.output;
-  const Outcome whole = conclave(tiny + "--eval-every 1 --stop-after 3 --out " + folder.path("whole"));
+  const Outcome whole = conclave(evaluated + "--eval-every 1 --stop-after 3 --out " + folder.path("whole"));
   const auto evaluations = [](const std::string& file) {
     std::string lines;
     std::ifstream log(file);

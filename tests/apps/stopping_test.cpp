@@ -62,6 +62,18 @@ TEST(StopSignal, ends_at_the_second_interrupt) {
       testing::KilledBySignal(SIGINT), "");
 }
 
+TEST(StopSignal, ends_a_process_that_has_failed) {
+  EXPECT_EXIT(
+      {
+        keep_stop_signals();
+        raise(SIGTERM);
+        obey_stop_signals();
+        raise(SIGTERM);
+        std::_Exit(1);
+      },
+      testing::KilledBySignal(SIGTERM), "");
+}
+
 TEST(StopSignal, hears_what_came_while_it_was_blocked) {
   EXPECT_EXIT(
       {
