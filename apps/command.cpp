@@ -2,6 +2,7 @@
 #include "apps/command.hpp"
 
 #include "apps/command_line.hpp"
+#include "apps/failure.hpp"
 #include "apps/option_text.hpp"
 
 #include <algorithm>
@@ -25,8 +26,8 @@ std::string commands_help(Index width) {
       "Usage: conclave COMMAND [OPTION...]\n"
       "       mpirun -n RANKS conclave COMMAND [OPTION...]\n\n"
       "Mixture-of-experts training across MPI ranks.\n\nCommands:\n"
-      "{}\n'conclave COMMAND --help' lists a command's options; 'conclave --version' tells the version.\n",
-      names_with_help(commands(), width));
+      "{}\n{}\n\n'conclave COMMAND --help' lists a command's options; 'conclave --version' tells the version.\n",
+      names_with_help(commands(), width), wrapped(exit_codes_text, 0, width));
 }
 
 std::string family_help(const Command& family, Index width) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "apps/failure.hpp"
 
+#include "apps/stop_signal.hpp"
 #include "comm/mpi/environment.hpp"
 
 #include <chrono>
@@ -30,6 +31,7 @@ void print_error(const std::string& who, const std::exception& error) {
 // ended them.
 int fail_job(const comm::Communicator& world, const std::string& who, const std::exception& error) {
   using std::chrono::milliseconds;
+  obey_stop_signals();
   std::fflush(stdout);
   if (!world.is_root()) std::this_thread::sleep_for(milliseconds(500));
   print_error(world.size() == 1 ? who : fmt::format("{}: rank {}", who, world.rank().value()), error);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The executable: settles what must be settled before MPI, reads the command line, calls the command, and sees to it
-// that an error is told once and ends every rank. Exit codes: 0 good, 1 failure, 2 wrong use.
+// that an error is told once and ends every rank. Exit codes: failure.hpp.
 #include "apps/command.hpp"
 #include "apps/command_line.hpp"
 #include "apps/failure.hpp"

@@ -9,6 +9,7 @@
 #include "apps/progress.hpp"
 #include "apps/router_options.hpp"
 #include "apps/run_record.hpp"
+#include "apps/stopping.hpp"
 #include "apps/summary.hpp"
 #include "apps/train_options.hpp"
 #include "runtime/core/parallel.hpp"
@@ -64,12 +65,14 @@ void write_configuration(const comm::Communicator& world, const TrainOptions& op
 /// One call of the command: what the root shows and writes, and when the run is evaluated and saved.
 class Run {
  public:
-  Run(const TrainOptions& options, const Session& session, const train::Samples& dataset)
+  Run(const TrainOptions& options, const Session& session, const train::Samples& dataset, const Stopping& stopping)
       : options_(options),
         world_(session.world),
         dataset_(dataset),
+        stopping_(stopping),
         trainer_(options, dataset, session.world),
-        watchdog_(session.world, {options.watch.hang_timeout, options.out, "conclave train", hung}) {
+        watchdog_(session.world, {options.watch.hang_timeout, options.out, "conclave train", hung}),
+        stop_rule_(options.time_margin.seconds, checkpoint_bytes(), evaluation_steps()) {
     trainer_.note_in(&watchdog_.whereabouts());
     record_ = run_record(session);
     if (options.model.moe_every > 0) router_notices_ = router_notices(options.model.router, session.given);
@@ -106,6 +109,8 @@ class Run {
   }
 
  private:
+  using Clock = std::chrono::steady_clock;
+
   int steps() {
     const Index last = options_.stop_after > 0 ? std::min(options_.stop_after, options_.steps) : options_.steps;
     if (trainer_.steps_done() >= last) {
@@ -119,10 +124,15 @@ class Run {
       for (const std::string& notice : log->notices()) say(notice);
     }
     introduce();
+    if (!stopping_.notice().empty()) say(stopping_.notice());
     Progress progress(trainer_.steps_done(), last, world_.is_root());
     RunSummary summary;
-    while (trainer_.steps_done() < last) {
-      const train::StepRecord& step = trainer_.step();
+    if (world_.any(log && log->owes_evaluation() && is_due(trainer_.steps_done(), options_.eval_every))) {
+      evaluate(progress, summary, log);
+    }
+    std::string stopped_by;
+    while (stopped_by.empty() && trainer_.steps_done() < last) {
+      const train::StepRecord& step = do_step();
       summary.add(step);
       note_choices(log);
       if (log) log->append(step);
@@ -131,17 +141,56 @@ class Run {
       progress.update(step.step, fmt::format("loss {:.4f}  dropped {:.1f} %  {:.0f} tokens/s", step.loss,
                                              100.0 * step.drop_rate(), step.tokens_per_s()));
       const bool at_end = step.step == last;
-      if (at_end || is_due(step.step, options_.eval_every)) evaluate(progress, summary, log);
-      if (at_end || is_due(step.step, options_.checkpoint_every)) save(progress, log);
+      if (!at_end && step.request.what != 0) stopped_by = stopping_.reason(step.request);
+      // First what must not be lost. A run that is stopped has no time for the evaluation: it is made up for later.
+      if (at_end || !stopped_by.empty() || is_due(step.step, options_.checkpoint_every)) save(progress, log);
+      if (stopped_by.empty() && (at_end || is_due(step.step, options_.eval_every))) evaluate(progress, summary, log);
     }
+    if (log) log->flush();
     progress.finish();
     if (noted_choices_ > 0) say("exchange auto: " + summary_of(trainer_.exchange_choices()));
     if (world_.is_root()) fmt::print("{}", summary.text(options_, dataset_.entropy()));
+    if (!stopped_by.empty()) return stop(stopped_by);
     if (last == options_.steps) test(log);
     return 0;
   }
 
   static bool is_due(Index step, Index every) { return every > 0 && step % every == 0; }
+  static double seconds_since(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  }
+
+  [[nodiscard]] double checkpoint_bytes() {
+    const auto states = static_cast<double>(train::make_optimizer(options_.optimizer)->states().size());
+    return static_cast<double>(trainer_.model().num_parameters()) * sizeof(float) * (1.0 + states);
+  }
+  // How many steps' sequences are evaluated.
+  [[nodiscard]] double evaluation_steps() const {
+    const Index held_out = dataset_.num_sequences(train::Split::validation);
+    const Index evaluated = options_.eval_sequences > 0 ? std::min(options_.eval_sequences, held_out) : held_out;
+    return static_cast<double>(evaluated) / static_cast<double>(options_.sequences);
+  }
+
+  const train::StepRecord& do_step() {
+    const Clock::time_point start = Clock::now();
+    return trainer_.step([&] {
+      stop_rule_.saw_step(seconds_since(start));
+      const Index done = trainer_.steps_done() + 1;  // this one included
+      return stopping_.request(stop_rule_.needed_s(
+          {.saves = is_due(done, options_.checkpoint_every), .evaluates = is_due(done, options_.eval_every)}));
+    });
+  }
+
+  // All is saved.
+  int stop(const std::string& reason) {
+    say(fmt::format("stopped by {} after step {}; saved {}; go on with --resume {}", reason, trainer_.steps_done(),
+                    saved_.string(), options_.out));
+    if (world_.is_root()) {
+      const std::string restart = stopping_.ask_for_restart();
+      if (!restart.empty()) say(restart);
+    }
+    return stopped;
+  }
 
   void say(const std::string& text) const {
     if (world_.is_root()) fmt::print(stderr, "{}\n", text);
@@ -170,7 +219,9 @@ class Run {
   }
 
   void evaluate(Progress& progress, RunSummary& summary, std::optional<train::RunLog>& log) {
+    const Clock::time_point start = Clock::now();
     const train::Evaluation evaluation = trainer_.evaluate();
+    stop_rule_.saw_evaluation(seconds_since(start));
     if (evaluation.tokens == 0) return;
     summary.add(evaluation);
     if (log) log->append(evaluation);
@@ -201,16 +252,21 @@ class Run {
 
   void save(Progress& progress, std::optional<train::RunLog>& log) {
     if (log) log->flush();
-    const std::filesystem::path file = trainer_.save(option_values(options_), what_bits_depend_on(record_));
-    watchdog_.saved(file);
-    progress.note(fmt::format("step {}: saved {}", trainer_.steps_done(), file.string()));
+    const Clock::time_point start = Clock::now();
+    saved_ = trainer_.save(option_values(options_), what_bits_depend_on(record_));
+    stop_rule_.saw_save(seconds_since(start));
+    watchdog_.saved(saved_);
+    progress.note(fmt::format("step {}: saved {}", trainer_.steps_done(), saved_.string()));
   }
 
   const TrainOptions& options_;
   const comm::Communicator& world_;
   const train::Samples& dataset_;
+  const Stopping& stopping_;
   train::Trainer trainer_;
   train::Watchdog watchdog_;
+  StopRule stop_rule_;
+  std::filesystem::path saved_;  // the newest checkpoint of this call
   std::map<std::string, std::string> record_;
   std::size_t noted_choices_ = 0;
   std::vector<std::string> router_notices_;
@@ -242,6 +298,7 @@ void settle_resume(const comm::Communicator& world, TrainOptions& options) {
 
 int run(const TrainOptions& given, const Session& session) {
   TrainOptions options = given;
+  const Stopping stopping(options, session.world);
   settle_resume(session.world, options);
   std::optional<OpenedCheckpoint> from;
   if (!options.resume.empty()) {
@@ -263,7 +320,7 @@ int run(const TrainOptions& given, const Session& session) {
   train::agreed(session.world, [&] { dataset = make_samples(options); });
   refuse_unknown_domains(options.model, *dataset);
   refuse_what_does_not_fit(options, session, *dataset);
-  Run training(options, session, *dataset);
+  Run training(options, session, *dataset, stopping);
   if (from) training.restore(*from);
   if (!options.start.init_from.empty()) {
     training.start_from(open_checkpoint(session.world, options.start.init_from));

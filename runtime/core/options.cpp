@@ -107,6 +107,26 @@ void OptionTable::add(std::string name, std::string& value, std::string help) {
              }});
 }
 
+void OptionTable::add(std::string name, Duration& value, std::string help) {
+  add(Option{std::move(name), std::move(help), std::string(duration_forms), false, [&value] { return text_of(value); },
+             [&value](std::string_view text) {
+               const std::optional<Duration> parsed = parse_duration(text);
+               if (parsed) value = *parsed;
+               return parsed.has_value();
+             }});
+}
+
+void OptionTable::add(std::string name, std::optional<Duration>& value, std::string help) {
+  add(Option{std::move(name), std::move(help), fmt::format("{}, or auto", duration_forms), false,
+             [&value] { return value ? text_of(*value) : std::string("auto"); },
+             [&value](std::string_view text) {
+               const std::optional<Duration> parsed = parse_duration(text);
+               if (text != "auto" && !parsed) return false;
+               value = parsed;
+               return true;
+             }});
+}
+
 void OptionTable::add(std::string name, std::vector<std::string>& values, std::string help) {
   add(Option{std::move(name), std::move(help), "a list with commas", false,
              [&values] { return fmt::format("{}", fmt::join(values, ",")); },

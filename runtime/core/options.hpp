@@ -4,6 +4,7 @@
 // from that one description.
 #pragma once
 
+#include "runtime/core/duration.hpp"
 #include "runtime/core/error.hpp"
 #include "runtime/core/ids.hpp"
 
@@ -56,6 +57,9 @@ class OptionTable {
   void add(std::string name, double& value, std::string help);
   void add(std::string name, bool& value, std::string help);
   void add(std::string name, std::string& value, std::string help);
+  void add(std::string name, Duration& value, std::string help);
+  /// "auto" for no value.
+  void add(std::string name, std::optional<Duration>& value, std::string help);
   /// A list, written with commas.
   void add(std::string name, std::vector<std::string>& values, std::string help);
   void add(std::string name, std::vector<Index>& values, std::string help);

@@ -58,6 +58,14 @@ void LineFile::append(const std::string& lines) {
   }
 }
 
+std::string last_line(const std::filesystem::path& path, Index length) {
+  const MappedFile file(path.string());
+  std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), static_cast<std::size_t>(length));
+  if (text.empty()) return {};
+  text.remove_suffix(1);
+  return std::string(text.substr(text.rfind('\n') + 1));
+}
+
 Index length_up_to(const std::filesystem::path& path, Index last_step, std::vector<std::string>& notices) {
   const MappedFile file(path.string());
   const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());

@@ -33,4 +33,7 @@ class LineFile {
 /// added for lines at the end that are whole but no records. Costs nothing for the lines that are kept.
 [[nodiscard]] Index length_up_to(const std::filesystem::path& path, Index last_step, std::vector<std::string>& notices);
 
+/// The last line of the first `length` bytes of a file, which are whole lines; empty if there is none.
+[[nodiscard]] std::string last_line(const std::filesystem::path& path, Index length);
+
 }  // namespace conclave::train

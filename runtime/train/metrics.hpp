@@ -27,7 +27,13 @@ struct PhaseSpread {
 
 [[nodiscard]] PhaseSpread spread_of(std::span<const double> seconds_of_rank);
 
-/// One training step. All but the times is the same for any number of ranks and threads.
+/// What a rank asks of all of them at the end of a step: a number that its caller gives a meaning, 0 for nothing.
+struct StepRequest {
+  Index what = 0;
+  RankId rank{0};  // the lowest that asks
+};
+
+/// One training step. All but the times and the request is the same for any number of ranks and threads.
 struct StepRecord {
   Index step = 0;     // steps done, this one included
   Index tokens = 0;   // of the step, those that only fill up a text included
@@ -41,6 +47,7 @@ struct StepRecord {
   std::array<PhaseSpread, num_phases> phases{};
   /// What was on its way between ranks, hidden or not (PhaseTimes::communication_s); Phase::wait is the exposed part.
   PhaseSpread communication;
+  StepRequest request;
   std::vector<std::string> alarms;       // what a person should hear at once, a sentence each
   std::string straggler;                 // a sentence about a rank that others wait for, or nothing: of times
   std::vector<model::DropRecord> drops;  // the ledger, if it was asked for

@@ -13,6 +13,12 @@ void describe_run(TrainOptions& o, OptionTable& table) {
             "has)");
   table.add("steps", o.steps, "training steps of the whole run");
   table.add("stop_after", o.stop_after, "save and stop after this step, to be resumed later; 0: run to the end");
+  table.add("time_limit", o.time_limit,
+            "save and stop, with exit code 75, before this much time has passed since the start; auto: before the end "
+            "of the SLURM job, if the run is in one; 0: never");
+  table.add("time_margin", o.time_margin,
+            "the run stops when the time left is less than the longest step and the longest save so far and this");
+  table.add("requeue", o.requeue, "when a signal or the time stops the run, have SLURM start its job again");
   table.add("sequences", o.sequences, "sequences of a step, over all ranks; of a classifier, samples");
   table.add("groups", o.groups, "routing groups of a step; they divide the sequences, and ranks share them out");
   table.add("passes", o.passes,

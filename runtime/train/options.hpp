@@ -3,6 +3,7 @@
 #pragma once
 
 #include "runtime/core/compute_options.hpp"
+#include "runtime/core/duration.hpp"
 #include "runtime/model/options.hpp"
 #include "runtime/model/transport.hpp"
 #include "runtime/train/collapse_watch.hpp"
@@ -31,6 +32,9 @@ struct TrainOptions {
 
   Index steps = 1000;
   Index stop_after = 0;
+  std::optional<Duration> time_limit;  // auto: until the batch job ends
+  Duration time_margin{30.0};
+  bool requeue = false;
   Index sequences = 12;
   Index groups = 4;
   Index passes = 1;

@@ -3,6 +3,8 @@
 
 #include "runtime/train/run_tables.hpp"
 
+#include <nlohmann/json.hpp>
+
 namespace conclave::train {
 namespace {
 
@@ -14,6 +16,12 @@ fs::path made(const fs::path& folder) {
   if (!error) return folder;
   throw InputError(fmt::format("cannot create the folder '{}': {}", folder.string(), error.message()),
                    "check the rights, or name another folder with --out");
+}
+
+// Whether a line of the log is the record of training step `step`.
+bool is_record_of(Index step, const std::string& line) {
+  const auto record = nlohmann::json::parse(line, nullptr, false);
+  return record.is_object() && record.value("kind", "") == "step" && record.value("step", Index{-1}) == step;
 }
 
 }  // namespace
@@ -28,7 +36,9 @@ RunLog::RunLog(const fs::path& folder, Index first_step, const Texts& config, co
       last_step_(first_step),
       last_evaluation_(first_step),
       last_test_(first_step) {
-  if (first_step > 0) kept_bytes_ = length_up_to(folder_ / "metrics.jsonl", first_step, notices_);
+  if (first_step == 0) return;
+  kept_bytes_ = length_up_to(folder_ / "metrics.jsonl", first_step, notices_);
+  owes_evaluation_ = is_record_of(first_step, last_line(folder_ / "metrics.jsonl", kept_bytes_));
 }
 
 RunLog::~RunLog() {

@@ -71,6 +71,10 @@ class RunLog {
   /// gap.
   void flush();
 
+  /// Whether the log that was found ends with the training step that the run goes on from, so that an evaluation that
+  /// was due after it is missing: the run was cut before that.
+  [[nodiscard]] bool owes_evaluation() const { return owes_evaluation_; }
+
   /// What a person should know about the log that was found, from the constructor on.
   [[nodiscard]] const std::vector<std::string>& notices() const { return notices_; }
 
@@ -88,6 +92,7 @@ class RunLog {
   Index kept_bytes_ = 0;  // of metrics.jsonl
   RunFile tables_;
   std::string pending_lines_;
+  bool owes_evaluation_ = false;
   bool has_begun_ = false;
   Index last_step_, last_evaluation_, last_test_;
   Clock::time_point flushed_at_ = Clock::now();

@@ -42,7 +42,7 @@ void Trainer::note(Activity activity) {
   if (whereabouts_ != nullptr) whereabouts_->begin(activity, step_);
 }
 
-const StepRecord& Trainer::step() {
+const StepRecord& Trainer::step(FunctionRef<Index()> request) {
   const Clock::time_point start = Clock::now();
   note(Activity::training);
   times_.clear();
@@ -53,7 +53,7 @@ const StepRecord& Trainer::step() {
     const PhaseScope scope(times_, Phase::optimizer);
     record_.gradient_norm = optimizer_.update(step_, record_.learning_rate);
   }
-  share_report(seconds_since(start));
+  share_report(seconds_since(start), request());
   update_selection_biases(record_.layers);
   record_.step = ++step_;
   record_.tokens = options_.tokens_in_step();
@@ -112,10 +112,15 @@ void Trainer::update_selection_biases(const std::vector<model::LayerStatistics>&
 }
 
 // What is told over all ranks. The times end where it leaves: no rank can tell another how long the telling took.
-void Trainer::share_report(double seconds) {
-  std::array<double, num_phases + 2> mine{};
-  *std::ranges::copy(times_.all(), mine.begin()).out = times_.communication_s();
-  mine.back() = seconds;
+void Trainer::share_report(double seconds, Index request) {
+  constexpr std::size_t at_communication = num_phases;
+  constexpr std::size_t at_seconds = num_phases + 1;
+  constexpr std::size_t at_request = num_phases + 2;
+  std::array<double, num_phases + 3> mine{};
+  std::ranges::copy(times_.all(), mine.begin());
+  mine[at_communication] = times_.communication_s();
+  mine[at_seconds] = seconds;
+  mine[at_request] = static_cast<double>(request);
   report_.share(mine);
   const auto spread = [&](std::size_t number) {
     Scratch scratch;
@@ -125,8 +130,12 @@ void Trainer::share_report(double seconds) {
     return spread_of(of_ranks);
   };
   for (std::size_t p = 0; p < num_phases; ++p) record_.phases[p] = spread(p);
-  record_.communication = spread(num_phases);
-  record_.seconds = spread(num_phases + 1).max_s;
+  record_.communication = spread(at_communication);
+  record_.seconds = spread(at_seconds).max_s;
+  record_.request = {};
+  for (RankId rank; rank < RankId{communicator_.size()} && record_.request.what == 0; ++rank) {
+    record_.request = {static_cast<Index>(report_.of_rank(rank)[at_request]), rank};
+  }
   record_.loss = report_.nats() / static_cast<double>(options_.targets_in_step());
   record_.layers = report_.layers();
 }

@@ -2,6 +2,7 @@
 // One training run on these ranks: data, model and optimizer, step by step.
 #pragma once
 
+#include "runtime/core/function_ref.hpp"
 #include "runtime/model/step_report.hpp"
 #include "runtime/train/checkpoint.hpp"
 #include "runtime/train/evaluator.hpp"
@@ -21,8 +22,13 @@ class Trainer {
   /// From now on the trainer's work is noted there, for a watchdog; null: nowhere.
   void note_in(Whereabouts* whereabouts);
 
-  /// Does one step. Collective; the record is the same on every rank, and valid until the next step.
-  const StepRecord& step();
+  /// Does one step. Collective; the record is the same on every rank, and valid until the next step. At its end
+  /// `request` is asked once, on each rank, what this rank wants all of them to do (StepRequest); it travels with the
+  /// times.
+  const StepRecord& step(FunctionRef<Index()> request);
+  const StepRecord& step() {
+    return step([] { return Index{0}; });
+  }
   /// Measures the loss on held-out sequences with the capacity factor of evaluation and no random draws. Collective.
   [[nodiscard]] Evaluation evaluate() { return evaluate(Split::validation, options_.eval_sequences); }
   /// The same on the first `sequences` samples of a part, 0: all. Collective.
@@ -56,7 +62,7 @@ class Trainer {
   void note(Activity activity);
   void train_pass(Index pass);
   void update_selection_biases(const std::vector<model::LayerStatistics>& layers);
-  void share_report(double seconds);
+  void share_report(double seconds, Index request);
 
   TrainOptions options_;
   const Samples& dataset_;

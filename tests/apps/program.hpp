@@ -20,7 +20,9 @@ struct Outcome {
 
 // Runs a shell command without what an outer launcher or user may have set.
 inline Outcome run(const std::string& command) {
-  const std::string clean = "env -u OPENBLAS_CORETYPE -u OMPI_MCA_io -u SLURM_STEP_ID -u SLURM_NTASKS ";
+  const std::string clean =
+      "env -u OPENBLAS_CORETYPE -u OMPI_MCA_io -u SLURM_STEP_ID -u SLURM_NTASKS -u SLURM_JOB_ID "
+      "-u SLURM_JOB_END_TIME ";
   std::FILE* pipe = popen((clean + command + " 2>&1 </dev/null").c_str(), "r");
   if (pipe == nullptr) return {};
   Outcome outcome;

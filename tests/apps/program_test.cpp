@@ -21,6 +21,7 @@ TEST(Program, lists_its_commands) {
     const Outcome outcome = conclave(arguments);
     EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
     EXPECT_EQ(count(outcome.output, "\n  doctor  "), 1) << outcome.output;
+    EXPECT_EQ(count(outcome.output, "\nExit codes: 0 done, 1 failure, 2 wrong use, 75 "), 1) << outcome.output;
   }
 }
 

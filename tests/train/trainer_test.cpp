@@ -374,6 +374,29 @@ TEST(Trainer, TellsCommunicationInTotalBesideExposed) {
   world().barrier();
 }
 
+// What one rank asks at a step's end all learn in its record, and it changes nothing else.
+TEST(Trainer, TellsAllRanksWhatOneAsks) {
+  const TemporaryFolder mine;
+  const TrainOptions options = small_run(shared_folder(world(), mine.path()));
+  const auto dataset = make_samples(options);
+  Trainer trainer(options, *dataset, world());
+  Trainer unasked(options, *dataset, world());
+  const RankId last{world().size() - 1};
+  for (const RankId lowest : {last, RankId{world().size() / 2}, RankId{0}}) {
+    Index times_asked = 0;
+    const StepRecord record = trainer.step([&] {
+      ++times_asked;
+      return world().rank() < lowest ? Index{0} : 7 + world().rank().value();
+    });
+    EXPECT_EQ(times_asked, 1);
+    EXPECT_EQ(record.request.what, 7 + lowest.value());
+    EXPECT_EQ(record.request.rank, lowest);
+    const StepRecord plain = unasked.step();
+    EXPECT_EQ(plain.request.what, 0);
+    EXPECT_EQ(plain.loss, record.loss);
+  }
+}
+
 TEST(Trainer, RefusesACheckpointOfAnotherRun) {
   const TemporaryFolder mine;
   TrainOptions options = small_run(shared_folder(world(), mine.path()));
