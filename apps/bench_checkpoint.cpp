@@ -78,7 +78,7 @@ std::optional<Report> measure_checkpoint(TrainCase& c, const Session& session) {
   const comm::Communicator& world = session.world;
   refuse_unused(session, not_of_a_checkpoint());
   if (!session.given.contains("out") || session.from_file.contains("out")) c.train.out = "conclave-bench-checkpoint";
-  c.train.keep = 1;
+  c.train.keep.last = 1;
   const auto samples = settle(c, session);
   train::Trainer trainer(c.train, *samples, world);
   make_folder(world, c.train.out);

@@ -28,7 +28,8 @@ void describe_files(TrainOptions& o, OptionTable& table) {
   table.add("resume", o.resume, "continue from a checkpoint, or from the newest one in a folder");
   table.add("rule_file", o.rule_file, "router = rule: a file of rules, which become the run's own (see rules)");
   table.add("checkpoint_every", o.checkpoint_every, "steps between checkpoints; 0: only at the end");
-  table.add("keep", o.keep, "checkpoints kept, the newest");
+  table.add("keep_last", o.keep.last, "checkpoints kept, the newest");
+  table.add("keep_every", o.keep.every, "and for good those of steps that are multiples of this; 0: none");
   table.add("eval_every", o.eval_every, "steps between evaluations on held-out data; 0: only at the end");
   table.add("drop_ledger", o.drop_ledger, "write every dropped claim of every step into run.h5: who, where and why");
   describe(o.collapse, table);
@@ -92,7 +93,8 @@ void validate(const TrainOptions& o) {
   }
   model::validate(o.transport);
   refuse_below(0, o.checkpoint_every, "checkpoint_every");
-  refuse_below(1, o.keep, "keep");
+  refuse_below(1, o.keep.last, "keep_last");
+  refuse_below(0, o.keep.every, "keep_every");
   refuse_below(0, o.eval_every, "eval_every");
   refuse_below(0, o.eval_sequences, "eval_sequences");
   refuse_remainder(o.sequences, o.groups, fmt::format("{} sequences in {} groups", o.sequences, o.groups));

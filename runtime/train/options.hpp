@@ -5,6 +5,7 @@
 #include "runtime/core/compute_options.hpp"
 #include "runtime/model/options.hpp"
 #include "runtime/model/transport.hpp"
+#include "runtime/train/checkpoint_folder.hpp"
 #include "runtime/train/collapse_watch.hpp"
 #include "runtime/train/dataset.hpp"
 #include "runtime/train/optimizer.hpp"
@@ -41,7 +42,7 @@ struct TrainOptions {
   std::string resume;
   std::string rule_file;
   Index checkpoint_every = 500;
-  Index keep = 3;
+  Retention keep;
   Index eval_every = 250;
   Index eval_sequences = 1024;
   bool drop_ledger = false;

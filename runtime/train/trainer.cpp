@@ -3,6 +3,7 @@
 
 #include "comm/plan/reduction_tree.hpp"
 #include "gating/losses.hpp"
+#include "runtime/train/checkpoint_draft.hpp"
 
 #include <chrono>
 
