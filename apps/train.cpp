@@ -8,12 +8,12 @@
 #include "apps/progress.hpp"
 #include "apps/router_options.hpp"
 #include "apps/run_record.hpp"
+#include "apps/saver.hpp"
 #include "apps/summary.hpp"
 #include "apps/train_options.hpp"
 #include "runtime/core/parallel.hpp"
 #include "runtime/model/memory_need.hpp"
 #include "runtime/train/agreed.hpp"
-#include "runtime/train/run_log.hpp"
 #include "runtime/train/trainer.hpp"
 
 #include <cerrno>
@@ -92,30 +92,33 @@ class Run {
       return 0;
     }
     write_configuration(world_, options_);
-    std::optional<train::RunLog> log;
-    if (world_.is_root()) {
-      log.emplace(options_.out, trainer_.steps_done(), option_values(options_), record_);
-      for (const std::string& notice : log->notices()) say(notice);
-    }
-    introduce();
     Progress progress(trainer_.steps_done(), last, world_.is_root());
+    const auto tell = [&](const std::string& text) { progress.note(text); };
+    RunJournal journal(options_, trainer_.steps_done(), option_values(options_), record_, world_, tell);
+    Saver saver(trainer_, world_, journal, option_values(options_), what_bits_depend_on(record_), tell);
+    introduce();
     RunSummary summary;
     while (trainer_.steps_done() < last) {
       const train::StepRecord step = trainer_.step();
       summary.add(step);
-      note_choices(log);
-      if (log) log->append(step);
+      note_choices(journal);
+      journal.append(step);
       for (const std::string& alarm : step.alarms) progress.note(alarm);
       progress.update(step.step, fmt::format("loss {:.4f}  dropped {:.1f} %  {:.0f} tokens/s", step.loss,
                                              100.0 * step.drop_rate(), step.tokens_per_s()));
       const bool at_end = step.step == last;
-      if (at_end || is_due(step.step, options_.eval_every)) evaluate(progress, summary, log);
-      if (at_end || is_due(step.step, options_.checkpoint_every)) save(progress, log);
+      if (at_end || is_due(step.step, options_.eval_every)) evaluate(progress, summary, journal);
+      if (at_end) {
+        saver.at_end();
+      } else {
+        saver.after_step(step);
+      }
     }
     progress.finish();
     if (noted_choices_ > 0) say("exchange auto: " + summary_of(trainer_.exchange_choices()));
     if (world_.is_root()) fmt::print("{}", summary.text(options_, dataset_.entropy()));
-    if (last == options_.steps) test(log);
+    if (last == options_.steps) test(journal);
+    journal.close();
     return 0;
   }
 
@@ -127,11 +130,11 @@ class Run {
   }
 
   // How rows travel is decided in the first steps.
-  void note_choices(std::optional<train::RunLog>& log) {
+  void note_choices(RunJournal& journal) {
     const std::span<const comm::ExchangeChoice> choices = trainer_.exchange_choices();
     for (; noted_choices_ < choices.size(); ++noted_choices_) {
       const comm::ExchangeChoice& choice = choices[noted_choices_];
-      if (log) log->note("exchange " + choice.inbox, text_of(choice));
+      journal.note("exchange " + choice.inbox, text_of(choice));
     }
   }
 
@@ -148,11 +151,11 @@ class Run {
     for (const std::string& notice : router_notices_) say(notice);
   }
 
-  void evaluate(Progress& progress, RunSummary& summary, std::optional<train::RunLog>& log) {
+  void evaluate(Progress& progress, RunSummary& summary, RunJournal& journal) {
     const train::Evaluation evaluation = trainer_.evaluate();
     if (evaluation.tokens == 0) return;
     summary.add(evaluation);
-    if (log) log->append(evaluation);
+    journal.append(evaluation);
     std::string note = fmt::format("step {}: held-out loss {:.4f} {} over {}", evaluation.step, evaluation.loss,
                                    evaluation.loss_unit, evaluation.size_text());
     if (evaluation.confusion.classes() > 0) {
@@ -163,25 +166,16 @@ class Run {
 
   // Of classifiers, once the run is done: samples that no decision of the run has looked at, or, where there are none,
   // the last look at the held-out ones.
-  void test(std::optional<train::RunLog>& log) {
+  void test(RunJournal& journal) {
     if (dataset_.class_names().empty()) return;
     const bool has_test = dataset_.num_sequences(train::Split::test) > 0;
     const train::Evaluation evaluation = has_test ? trainer_.evaluate(train::Split::test, 0) : trainer_.evaluate();
     if (evaluation.tokens == 0) return;
-    if (log && has_test) {
-      log->append(evaluation);
-      log->flush();
-    }
+    if (has_test) journal.append(evaluation);
     if (!world_.is_root()) return;
     fmt::print("\n{}: loss {:.4f} {} over {}, {}\n{}", has_test ? "Test" : "Held out", evaluation.loss,
                evaluation.loss_unit, evaluation.size_text(), class_summary(evaluation.confusion, evaluation.accuracy),
                class_report(evaluation.confusion, dataset_.class_names()));
-  }
-
-  void save(Progress& progress, std::optional<train::RunLog>& log) {
-    if (log) log->flush();
-    const std::filesystem::path file = trainer_.save(option_values(options_), what_bits_depend_on(record_));
-    progress.note(fmt::format("step {}: saved {}", trainer_.steps_done(), file.string()));
   }
 
   const TrainOptions& options_;
@@ -201,6 +195,7 @@ void refuse_what_does_not_fit(const TrainOptions& options, const Session& sessio
       .group_rows = options.sequences_in_group() * dataset.tokens_in_sample(),
       .num_states = std::ssize(train::make_optimizer(options.optimizer)->states()),
       .threads = num_threads(),
+      .checkpoint_copy = options.checkpoint_async,
   };
   const std::string need = refuse_too_much_memory(
       session.world, model::memory_need(options.model, dataset.shape(), sizes, session.world.rank()));

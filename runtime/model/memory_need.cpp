@@ -110,10 +110,15 @@ std::vector<plan::MemoryItem> memory_need(const ModelOptions& o, const DataShape
   const double levels = static_cast<double>(run.threads) + std::log2(static_cast<double>(run.groups_in_pass) + 1.0);
   const double leaves = levels * static_cast<double>(std::max(shape.vocabulary, 3 * o.width) * o.width);
 
+  const double copies = run.checkpoint_copy ? static_cast<double>(1 + run.num_states) : 0.0;
   std::vector<plan::MemoryItem> items;
+  const auto add_copy = [&](double elements) {
+    if (copies > 0.0) add(items, {"copy for checkpoints", element_bytes * copies * elements});
+  };
   add(items, {"replicated parameters", element_bytes * static_cast<double>(replicated)});
   add(items, {"their gradients", element_bytes * (sums + staged + leaves + slice)});
   add(items, {"optimizer state", element_bytes * static_cast<double>(run.num_states) * slice});
+  add_copy(slice);
   const auto add_activations = [&](double columns) { add(items, {"activations", element_bytes * tokens * columns}); };
   add_activations(5.0 * static_cast<double>(o.width));  // embedding and head
   const std::vector<experts::ExpertShape> shapes = o.moe_every == 0
@@ -132,6 +137,7 @@ std::vector<plan::MemoryItem> memory_need(const ModelOptions& o, const DataShape
     const plan::MoeLayerSizes layer =
         moe_layer_sizes(o.router, shapes, o.width, static_cast<Index>(tokens), map.experts_of(rank), run.num_ranks);
     add(items, {"optimizer state", element_bytes * static_cast<double>(run.num_states * layer.expert_elements)});
+    add_copy(static_cast<double>(layer.expert_elements));
     for (const plan::MemoryItem& item : plan::moe_layer_memory(layer)) add(items, item);
   }
   add(items, plan::library_memory(run.num_ranks, run.threads));

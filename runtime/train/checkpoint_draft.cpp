@@ -124,10 +124,7 @@ void CheckpointDraft::mark_complete(std::span<const std::uint64_t> checksums) {
 void CheckpointDraft::read_structure_back(std::span<const std::uint64_t> checksums) const {
   disk_->drop_cache();
   const Hdf5File file = open_checkpoint(partial_);
-  const std::vector<std::uint64_t> stored = stored_checksums(file, tensors_);
-  const bool is_same = std::equal(stored.begin(), stored.end(), checksums.begin(), checksums.end()) &&
-                       pack(load_header(file)) == pack(header_);
-  if (is_same) return;
+  if (has_checksums(file, tensors_, checksums) && pack(load_header(file)) == pack(header_)) return;
   throw InputError(fmt::format("'{}', read back from the disk, is not what was written", partial_.string()),
                    "the disk or the way to it is at fault: give another folder; earlier checkpoints are untouched");
 }
@@ -139,8 +136,8 @@ void CheckpointDraft::finish(std::span<const std::uint64_t> checksums_here, cons
     mark_complete(checksums);
     read_structure_back(checksums);
     fs::rename(partial_, file_);
-    DiskFile(file_.parent_path(), DiskFile::Access::read).sync();
     point_latest(file_);
+    DiskFile(file_.parent_path(), DiskFile::Access::read).sync();
     prune(file_, retention);
   });
 }

@@ -2,7 +2,6 @@
 #include "runtime/train/checkpoint_folder.hpp"
 
 #include "runtime/core/error.hpp"
-#include "runtime/train/disk_file.hpp"
 
 #include <algorithm>
 #include <charconv>
@@ -74,7 +73,6 @@ void point_latest(const fs::path& file) {
     throw InputError(fmt::format("cannot replace '{}': {}", (folder / latest_name).string(), error.message()),
                      "it is the program's own link: remove what stands there instead");
   }
-  DiskFile(folder, DiskFile::Access::read).sync();
 }
 
 std::optional<fs::path> latest_of(const fs::path& folder) {

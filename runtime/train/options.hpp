@@ -20,6 +20,13 @@ inline constexpr std::array<EnumName<Task>, 2> enum_names(Task) {
   return {{{Task::lm, "lm"}, {Task::classify, "classify"}}};
 }
 
+/// What becomes of a run whose checkpoint or log cannot be written.
+enum class OnSaveFailure { retry, stop };
+
+inline constexpr std::array<EnumName<OnSaveFailure>, 2> enum_names(OnSaveFailure) {
+  return {{{OnSaveFailure::retry, "retry"}, {OnSaveFailure::stop, "stop"}}};
+}
+
 struct TrainOptions {
   Task task = Task::lm;
   model::ModelOptions model;
@@ -41,7 +48,10 @@ struct TrainOptions {
   std::string out = "conclave-run";
   std::string resume;
   std::string rule_file;
-  Index checkpoint_every = 500;
+  std::optional<Index> checkpoint_every = 500;  // nothing: by mtbf_s and what a save costs
+  double mtbf_s = 0.0;
+  bool checkpoint_async = false;
+  OnSaveFailure on_save_failure = OnSaveFailure::retry;
   Retention keep;
   Index eval_every = 250;
   Index eval_sequences = 1024;

@@ -69,6 +69,9 @@ class RunLog {
   /// gap.
   void flush();
 
+  /// Whether a flush that failed has left records that are only in memory, or none has been tried since they came.
+  [[nodiscard]] bool has_unwritten() const { return !pending_lines_.empty() || tables_.has_pending(); }
+
   /// What a person should know about the log that was found, from the constructor on.
   [[nodiscard]] const std::vector<std::string>& notices() const { return notices_; }
 

@@ -122,6 +122,13 @@ void store_checksums(Hdf5File& file, std::span<const TensorPart> parts, std::spa
   for (std::size_t i = 0; i < parts.size(); ++i) file.rewrite_attribute(parts[i].name, checksum_name, checksums[i]);
 }
 
+bool has_checksums(const Hdf5File& file, std::span<const TensorPart> parts, std::span<const std::uint64_t> checksums) {
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    if (file.attribute<std::uint64_t>(parts[i].name, checksum_name) != checksums[i]) return false;
+  }
+  return true;
+}
+
 std::vector<Index> tensor_offsets(const Hdf5File& file, std::span<const TensorPart> parts) {
   std::vector<Index> offsets;
   for (const TensorPart& part : parts) {
@@ -200,8 +207,7 @@ std::set<std::string> stored_names(const Hdf5File& file, std::span<const TensorP
   return names;
 }
 
-}  // namespace
-
+/// The stored checksums, in the order of the parts. InputError if the file's tensors are not these.
 std::vector<std::uint64_t> stored_checksums(const Hdf5File& file, std::span<const TensorPart> parts) {
   std::set<std::string> unexpected = stored_names(file, parts);
   std::vector<std::string> differences;
@@ -232,8 +238,6 @@ std::vector<std::uint64_t> stored_checksums(const Hdf5File& file, std::span<cons
   }
   return checksums;
 }
-
-namespace {
 
 /// The checksum of the elements `range` of a stored tensor, read in pieces.
 std::uint64_t stored_checksum(const Hdf5File& file, const std::string& name, Range range) {

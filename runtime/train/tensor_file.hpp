@@ -39,6 +39,10 @@ void check_whole(const comm::Communicator& communicator, std::span<const TensorP
 /// until they are written, their checksums until store_checksums.
 void reserve_tensors(Hdf5File& file, std::span<const TensorPart> parts);
 void store_checksums(Hdf5File& file, std::span<const TensorPart> parts, std::span<const std::uint64_t> checksums);
+/// Whether these are the stored checksums, on one rank alone. InputError where the file's structure is damaged, which
+/// HDF5's own checksums tell.
+[[nodiscard]] bool has_checksums(const Hdf5File& file, std::span<const TensorPart> parts,
+                                 std::span<const std::uint64_t> checksums);
 /// Where in the file each tensor's values begin [bytes]; 0 for one without elements.
 [[nodiscard]] std::vector<Index> tensor_offsets(const Hdf5File& file, std::span<const TensorPart> parts);
 
@@ -46,10 +50,6 @@ void store_checksums(Hdf5File& file, std::span<const TensorPart> parts, std::spa
 /// fails on any. Collective.
 void write_parts(const comm::Communicator& communicator, const std::filesystem::path& path,
                  std::span<const TensorPart> parts);
-
-/// The stored checksums, in the order of the parts, on one rank alone. InputError if the file's tensors under the
-/// top-level groups named are not exactly these (up to 20 differences are listed).
-[[nodiscard]] std::vector<std::uint64_t> stored_checksums(const Hdf5File& file, std::span<const TensorPart> parts);
 
 /// Reads the parts that each rank asks for (any, whoever wrote them) and verifies the tensors' checksums. InputError on
 /// every rank if the file's tensors under the top-level groups named are not exactly these (up to 20 differences are

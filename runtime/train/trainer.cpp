@@ -3,7 +3,6 @@
 
 #include "comm/plan/reduction_tree.hpp"
 #include "gating/losses.hpp"
-#include "runtime/train/checkpoint_draft.hpp"
 
 #include <chrono>
 
@@ -128,8 +127,8 @@ Evaluation Trainer::evaluate(Split split, Index sequences) {
   return evaluation;
 }
 
-std::filesystem::path Trainer::save(const std::map<std::string, std::string>& config,
-                                    const std::map<std::string, std::string>& record) {
+CheckpointHeader Trainer::header(const std::map<std::string, std::string>& config,
+                                 const std::map<std::string, std::string>& record) const {
   CheckpointHeader header;
   header.config = config;
   header.record = record;
@@ -146,7 +145,18 @@ std::filesystem::path Trainer::save(const std::map<std::string, std::string>& co
   dataset_.store(header);
   header.integers["data_fingerprint"] = static_cast<std::int64_t>(dataset_.fingerprint());
   header.tables["history"] = history_;
-  return write_checkpoint(communicator_, options_.out, step_, options_.keep, header, optimizer_.parts());
+  return header;
+}
+
+std::filesystem::path Trainer::save(const std::map<std::string, std::string>& config,
+                                    const std::map<std::string, std::string>& record) {
+  return write_checkpoint(communicator_, options_.out, step_, options_.keep, header(config, record),
+                          optimizer_.parts());
+}
+
+void Trainer::begin_save(AsyncCheckpoint& async, const std::map<std::string, std::string>& config,
+                         const std::map<std::string, std::string>& record) {
+  async.begin(options_.out, step_, header(config, record), optimizer_.parts());
 }
 
 void Trainer::restore(const std::filesystem::path& checkpoint, const CheckpointHeader& header) {

@@ -2,7 +2,7 @@
 // One training run on these ranks: data, model and optimizer, step by step.
 #pragma once
 
-#include "runtime/train/checkpoint.hpp"
+#include "runtime/train/async_checkpoint.hpp"
 #include "runtime/train/evaluator.hpp"
 #include "runtime/train/options.hpp"
 #include "runtime/train/sharded_optimizer.hpp"
@@ -37,6 +37,9 @@ class Trainer {
   /// InputError on every rank if it cannot be written. Collective.
   std::filesystem::path save(const std::map<std::string, std::string>& config,
                              const std::map<std::string, std::string>& record);
+  /// Begins the same in `async`; returns when the next step may be done. Collective.
+  void begin_save(AsyncCheckpoint& async, const std::map<std::string, std::string>& config,
+                  const std::map<std::string, std::string>& record);
   /// Goes on from a checkpoint, written on any number of ranks. InputError on every rank if the file is damaged or is
   /// of another model or other data; then this trainer is unusable. Collective.
   void restore(const std::filesystem::path& checkpoint, const CheckpointHeader& header);
@@ -56,6 +59,8 @@ class Trainer {
   };
   void train_pass(Index pass, Passes& passes);
   void update_selection_biases(const std::vector<model::LayerStatistics>& layers);
+  [[nodiscard]] CheckpointHeader header(const std::map<std::string, std::string>& config,
+                                        const std::map<std::string, std::string>& record) const;
   void time_record(double seconds, StepRecord& record);
   [[nodiscard]] std::vector<const model::MoeLayer<float>*> layers();
 
