@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The measurement `checkpoint`: writing a run's checkpoint beside raw writes of as many bytes.
+// The measurement `checkpoint`: writing a run's checkpoint beside raw writes, reads and copies of as many bytes.
 #include "apps/option_text.hpp"
 #include "apps/train_case.hpp"
 #include "apps/train_options.hpp"
 #include "runtime/train/agreed.hpp"
+#include "runtime/train/disk_file.hpp"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <tuple>
 
 namespace conclave::apps {
 namespace {
@@ -28,17 +28,14 @@ std::set<std::string> not_of_a_checkpoint() {
   return unused;
 }
 
-[[noreturn]] void fail(const std::filesystem::path& file) {
-  throw InputError(fmt::format("cannot write '{}': {}", file.string(), std::strerror(errno)),
-                   "check the folder's rights and free space, or name another with --out");
-}
-
-/// A file that every rank writes one of, onto the disk.
+/// A file that every rank has one of: as many bytes as its share of a checkpoint, written and read as fast as this
+/// machine can.
 class RawFile {
  public:
   RawFile(const std::string& folder, RankId rank, Index bytes)
       : path_(std::filesystem::path(folder) / fmt::format("raw-{}", rank.value())),
-        content_(static_cast<std::size_t>(bytes), 'x') {}
+        content_(static_cast<std::size_t>(bytes), 'x'),
+        copy_(content_) {}
   ~RawFile() {
     std::error_code ignored;
     std::filesystem::remove(path_, ignored);
@@ -46,22 +43,24 @@ class RawFile {
   RawFile(const RawFile&) = delete;
   RawFile& operator=(const RawFile&) = delete;
 
+  /// A new file, on the disk.
   void write() const {
-    const int file = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (file < 0) fail(path_);
-    std::size_t done = 0;
-    while (done < content_.size()) {
-      const ssize_t n = ::write(file, content_.data() + done, content_.size() - done);
-      if (n < 0 && errno != EINTR) fail(path_);
-      if (n > 0) done += static_cast<std::size_t>(n);
-    }
-    if (::fsync(file) != 0) fail(path_);
-    ::close(file);
+    std::ofstream(path_, std::ios::binary | std::ios::trunc).close();
+    const train::DiskFile file(path_, train::DiskFile::Access::read_write);
+    file.write_at(0, std::as_bytes(std::span(content_)));
+    file.sync();
   }
+  /// From the disk, where the system lets go of its copy in memory.
+  void read() {
+    const train::DiskFile file(path_, train::DiskFile::Access::read);
+    file.drop_cache();
+    file.read_at(0, std::as_writable_bytes(std::span(copy_)));
+  }
+  void copy() { std::copy(content_.begin(), content_.end(), copy_.begin()); }
 
  private:
   std::filesystem::path path_;
-  std::string content_;
+  std::string content_, copy_;
 };
 
 // The folder is made for this, so that it can be removed again.
@@ -74,11 +73,18 @@ void make_folder(const comm::Communicator& world, const std::string& folder) {
   });
 }
 
+// Of one thing after the other, in the same repetition.
+Timings added(const Timings& first, const Timings& second) {
+  Timings sum = first;
+  for (std::size_t i = 0; i < sum.seconds.size(); ++i) sum.seconds[i] += second.seconds[i];
+  return sum;
+}
+
 std::optional<Report> measure_checkpoint(TrainCase& c, const Session& session) {
   const comm::Communicator& world = session.world;
   refuse_unused(session, not_of_a_checkpoint());
   if (!session.given.contains("out") || session.from_file.contains("out")) c.train.out = "conclave-bench-checkpoint";
-  c.train.keep = 1;
+  c.train.keep.last = 1;
   const auto samples = settle(c, session);
   train::Trainer trainer(c.train, *samples, world);
   make_folder(world, c.train.out);
@@ -89,35 +95,58 @@ std::optional<Report> measure_checkpoint(TrainCase& c, const Session& session) {
   bytes = world.max(bytes);
 
   std::vector<Timings> timings;
+  Timings pause;
   {
-    const RawFile raw(c.train.out, world.rank(), even_share(bytes, world.size(), world.rank().value()).size());
-    timings =
-        timed_in_turn(world, c.run.repeats, Across::slowest_rank,
-                      {[&] { file = trainer.save(config, {}); }, [&] { train::agreed(world, [&] { raw.write(); }); }});
+    RawFile raw(c.train.out, world.rank(), even_share(bytes, world.size(), world.rank().value()).size());
+    train::AsyncCheckpoint async(world);
+    const auto in_background = [&] {
+      const auto start = std::chrono::steady_clock::now();
+      trainer.begin_save(async, config, {});
+      pause.seconds.push_back(
+          world.max(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()));
+      file = async.finish(c.train.keep);
+    };
+    timings = timed_in_turn(
+        world, c.run.repeats, Across::slowest_rank,
+        {[&] { file = trainer.save(config, {}); }, in_background, [&] { train::agreed(world, [&] { raw.write(); }); },
+         [&] { train::agreed(world, [&] { raw.read(); }); }, [&] { raw.copy(); }});
   }
+  pause.seconds.erase(pause.seconds.begin(),
+                      pause.seconds.end() - c.run.repeats * timings[1].calls);  // the rest does not count
   world.barrier();
   train::on_root(world, [&] { std::filesystem::remove_all(c.train.out); });
 
+  const auto& [save, in_background, raw_write, raw_read, copy] =
+      std::tie(timings[0], timings[1], timings[2], timings[3], timings[4]);
   Report report{
       .measurement = "checkpoint",
       .title = fmt::format("Checkpoint of {:.4g} MB: {}", 1e-6 * static_cast<double>(bytes), size_text(c.train, world)),
-      .floors = {"raw writes"}};
+      .floors = {"raw writes", "both raw", "copy"}};
   const double megabytes = 1e-6 * static_cast<double>(bytes);
-  report.lines.push_back({"save", timings[0], {timings[1]}, megabytes, "MB/s"});
-  report.lines.push_back({"raw writes", timings[1], {}, megabytes, "MB/s"});
-  report.facts = {{"save_s", timings[0].median()},
-                  {"raw_write_s", timings[1].median()},
-                  {"ratio", report.lines[0].ratio()},
-                  {"bytes", bytes}};
-  report.notes = {"raw writes: every rank writes its share of the bytes into a file of its own, and fsync"};
+  const Timings both = added(raw_write, raw_read);
+  report.lines.push_back({"save", save, {raw_write, both}, megabytes, "MB/s"});
+  report.lines.push_back({"save in the background", in_background, {raw_write, both}, megabytes, "MB/s"});
+  report.lines.push_back({"pause of the run", pause, {raw_write, both, copy}, megabytes, "MB/s", true});
+  report.lines.push_back({"raw writes", raw_write, {}, megabytes, "MB/s"});
+  report.lines.push_back({"raw reads", raw_read, {}, megabytes, "MB/s"});
+  report.lines.push_back({"copy", copy, {}, megabytes, "MB/s"});
+  report.facts = {{"save_s", save.median()},          {"background_s", in_background.median()},
+                  {"pause_s", pause.median()},        {"raw_write_s", raw_write.median()},
+                  {"raw_read_s", raw_read.median()},  {"copy_s", copy.median()},
+                  {"ratio", report.lines[0].ratio()}, {"bytes", bytes}};
+  report.notes = {"raw writes: every rank writes its share of the bytes into a file of its own, and fsync",
+                  "raw reads: every rank reads that file back, from the disk where the system allows it",
+                  "both raw: a save writes, and reads back and compares what it has written before it counts",
+                  "pause: a save in the background makes the file's structure and copies the tensors in memory"};
   return report;
 }
 
 }  // namespace
 
 Command bench_checkpoint() {
-  return make_measurement<TrainCase>("checkpoint", "writing a checkpoint, beside raw writes of as many bytes", describe,
-                                     measure_checkpoint);
+  return make_measurement<TrainCase>("checkpoint",
+                                     "writing a checkpoint, beside raw writes, reads and copies of as many bytes",
+                                     describe, measure_checkpoint);
 }
 
 }  // namespace conclave::apps

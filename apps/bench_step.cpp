@@ -7,11 +7,25 @@ namespace conclave::apps {
 namespace {
 
 // Where files are, how a run begins and when it is looked at.
-const std::set<std::string> not_of_a_step{"checkpoint_every", "collapse_alarm", "collapse_window",
-                                          "eval_every",       "eval_sequences", "explain_router",
-                                          "init_from",        "keep",           "out",
-                                          "resume",           "steps",          "stop_after",
-                                          "upcycle",          "upcycle_noise",  "upcycle_split"};
+const std::set<std::string> not_of_a_step{"checkpoint_async",
+                                          "checkpoint_every",
+                                          "mtbf",
+                                          "on_save_failure",
+                                          "collapse_alarm",
+                                          "collapse_window",
+                                          "eval_every",
+                                          "eval_sequences",
+                                          "explain_router",
+                                          "init_from",
+                                          "keep_every",
+                                          "keep_last",
+                                          "out",
+                                          "resume",
+                                          "steps",
+                                          "stop_after",
+                                          "upcycle",
+                                          "upcycle_noise",
+                                          "upcycle_split"};
 
 // The products of this rank's even share of the rows of one layer's feed-forward.
 BareExperts one_layer(const train::TrainOptions& o, const comm::Communicator& world) {

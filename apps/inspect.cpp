@@ -3,7 +3,9 @@
 #include "apps/command.hpp"
 #include "apps/train_options.hpp"
 #include "runtime/train/agreed.hpp"
+#include "runtime/train/checkpoint_folder.hpp"
 
+#include <algorithm>
 #include <functional>
 
 namespace conclave::apps {
@@ -11,6 +13,7 @@ namespace {
 
 struct InspectOptions {
   std::string checkpoint;
+  std::string verify;
   bool tensors = false;
   bool digests = false;
 };
@@ -18,6 +21,8 @@ struct InspectOptions {
 void describe(InspectOptions& o, OptionSections& sections) {
   OptionTable& table = sections.section("Inspection");
   table.add("checkpoint", o.checkpoint, "a checkpoint, or a folder of them: the newest");
+  table.add("verify", o.verify,
+            "instead: read a checkpoint, or all of a folder, and compare every checksum; a line each");
   table.add("tensors", o.tensors, "list every tensor with its shape");
   table.add("digests", o.digests, "read every tensor and print a digest of its bits, and one of all");
 }
@@ -63,9 +68,53 @@ void print_digests(const std::filesystem::path& path, const std::vector<StoredTe
   fmt::print("{:016x}  all {} tensors\n", all, tensors.size());
 }
 
+// The checkpoint, or those of a folder, oldest first. InputError on every rank if there is none. Collective.
+std::vector<std::string> checkpoints_of(const comm::Communicator& world, const std::filesystem::path& file_or_folder) {
+  std::vector<std::string> files;
+  train::on_root(world, [&] {
+    if (std::filesystem::is_directory(file_or_folder)) {
+      for (const train::StoredStep& stored : train::stored_steps(file_or_folder)) files.push_back(stored.file.string());
+      std::reverse(files.begin(), files.end());
+    } else {
+      files.push_back(file_or_folder.string());
+    }
+    if (files.empty()) {
+      throw InputError(fmt::format("there is no checkpoint in '{}'", file_or_folder.string()),
+                       "name a checkpoint (step-NNNNNNNN.h5) or the folder that a run wrote its checkpoints into");
+    }
+  });
+  files.resize(static_cast<std::size_t>(world.max(std::ssize(files))));
+  for (std::string& file : files) file = world.broadcast(file);
+  return files;
+}
+
+// A line for each checkpoint; 1 if any is damaged.
+int verify(const std::string& file_or_folder, const comm::Communicator& world) {
+  int exit_code = 0;
+  for (const std::string& file : checkpoints_of(world, file_or_folder)) {
+    std::string line;
+    const train::Failure failure = train::failure_of([&] {
+      const train::TensorTotals totals = train::verify_checkpoint(world, file);
+      line = fmt::format("sound    {}: {} tensors, {} numbers", file, totals.tensors, totals.elements);
+    });
+    if (!failure.message.empty()) {
+      exit_code = 1;
+      line = fmt::format("damaged  {}: {}", file, failure.message);
+      std::replace(line.begin(), line.end(), '\n', ' ');
+    }
+    if (world.is_root()) fmt::print("{}\n", line);
+  }
+  return exit_code;
+}
+
 int run(const InspectOptions& o, const Session& session) {
+  if (!o.verify.empty()) {
+    if (session.given.size() > 1) throw InputError("verify stands alone", "give the other options in another call");
+    return verify(o.verify, session.world);
+  }
   if (o.checkpoint.empty()) {
-    throw InputError("no checkpoint was named", "give --checkpoint a file or the folder that a run wrote into");
+    throw InputError("no checkpoint was named",
+                     "give --checkpoint (or --verify) a file or the folder that a run wrote into");
   }
   const OpenedCheckpoint opened = open_checkpoint(session.world, o.checkpoint);
   train::on_root(session.world, [&] {
@@ -93,8 +142,9 @@ int run(const InspectOptions& o, const Session& session) {
 }  // namespace
 
 Command inspect_command() {
-  return make_command<InspectOptions>("inspect", "what is in a checkpoint: options, record, tensors and their digests",
-                                      "", describe, run);
+  return make_command<InspectOptions>(
+      "inspect", "what is in a checkpoint (options, record, tensors, digests), and whether it is sound", "", describe,
+      run);
 }
 
 }  // namespace conclave::apps

@@ -9,13 +9,13 @@
 #include "apps/progress.hpp"
 #include "apps/router_options.hpp"
 #include "apps/run_record.hpp"
+#include "apps/saver.hpp"
 #include "apps/stopping.hpp"
 #include "apps/summary.hpp"
 #include "apps/train_options.hpp"
 #include "runtime/core/parallel.hpp"
 #include "runtime/model/memory_need.hpp"
 #include "runtime/train/agreed.hpp"
-#include "runtime/train/run_log.hpp"
 #include "runtime/train/trainer.hpp"
 #include "runtime/train/watchdog.hpp"
 
@@ -118,24 +118,27 @@ class Run {
       return 0;
     }
     write_configuration(world_, options_);
-    std::optional<train::RunLog> log;
-    if (world_.is_root()) {
-      log.emplace(options_.out, trainer_.steps_done(), option_values(options_), record_);
-      for (const std::string& notice : log->notices()) say(notice);
-    }
+    Progress progress(trainer_.steps_done(), last, world_.is_root());
+    const auto tell = [&](const std::string& text) { progress.note(text); };
+    RunJournal journal(options_, trainer_.steps_done(), option_values(options_), record_, world_, tell);
+    const auto saved = [&](const std::filesystem::path& file, double seconds) {
+      saved_ = file;
+      stop_rule_.saw_save(seconds);
+      watchdog_.saved(file);
+    };
+    Saver saver(trainer_, world_, journal, option_values(options_), what_bits_depend_on(record_), tell, saved);
     introduce();
     if (!stopping_.notice().empty()) say(stopping_.notice());
-    Progress progress(trainer_.steps_done(), last, world_.is_root());
     RunSummary summary;
-    if (world_.any(log && log->owes_evaluation() && is_due(trainer_.steps_done(), options_.eval_every))) {
-      evaluate(progress, summary, log);
+    if (world_.any(journal.owes_evaluation() && is_due(trainer_.steps_done(), options_.eval_every))) {
+      evaluate(progress, summary, journal);
     }
     std::string stopped_by;
     while (stopped_by.empty() && trainer_.steps_done() < last) {
-      const train::StepRecord& step = do_step();
+      const train::StepRecord& step = do_step(saver);
       summary.add(step);
-      note_choices(log);
-      if (log) log->append(step);
+      note_choices(journal);
+      journal.append(step);
       for (const std::string& alarm : step.alarms) progress.note(alarm);
       if (!step.straggler.empty()) progress.note(step.straggler);
       progress.update(step.step, fmt::format("loss {:.4f}  dropped {:.1f} %  {:.0f} tokens/s", step.loss,
@@ -143,15 +146,24 @@ class Run {
       const bool at_end = step.step == last;
       if (!at_end && step.request.what != 0) stopped_by = stopping_.reason(step.request);
       // First what must not be lost. A run that is stopped has no time for the evaluation: it is made up for later.
-      if (at_end || !stopped_by.empty() || is_due(step.step, options_.checkpoint_every)) save(progress, log);
-      if (stopped_by.empty() && (at_end || is_due(step.step, options_.eval_every))) evaluate(progress, summary, log);
+      if (at_end || !stopped_by.empty()) {
+        saver.at_end();
+      } else {
+        saver.after_step(step);
+      }
+      if (stopped_by.empty() && (at_end || is_due(step.step, options_.eval_every)))
+        evaluate(progress, summary, journal);
     }
-    if (log) log->flush();
+    journal.flush();
     progress.finish();
     if (noted_choices_ > 0) say("exchange auto: " + summary_of(trainer_.exchange_choices()));
     if (world_.is_root()) fmt::print("{}", summary.text(options_, dataset_.entropy()));
-    if (!stopped_by.empty()) return stop(stopped_by);
-    if (last == options_.steps) test(log);
+    if (!stopped_by.empty()) {
+      journal.close();
+      return stop(stopped_by);
+    }
+    if (last == options_.steps) test(journal);
+    journal.close();
     return 0;
   }
 
@@ -171,13 +183,13 @@ class Run {
     return static_cast<double>(evaluated) / static_cast<double>(options_.sequences);
   }
 
-  const train::StepRecord& do_step() {
+  const train::StepRecord& do_step(const Saver& saver) {
     const Clock::time_point start = Clock::now();
     return trainer_.step([&] {
       stop_rule_.saw_step(seconds_since(start));
       const Index done = trainer_.steps_done() + 1;  // this one included
-      return stopping_.request(stop_rule_.needed_s(
-          {.saves = is_due(done, options_.checkpoint_every), .evaluates = is_due(done, options_.eval_every)}));
+      return stopping_.request(
+          stop_rule_.needed_s({.saves = saver.is_due(done), .evaluates = is_due(done, options_.eval_every)}));
     });
   }
 
@@ -197,11 +209,11 @@ class Run {
   }
 
   // How rows travel is decided in the first steps.
-  void note_choices(std::optional<train::RunLog>& log) {
+  void note_choices(RunJournal& journal) {
     const std::span<const comm::ExchangeChoice> choices = trainer_.exchange_choices();
     for (; noted_choices_ < choices.size(); ++noted_choices_) {
       const comm::ExchangeChoice& choice = choices[noted_choices_];
-      if (log) log->note("exchange " + choice.inbox, text_of(choice));
+      journal.note("exchange " + choice.inbox, text_of(choice));
     }
   }
 
@@ -218,13 +230,13 @@ class Run {
     for (const std::string& notice : router_notices_) say(notice);
   }
 
-  void evaluate(Progress& progress, RunSummary& summary, std::optional<train::RunLog>& log) {
+  void evaluate(Progress& progress, RunSummary& summary, RunJournal& journal) {
     const Clock::time_point start = Clock::now();
     const train::Evaluation evaluation = trainer_.evaluate();
     stop_rule_.saw_evaluation(seconds_since(start));
     if (evaluation.tokens == 0) return;
     summary.add(evaluation);
-    if (log) log->append(evaluation);
+    journal.append(evaluation);
     std::string note = fmt::format("step {}: held-out loss {:.4f} {} over {}", evaluation.step, evaluation.loss,
                                    evaluation.loss_unit, evaluation.size_text());
     if (evaluation.confusion.classes() > 0) {
@@ -235,28 +247,16 @@ class Run {
 
   // Of classifiers, once the run is done: samples that no decision of the run has looked at, or, where there are none,
   // the last look at the held-out ones.
-  void test(std::optional<train::RunLog>& log) {
+  void test(RunJournal& journal) {
     if (dataset_.class_names().empty()) return;
     const bool has_test = dataset_.num_sequences(train::Split::test) > 0;
     const train::Evaluation evaluation = has_test ? trainer_.evaluate(train::Split::test, 0) : trainer_.evaluate();
     if (evaluation.tokens == 0) return;
-    if (log && has_test) {
-      log->append(evaluation);
-      log->flush();
-    }
+    if (has_test) journal.append(evaluation);
     if (!world_.is_root()) return;
     fmt::print("\n{}: loss {:.4f} {} over {}, {}\n{}", has_test ? "Test" : "Held out", evaluation.loss,
                evaluation.loss_unit, evaluation.size_text(), class_summary(evaluation.confusion, evaluation.accuracy),
                class_report(evaluation.confusion, dataset_.class_names()));
-  }
-
-  void save(Progress& progress, std::optional<train::RunLog>& log) {
-    if (log) log->flush();
-    const Clock::time_point start = Clock::now();
-    saved_ = trainer_.save(option_values(options_), what_bits_depend_on(record_));
-    stop_rule_.saw_save(seconds_since(start));
-    watchdog_.saved(saved_);
-    progress.note(fmt::format("step {}: saved {}", trainer_.steps_done(), saved_.string()));
   }
 
   const TrainOptions& options_;
@@ -281,6 +281,7 @@ void refuse_what_does_not_fit(const TrainOptions& options, const Session& sessio
       .group_rows = options.sequences_in_group() * dataset.tokens_in_sample(),
       .num_states = std::ssize(train::make_optimizer(options.optimizer)->states()),
       .threads = num_threads(),
+      .checkpoint_copy = options.checkpoint_async,
   };
   const std::string need = refuse_too_much_memory(
       session.world, model::memory_need(options.model, dataset.shape(), sizes, session.world.rank()));

@@ -132,11 +132,16 @@ std::vector<plan::MemoryItem> memory_need(const ModelOptions& o, const DataShape
   // the largest range of parameters that is covered at once
   const Index largest_range = std::max(shape.vocabulary, 3 * o.width) * o.width;
 
+  const double copies = run.checkpoint_copy ? static_cast<double>(1 + run.num_states) : 0.0;
   std::vector<plan::MemoryItem> items;
+  const auto add_copy = [&](double elements) {
+    if (copies > 0.0) add(items, {"copy for checkpoints", element_bytes * copies * elements});
+  };
   add(items, {"replicated parameters", element_bytes * static_cast<double>(replicated)});
   add(items, {"their gradients", element_bytes * summed(reduction, run, rank, largest_range)});
   const auto add_states = [&](Index elements) {
     add(items, {"optimizer state", element_bytes * static_cast<double>(run.num_states * elements)});
+    add_copy(static_cast<double>(elements));
   };
   add_states(reduction.slice_of(rank).size());
   const auto add_activations = [&](double columns) { add(items, {"activations", element_bytes * tokens * columns}); };

@@ -12,9 +12,10 @@ namespace conclave::model {
 struct RunSizes {
   plan::RowTransport transport{};
   Index groups_in_pass = 1;
-  Index group_rows = 0;  // tokens
-  Index num_states = 2;  // arrays of optimizer state
-  Index threads = 1;     // of a rank
+  Index group_rows = 0;          // tokens
+  Index num_states = 2;          // arrays of optimizer state
+  Index threads = 1;             // of a rank
+  bool checkpoint_copy = false;  // parameters and states are copied to be written while the run goes on
 };
 
 /// The number of parameters that every rank has whole.

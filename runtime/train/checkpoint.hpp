@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Checkpoints: one HDF5 file each, FOLDER/step-00001000.h5, that is whole or does not exist. It holds the bytes of the
 // tensors and nothing that depends on the number of ranks: equal states make equal files.
-// A checkpoint is written as .step-00001000.h5.partial and renamed when it stands on the disk; so a job that dies at
-// any instant leaves the earlier checkpoints and at most one .partial file, which the next successful write removes.
 #pragma once
 
 #include "runtime/train/checkpoint_header.hpp"
@@ -15,16 +13,11 @@
 
 namespace conclave::train {
 
-/// Where the checkpoint of `step` is kept.
-[[nodiscard]] std::filesystem::path checkpoint_path(const std::filesystem::path& folder, Index step);
+inline constexpr const char* checkpoint_format = "conclave-checkpoint";
+inline constexpr std::int64_t checkpoint_version = 1;
 
-/// Writes the checkpoint of `step` and returns its path. The parts of all ranks must make up every tensor exactly once;
-/// names start with a group other than /config, /state, /record and /tables; the header's is rank 0's. An existing
-/// checkpoint of `step` is replaced. Of the others the newest `keep` - 1 stay. InputError on every rank, with the free
-/// space, if it cannot be written; earlier checkpoints are then untouched. Collective.
-std::filesystem::path write_checkpoint(const comm::Communicator& communicator, const std::filesystem::path& folder,
-                                       Index step, Index keep, const CheckpointHeader& header,
-                                       std::span<const TensorPart> parts);
+/// Opens a checkpoint on this rank alone. InputError if it is not a complete one of this version.
+[[nodiscard]] Hdf5File open_checkpoint(const std::filesystem::path& path);
 
 /// What a checkpoint holds beside its tensors, on every rank. InputError on every rank if the file is not a complete
 /// checkpoint of this version. Collective.
@@ -36,14 +29,19 @@ std::filesystem::path write_checkpoint(const comm::Communicator& communicator, c
 void read_tensors(const comm::Communicator& communicator, const std::filesystem::path& file,
                   std::span<const TensorPart> parts);
 
+/// Reads a whole checkpoint, every rank a share. InputError on every rank if it is not a complete checkpoint of this
+/// version or if anything in it does not match its checksum. Collective.
+TensorTotals verify_checkpoint(const comm::Communicator& communicator, const std::filesystem::path& file);
+
 /// A checkpoint, and the newer ones that were passed over, each with the reason: to be told to the user.
 struct FoundCheckpoint {
   std::filesystem::path file;  // empty if there is none
   std::vector<std::string> passed_over;
 };
 
-/// The complete checkpoint of the highest step in a folder (none if there is no such folder), or the file itself if it
-/// is one. Opens files without reading their tensors. The same on every rank. Collective.
+/// The checkpoint that a folder's `latest` leads to, or, where that one is damaged, the complete and sound one of the
+/// highest step (none if there is no such folder); or the file itself if it is one, as far as its beginning tells.
+/// Reads the tensors of a folder's checkpoint. The same on every rank. Collective.
 [[nodiscard]] FoundCheckpoint newest_checkpoint(const comm::Communicator& communicator,
                                                 const std::filesystem::path& file_or_folder);
 

@@ -3,6 +3,8 @@
 
 #include "runtime/core/digest.hpp"
 
+#include <algorithm>
+#include <array>
 #include <cstring>
 #include <type_traits>
 
@@ -11,6 +13,7 @@ namespace conclave::train {
 namespace {
 
 constexpr const char* checksum_name = "header_checksum";
+constexpr std::array<std::string_view, 4> header_groups{"/config", "/state", "/record", "/tables"};
 
 /// Appends values to bytes.
 struct Packer {
@@ -127,6 +130,10 @@ void load_tables(const Hdf5File& file, const std::string& prefix, std::map<std::
 
 }  // namespace
 
+bool is_header_group(std::string_view group) {
+  return std::find(header_groups.begin(), header_groups.end(), group) != header_groups.end();
+}
+
 std::int64_t integer_of(const CheckpointHeader& header, const std::string& name, const std::filesystem::path& file) {
   const auto found = header.integers.find(name);
   if (found != header.integers.end()) return found->second;
@@ -147,7 +154,7 @@ CheckpointHeader unpack(const std::string& bytes) {
 }
 
 void store_header(Hdf5File& file, const CheckpointHeader& header) {
-  for (const char* group : {"/config", "/state", "/record", "/tables"}) file.create_group(group);
+  for (const std::string_view group : header_groups) file.create_group(std::string(group));
   store_attributes(file, "/config", header.config);
   store_attributes(file, "/state", header.integers);
   store_attributes(file, "/state", header.numbers);

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace conclave::train {
@@ -26,6 +27,9 @@ struct CheckpointHeader {
   std::map<std::string, std::string> record;     // /record: what the same bits depend on (binary, BLAS, CPU, ...)
   std::map<std::string, NumberTable> tables;     // /tables
 };
+
+/// Whether a top-level group ("/config") is one of the header's, and so no place for tensors.
+[[nodiscard]] bool is_header_group(std::string_view group);
 
 /// An entry of `header.integers`; InputError, naming the file and the entry, if it is not there.
 [[nodiscard]] std::int64_t integer_of(const CheckpointHeader& header, const std::string& name,

@@ -264,6 +264,12 @@ void Hdf5File::reserve(const std::string& name, const std::vector<Index>& shape)
   const Hdf5Handle handle = create_dataset(name, stored_type<T>(), shape);
 }
 
+Index Hdf5File::offset_bytes(const std::string& name) const {
+  const haddr_t offset = H5Dget_offset(dataset(name).id());
+  if (offset == HADDR_UNDEF) throw InputError(fmt::format("the values of {} have no place of their own", where(name)));
+  return static_cast<Index>(offset);
+}
+
 template <Hdf5Number T>
 void Hdf5File::read_range(const std::string& name, Range range, T* values) const {
   const Hdf5Handle handle = dataset(name);

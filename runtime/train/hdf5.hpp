@@ -118,6 +118,9 @@ class Hdf5File {
   /// Creates a contiguous dataset whose place in the file is fixed at once; its values are unspecified until written.
   template <Hdf5Number T>
   void reserve(const std::string& dataset, const std::vector<Index>& shape);
+  /// Where in the file the values of such a dataset begin, one after another [bytes]. InputError if it has no such
+  /// place.
+  [[nodiscard]] Index offset_bytes(const std::string& dataset) const;
   /// The values at the positions `range`, counted in row order, into or from `values` (range.size() of them).
   template <Hdf5Number T>
   void read_range(const std::string& dataset, Range range, T* values) const;

@@ -5,6 +5,7 @@
 #include "runtime/train/mapped_file.hpp"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <nlohmann/json.hpp>
 
@@ -44,6 +45,9 @@ void LineFile::cut(Index bytes) {
 }
 
 void LineFile::append(const std::string& lines) {
+  struct stat status {};
+  if (::fstat(file_, &status) != 0) fail("look at", path_, errno);
+  if (status.st_nlink == 0) fail("write to", path_, ENOENT);  // what is written to a removed file is lost
   const Index before = ::lseek(file_, 0, SEEK_END);
   if (before < 0) fail("measure", path_, errno);
   for (std::size_t done = 0; done < lines.size();) {

@@ -3,6 +3,7 @@
 
 #include "runtime/train/labelled.hpp"
 
+#include <cmath>
 #include <tuple>
 
 namespace conclave::train {
@@ -36,8 +37,15 @@ void describe_files(TrainOptions& o, OptionTable& table) {
       "continue from a checkpoint, or from the newest one in a folder; auto: from the newest in out, or begin if it "
       "has none");
   table.add("rule_file", o.rule_file, "router = rule: a file of rules, which become the run's own (see rules)");
-  table.add("checkpoint_every", o.checkpoint_every, "steps between checkpoints; 0: only at the end");
-  table.add("keep", o.keep, "checkpoints kept, the newest");
+  table.add("checkpoint_every", o.checkpoint_every,
+            "steps between checkpoints; 0: only at the end; auto: by what one costs and mtbf");
+  table.add("mtbf", o.mtbf_s, "checkpoint_every = auto: seconds between failures, on average, of the whole job");
+  table.add("checkpoint_async", o.checkpoint_async,
+            "write checkpoints while the run goes on: it stops only to copy them in memory");
+  table.add("on_save_failure", o.on_save_failure,
+            "when a checkpoint or the log cannot be written: retry (go on and try again) or stop");
+  table.add("keep_last", o.keep.last, "checkpoints kept, the newest");
+  table.add("keep_every", o.keep.every, "and for good those of steps that are multiples of this; 0: none");
   table.add("eval_every", o.eval_every, "steps between evaluations on held-out data; 0: only at the end");
   table.add("drop_ledger", o.drop_ledger, "write every dropped claim of every step into run.h5: who, where and why");
   describe(o.collapse, table);
@@ -102,8 +110,14 @@ void validate(const TrainOptions& o) {
     throw InputError(fmt::format("seed = {}", o.seed), fmt::format("give a whole number from 0 to {}", max_seed));
   }
   model::validate(o.transport);
-  refuse_below(0, o.checkpoint_every, "checkpoint_every");
-  refuse_below(1, o.keep, "keep");
+  if (o.checkpoint_every) refuse_below(0, *o.checkpoint_every, "checkpoint_every");
+  if (!(o.mtbf_s >= 0.0) || !std::isfinite(o.mtbf_s) || o.checkpoint_every.has_value() == (o.mtbf_s > 0.0)) {
+    throw InputError(fmt::format("checkpoint_every = {} with mtbf = {}",
+                                 o.checkpoint_every ? fmt::format("{}", *o.checkpoint_every) : "auto", o.mtbf_s),
+                     "auto needs the mean time between failures, in seconds, and nothing else does");
+  }
+  refuse_below(1, o.keep.last, "keep_last");
+  refuse_below(0, o.keep.every, "keep_every");
   refuse_below(0, o.eval_every, "eval_every");
   refuse_below(0, o.eval_sequences, "eval_sequences");
   refuse_remainder(o.sequences, o.groups, fmt::format("{} sequences in {} groups", o.sequences, o.groups));

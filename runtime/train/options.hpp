@@ -6,6 +6,7 @@
 #include "runtime/core/duration.hpp"
 #include "runtime/model/options.hpp"
 #include "runtime/model/transport.hpp"
+#include "runtime/train/checkpoint_folder.hpp"
 #include "runtime/train/collapse_watch.hpp"
 #include "runtime/train/dataset.hpp"
 #include "runtime/train/optimizer.hpp"
@@ -19,6 +20,13 @@ enum class Task { lm, classify };
 
 inline constexpr std::array<EnumName<Task>, 2> enum_names(Task) {
   return {{{Task::lm, "lm"}, {Task::classify, "classify"}}};
+}
+
+/// What becomes of a run whose checkpoint or log cannot be written.
+enum class OnSaveFailure { retry, stop };
+
+inline constexpr std::array<EnumName<OnSaveFailure>, 2> enum_names(OnSaveFailure) {
+  return {{{OnSaveFailure::retry, "retry"}, {OnSaveFailure::stop, "stop"}}};
 }
 
 struct TrainOptions {
@@ -46,8 +54,11 @@ struct TrainOptions {
   std::string out = "conclave-run";
   std::string resume;
   std::string rule_file;
-  Index checkpoint_every = 500;
-  Index keep = 3;
+  std::optional<Index> checkpoint_every = 500;  // nothing: by mtbf_s and what a save costs
+  double mtbf_s = 0.0;
+  bool checkpoint_async = false;
+  OnSaveFailure on_save_failure = OnSaveFailure::retry;
+  Retention keep;
   Index eval_every = 250;
   Index eval_sequences = 1024;
   bool drop_ledger = false;

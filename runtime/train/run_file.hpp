@@ -29,6 +29,7 @@ class RunFile {
   void note(const std::string& name, const std::string& value) { notes_[name] = value; }
   /// Keeps a row for the next flush.
   void append(const std::vector<Table>& rows);
+  [[nodiscard]] bool has_pending() const { return !pending_.empty(); }
   /// Adds the rows to the file. InputError if that fails; then they are kept.
   void flush();
 

@@ -74,6 +74,8 @@ class RunLog {
   /// Whether the log that was found ends with the training step that the run goes on from, so that an evaluation that
   /// was due after it is missing: the run was cut before that.
   [[nodiscard]] bool owes_evaluation() const { return owes_evaluation_; }
+  /// Whether a flush that failed has left records that are only in memory, or none has been tried since they came.
+  [[nodiscard]] bool has_unwritten() const { return !pending_lines_.empty() || tables_.has_pending(); }
 
   /// What a person should know about the log that was found, from the constructor on.
   [[nodiscard]] const std::vector<std::string>& notices() const { return notices_; }

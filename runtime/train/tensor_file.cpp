@@ -10,6 +10,7 @@
 #include <bit>
 #include <functional>
 #include <map>
+#include <numeric>
 #include <optional>
 #include <set>
 
@@ -84,33 +85,56 @@ std::uint64_t tensor_checksum(std::span<const float> values, Index first) {
   return sum;
 }
 
-std::vector<std::uint64_t> checksums_of_whole(const comm::Communicator& communicator,
-                                              std::span<const TensorPart> parts) {
+void check_whole(const comm::Communicator& communicator, std::span<const TensorPart> parts) {
   check_same_tensors(communicator, parts);
   // Non-empty ranges tile [0, n) exactly if every border but 0 and n is once an end for each time it is a begin. So the
   // sum of hash(begin) - hash(end) must be hash(0) - hash(n).
   const auto hash = [](Index border) { return mix(border, 0); };
-  std::vector<std::uint64_t> values;
-  for (const TensorPart& part : parts) {
-    values.push_back(tensor_checksum(values_of(part), part.held.begin));
-    values.push_back(hash(part.held.begin) - hash(part.held.end));
-  }
-  const std::vector<std::uint64_t> sums = sum_modulo(communicator, values);
-  std::vector<std::uint64_t> checksums;
+  std::vector<std::uint64_t> borders;
+  for (const TensorPart& part : parts) borders.push_back(hash(part.held.begin) - hash(part.held.end));
+  const std::vector<std::uint64_t> sums = sum_modulo(communicator, borders);
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const Index size = num_elements(parts[i].shape);
-    invariant(sums[2 * i + 1] == hash(0) - hash(size), "the ranks' parts of {} do not make up its {} elements once",
+    invariant(sums[i] == hash(0) - hash(size), "the ranks' parts of {} do not make up its {} elements once",
               parts[i].name, size);
-    checksums.push_back(sums[2 * i]);
   }
-  return checksums;
 }
 
-void reserve_tensors(Hdf5File& file, std::span<const TensorPart> parts, std::span<const std::uint64_t> checksums) {
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    file.reserve<float>(parts[i].name, parts[i].shape);
-    file.write_attribute(parts[i].name, checksum_name, checksums[i]);
+std::vector<std::uint64_t> checksums_here(std::span<const TensorPart> parts) {
+  std::vector<std::uint64_t> sums;
+  for (const TensorPart& part : parts) sums.push_back(tensor_checksum(values_of(part), part.held.begin));
+  return sums;
+}
+
+std::vector<std::uint64_t> checksums_of_whole(const comm::Communicator& communicator,
+                                              const std::vector<std::uint64_t>& here) {
+  return sum_modulo(communicator, here);
+}
+
+void reserve_tensors(Hdf5File& file, std::span<const TensorPart> parts) {
+  for (const TensorPart& part : parts) {
+    file.reserve<float>(part.name, part.shape);
+    file.write_attribute(part.name, checksum_name, std::uint64_t{0});
   }
+}
+
+void store_checksums(Hdf5File& file, std::span<const TensorPart> parts, std::span<const std::uint64_t> checksums) {
+  for (std::size_t i = 0; i < parts.size(); ++i) file.rewrite_attribute(parts[i].name, checksum_name, checksums[i]);
+}
+
+bool has_checksums(const Hdf5File& file, std::span<const TensorPart> parts, std::span<const std::uint64_t> checksums) {
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    if (file.attribute<std::uint64_t>(parts[i].name, checksum_name) != checksums[i]) return false;
+  }
+  return true;
+}
+
+std::vector<Index> tensor_offsets(const Hdf5File& file, std::span<const TensorPart> parts) {
+  std::vector<Index> offsets;
+  for (const TensorPart& part : parts) {
+    offsets.push_back(num_elements(part.shape) == 0 ? 0 : file.offset_bytes(part.name));
+  }
+  return offsets;
 }
 
 namespace {
@@ -216,13 +240,13 @@ std::vector<std::uint64_t> stored_checksums(const Hdf5File& file, std::span<cons
 }
 
 /// The checksum of the elements `range` of a stored tensor, read in pieces.
-std::uint64_t stored_checksum(const Hdf5File& file, const TensorPart& part, Range range) {
+std::uint64_t stored_checksum(const Hdf5File& file, const std::string& name, Range range) {
   constexpr Index piece_elements = Index{1} << 20;
   std::vector<float> piece(static_cast<std::size_t>(std::min(piece_elements, range.size())));
   std::uint64_t sum = 0;
   for (Index at = range.begin; at < range.end; at += piece_elements) {
     const Range now{at, std::min(at + piece_elements, range.end)};
-    file.read_range(part.name, now, piece.data());
+    file.read_range(name, now, piece.data());
     sum += tensor_checksum({piece.data(), static_cast<std::size_t>(now.size())}, at);
   }
   return sum;
@@ -237,6 +261,12 @@ std::vector<std::size_t> differing(const comm::Communicator& communicator, const
     if (sums[i] != stored[of[i]]) result.push_back(of[i]);
   }
   return result;
+}
+
+void refuse_damaged(const std::filesystem::path& path, const std::vector<std::string>& damaged) {
+  if (damaged.empty()) return;
+  throw InputError(fmt::format("'{}' is damaged: the values of {} of its tensors do not match their checksums:{}",
+                               path.string(), damaged.size(), listed(damaged)));
 }
 
 }  // namespace
@@ -267,15 +297,46 @@ void read_parts(const comm::Communicator& communicator, const std::filesystem::p
     here.clear();
     for (const std::size_t i : unproven) {
       const Range share = even_share(num_elements(parts[i].shape), communicator.size(), communicator.rank().value());
-      here.push_back(stored_checksum(*file, parts[i], share));
+      here.push_back(stored_checksum(*file, parts[i].name, share));
     }
   });
   std::vector<std::string> damaged;
   for (const std::size_t i : differing(communicator, unproven, here, stored)) damaged.push_back(parts[i].name);
-  if (!damaged.empty()) {
-    throw InputError(fmt::format("'{}' is damaged: the values of {} of its tensors do not match their checksums:{}",
-                                 path.string(), damaged.size(), listed(damaged)));
+  refuse_damaged(path, damaged);
+}
+
+TensorTotals verify_tensors(const comm::Communicator& communicator, const std::filesystem::path& path,
+                            const std::vector<std::string>& groups) {
+  std::vector<std::string> names;
+  std::vector<std::uint64_t> stored, here;
+  TensorTotals totals;
+  agreed(communicator, [&] {
+    const Hdf5File file = Hdf5File::open(path);
+    std::set<std::string> found;
+    for (const std::string& group : groups) add_datasets(file, group, found);
+    for (const std::string& name : found) {
+      if (file.type(name) != Hdf5Type::float32 || !file.has_attribute(name, checksum_name)) {
+        throw InputError(fmt::format("'{}' is damaged: {} is no tensor with a checksum", path.string(), name));
+      }
+      const Index elements = num_elements(file.shape(name));
+      const Range share = even_share(elements, communicator.size(), communicator.rank().value());
+      names.push_back(name);
+      stored.push_back(file.attribute<std::uint64_t>(name, checksum_name));
+      here.push_back(stored_checksum(file, name, share));
+      totals.elements += elements;
+    }
+  });
+  totals.tensors = std::ssize(names);
+  if (communicator.max(totals.tensors) != communicator.min(totals.tensors)) {
+    throw InputError(fmt::format("the ranks do not see the same file '{}'", path.string()),
+                     "the folder must be on a file system that all nodes of the job share");
   }
+  std::vector<std::size_t> all(names.size());
+  std::iota(all.begin(), all.end(), std::size_t{0});
+  std::vector<std::string> damaged;
+  for (const std::size_t i : differing(communicator, all, here, stored)) damaged.push_back(names[i]);
+  refuse_damaged(path, damaged);
+  return totals;
 }
 
 }  // namespace conclave::train

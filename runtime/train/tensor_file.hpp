@@ -25,14 +25,26 @@ struct TensorPart {
 /// one element always shows; other damage goes unnoticed with probability 2^-64.
 [[nodiscard]] std::uint64_t tensor_checksum(std::span<const float> values, Index first);
 
-/// Checks that all ranks describe the same tensors and together hold every element exactly once; returns each tensor's
-/// checksum. InvariantError on every rank otherwise. Collective.
-[[nodiscard]] std::vector<std::uint64_t> checksums_of_whole(const comm::Communicator& communicator,
-                                                            std::span<const TensorPart> parts);
+/// Checks that all ranks describe the same tensors and together hold every element exactly once. InvariantError on
+/// every rank otherwise. Collective.
+void check_whole(const comm::Communicator& communicator, std::span<const TensorPart> parts);
 
-/// Creates the datasets (float32, contiguous) with their checksums, in a file that one rank alone has open. Their
-/// values are unspecified until write_parts.
-void reserve_tensors(Hdf5File& file, std::span<const TensorPart> parts, std::span<const std::uint64_t> checksums);
+/// The checksums of what this rank holds of each tensor, and those of the whole tensors from them. The second is
+/// collective.
+[[nodiscard]] std::vector<std::uint64_t> checksums_here(std::span<const TensorPart> parts);
+[[nodiscard]] std::vector<std::uint64_t> checksums_of_whole(const comm::Communicator& communicator,
+                                                            const std::vector<std::uint64_t>& here);
+
+/// Creates the datasets (float32, contiguous), in a file that one rank alone has open. Their values are unspecified
+/// until they are written, their checksums until store_checksums.
+void reserve_tensors(Hdf5File& file, std::span<const TensorPart> parts);
+void store_checksums(Hdf5File& file, std::span<const TensorPart> parts, std::span<const std::uint64_t> checksums);
+/// Whether these are the stored checksums, on one rank alone. InputError where the file's structure is damaged, which
+/// HDF5's own checksums tell.
+[[nodiscard]] bool has_checksums(const Hdf5File& file, std::span<const TensorPart> parts,
+                                 std::span<const std::uint64_t> checksums);
+/// Where in the file each tensor's values begin [bytes]; 0 for one without elements.
+[[nodiscard]] std::vector<Index> tensor_offsets(const Hdf5File& file, std::span<const TensorPart> parts);
 
 /// Writes every rank's parts into the reserved datasets and brings them to the disk. InputError on every rank if it
 /// fails on any. Collective.
@@ -44,5 +56,15 @@ void write_parts(const comm::Communicator& communicator, const std::filesystem::
 /// listed), or are damaged. Collective.
 void read_parts(const comm::Communicator& communicator, const std::filesystem::path& path,
                 std::span<const TensorPart> parts);
+
+/// How much a file holds in tensors.
+struct TensorTotals {
+  Index tensors = 0;
+  Index elements = 0;
+};
+/// Reads every tensor under these top-level groups, each rank a share, and compares it with its checksum. InputError on
+/// every rank naming those that are damaged. Collective.
+TensorTotals verify_tensors(const comm::Communicator& communicator, const std::filesystem::path& path,
+                            const std::vector<std::string>& groups);
 
 }  // namespace conclave::train

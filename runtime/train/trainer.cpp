@@ -149,9 +149,8 @@ Evaluation Trainer::evaluate(Split split, Index sequences) {
   return evaluation;
 }
 
-std::filesystem::path Trainer::save(const std::map<std::string, std::string>& config,
-                                    const std::map<std::string, std::string>& record) {
-  note(Activity::saving);
+CheckpointHeader Trainer::header(const std::map<std::string, std::string>& config,
+                                 const std::map<std::string, std::string>& record) const {
   CheckpointHeader header;
   header.config = config;
   header.record = record;
@@ -168,7 +167,20 @@ std::filesystem::path Trainer::save(const std::map<std::string, std::string>& co
   dataset_.store(header);
   header.integers["data_fingerprint"] = static_cast<std::int64_t>(dataset_.fingerprint());
   header.tables["history"] = history_;
-  return write_checkpoint(communicator_, options_.out, step_, options_.keep, header, optimizer_.parts());
+  return header;
+}
+
+std::filesystem::path Trainer::save(const std::map<std::string, std::string>& config,
+                                    const std::map<std::string, std::string>& record) {
+  note(Activity::saving);
+  return write_checkpoint(communicator_, options_.out, step_, options_.keep, header(config, record),
+                          optimizer_.parts());
+}
+
+void Trainer::begin_save(AsyncCheckpoint& async, const std::map<std::string, std::string>& config,
+                         const std::map<std::string, std::string>& record) {
+  note(Activity::saving);
+  async.begin(options_.out, step_, header(config, record), optimizer_.parts());
 }
 
 void Trainer::restore(const std::filesystem::path& checkpoint, const CheckpointHeader& header) {

@@ -4,7 +4,7 @@
 
 #include "runtime/core/function_ref.hpp"
 #include "runtime/model/step_report.hpp"
-#include "runtime/train/checkpoint.hpp"
+#include "runtime/train/async_checkpoint.hpp"
 #include "runtime/train/evaluator.hpp"
 #include "runtime/train/options.hpp"
 #include "runtime/train/sharded_optimizer.hpp"
@@ -48,6 +48,9 @@ class Trainer {
   /// InputError on every rank if it cannot be written. Collective.
   std::filesystem::path save(const std::map<std::string, std::string>& config,
                              const std::map<std::string, std::string>& record);
+  /// Begins the same in `async`; returns when the next step may be done. Collective.
+  void begin_save(AsyncCheckpoint& async, const std::map<std::string, std::string>& config,
+                  const std::map<std::string, std::string>& record);
   /// Goes on from a checkpoint, written on any number of ranks. InputError on every rank if the file is damaged or is
   /// of another model or other data; then this trainer is unusable. Collective.
   void restore(const std::filesystem::path& checkpoint, const CheckpointHeader& header);
@@ -62,6 +65,8 @@ class Trainer {
   void note(Activity activity);
   void train_pass(Index pass);
   void update_selection_biases(const std::vector<model::LayerStatistics>& layers);
+  [[nodiscard]] CheckpointHeader header(const std::map<std::string, std::string>& config,
+                                        const std::map<std::string, std::string>& record) const;
   void share_report(double seconds, Index request);
 
   TrainOptions options_;

@@ -42,7 +42,9 @@ std::vector<Case> cases() {
           {"step",
            tiny_model + " --sequences 4 --groups 2 ",
            {"step_s", "gemm_floor_s", "ratio", "tokens_per_s", "gemm_flops"}},
-          {"checkpoint", tiny_model, {"save_s", "raw_write_s", "ratio", "bytes"}},
+          {"checkpoint",
+           tiny_model,
+           {"save_s", "background_s", "pause_s", "raw_write_s", "raw_read_s", "copy_s", "ratio", "bytes"}},
           {"scaling", tiny_layer, {}}};
 }
 

@@ -60,7 +60,7 @@ for ((round = 1; round <= rounds; ++round)); do
   rm -rf "$disk/run"
   for ((attempt = 0; ; ++attempt)); do
     ranks=$((RANDOM % 4 + 1))
-    launch "$ranks" train --out "$disk/run" --resume auto "${options[@]}" --hang-timeout 3 &
+    launch "$ranks" train --out "$disk/run" --resume auto "${options[@]}" --hang-timeout 8 &
     job=$!
     ((++jobs))
     kind=none SECONDS=0

@@ -66,11 +66,11 @@ TEST(MemoryNeed, KnowsHowManyParametersEveryRankHasWhole) {
 }
 
 TEST(MemoryNeed, CountsExpertsGradientsAndStatesOnce) {
-  const RunSizes run{.transport = {.num_ranks = 2, .node_ranks = 2},
-                     .groups_in_pass = 4,
-                     .group_rows = 16,
-                     .num_states = 2,
-                     .threads = 1};
+  RunSizes run{.transport = {.num_ranks = 2, .node_ranks = 2},
+               .groups_in_pass = 4,
+               .group_rows = 16,
+               .num_states = 2,
+               .threads = 1};
   const DataShape shape{.vocabulary = 100};
   const auto bytes_of = [&](const ModelOptions& o, std::string_view what, Index rank) {
     double bytes = 0.0;
@@ -85,6 +85,10 @@ TEST(MemoryNeed, CountsExpertsGradientsAndStatesOnce) {
   EXPECT_EQ(on_both, 3.0 * 5.0 * expert * 2.0 * 4.0) << "3 layers of 5 experts, weights and gradients";
   const double states = bytes_of(o, "optimizer state", 0) + bytes_of(o, "optimizer state", 1);
   EXPECT_EQ(states, 2.0 * 4.0 * (3.0 * 5.0 * expert + static_cast<double>(replicated_elements(o, shape))));
+  EXPECT_EQ(bytes_of(o, "copy for checkpoints", 0), 0.0);
+  run.checkpoint_copy = true;
+  const double copies = bytes_of(o, "copy for checkpoints", 0) + bytes_of(o, "copy for checkpoints", 1);
+  EXPECT_EQ(copies, 3.0 * states / 2.0) << "the values beside both states";
   ModelOptions wider = o;
   wider.experts.expert_hidden = {48};
   EXPECT_EQ(bytes_of(wider, "experts' activations", 0), 2.0 * bytes_of(o, "experts' activations", 0));

@@ -4,7 +4,7 @@
 
 #include "runtime/core/random.hpp"
 #include "runtime/train/agreed.hpp"
-#include "runtime/train/checkpoint.hpp"
+#include "runtime/train/checkpoint_draft.hpp"
 #include "tests/support/mpi_world.hpp"
 
 #include <gtest/gtest.h>
@@ -109,7 +109,7 @@ class CheckpointTest : public testing::Test {
     if (world_.is_root()) fs::remove_all(folder_);
   }
 
-  fs::path write(Index step, Index keep = 100) {
+  fs::path write(Index step, const Retention& keep = {.last = 100}) {
     const Parts parts = filled_parts(world_);
     return write_checkpoint(world_, folder_, step, keep, some_header(step), parts.parts);
   }
@@ -118,12 +118,13 @@ class CheckpointTest : public testing::Test {
     read_tensors(world_, file, parts.parts);
     parts.expect_filled();
   }
-  /// Root's names in the folder, sorted, on every rank.
+  /// Root's names in the folder but `latest`, sorted, on every rank.
   std::string listing() {
     world_.barrier();
     std::vector<std::string> names;
     if (world_.is_root()) {
       for (const auto& entry : fs::directory_iterator(folder_)) names.push_back(entry.path().filename().string());
+      std::erase(names, "latest");
     }
     std::sort(names.begin(), names.end());
     std::string text;

@@ -122,7 +122,7 @@ TEST_F(CheckpointRefusal, NoFlippedBitCrashesOrGivesWrongValues) {
   const comm::Communicator alone = world_.split(world_.is_root() ? 0 : -1);
   if (!world_.is_root()) return;
   const Parts written = filled_parts(alone);
-  const fs::path file = write_checkpoint(alone, folder_, 1, 1, some_header(1), written.parts);
+  const fs::path file = write_checkpoint(alone, folder_, 1, {1}, some_header(1), written.parts);
   const std::string good = bytes_of(file);
   const std::string header = pack(some_header(1));
   Index num_refused = 0;
@@ -197,7 +197,7 @@ TEST_F(CheckpointRefusal, AWriteThatFailsOnOneRankFailsOnAll) {
     std::optional<FileSizeLimit> limit;
     if (world_.rank().value() == world_.size() - 1) limit.emplace(200'000);
     const Failure failure =
-        failure_everywhere([&] { write_checkpoint(world_, folder_, 2, 2, some_header(2), parts.parts); });
+        failure_everywhere([&] { write_checkpoint(world_, folder_, 2, {2}, some_header(2), parts.parts); });
     EXPECT_NE(failure.message.find("cannot write checkpoint"), std::string::npos) << failure.message;
     EXPECT_NE(failure.message.find("step-00000002.h5"), std::string::npos) << failure.message;
     const char* reason = world_.size() == 1 ? "File too large" : "MPI_File_write";
@@ -206,7 +206,7 @@ TEST_F(CheckpointRefusal, AWriteThatFailsOnOneRankFailsOnAll) {
   }
   EXPECT_EQ(listing(), "step-00000001.h5 ");
   expect_readable(earlier);
-  const fs::path file = write_checkpoint(world_, folder_, 2, 2, some_header(2), parts.parts);
+  const fs::path file = write_checkpoint(world_, folder_, 2, {2}, some_header(2), parts.parts);
   Parts again = large_parts(world_, 1 << 20);
   read_tensors(world_, file, again.parts);
   again.expect_filled();
@@ -240,7 +240,7 @@ TEST_F(CheckpointRefusal, AFullDisk) {
   const fs::path earlier = write(1);
   const Parts parts = large_parts(world_, 1 << 20);
   const Failure failure =
-      failure_everywhere([&] { write_checkpoint(world_, folder_, 2, 2, some_header(2), parts.parts); });
+      failure_everywhere([&] { write_checkpoint(world_, folder_, 2, {2}, some_header(2), parts.parts); });
   EXPECT_NE(failure.message.find("No space left on device"), std::string::npos) << failure.message;
   EXPECT_NE(failure.hint.find("make room"), std::string::npos) << failure.hint;
   EXPECT_EQ(listing(), "step-00000001.h5 ");
@@ -265,7 +265,7 @@ TEST_F(CheckpointRefusal, AFolderThatCannotBe) {
   world_.barrier();
   const Parts parts = filled_parts(world_);
   const Failure failure = failure_everywhere(
-      [&] { write_checkpoint(world_, folder_ / "file" / "run", 2, 2, some_header(2), parts.parts); });
+      [&] { write_checkpoint(world_, folder_ / "file" / "run", 2, {2}, some_header(2), parts.parts); });
   EXPECT_NE(failure.message.find("cannot write checkpoint"), std::string::npos) << failure.message;
 }
 

@@ -80,7 +80,7 @@ TEST_F(CheckpointContent, BytesDoNotDependOnTheNumberOfRanks) {
   const comm::Communicator alone = world_.split(world_.is_root() ? 0 : -1);
   if (!world_.is_root()) return;
   const Parts parts = filled_parts(alone);
-  const fs::path by_one = write_checkpoint(alone, folder_ / "alone", 5, 1, some_header(5), parts.parts);
+  const fs::path by_one = write_checkpoint(alone, folder_ / "alone", 5, {1}, some_header(5), parts.parts);
   const std::string bytes = bytes_of(by_all);
   EXPECT_GT(bytes.size(), 2000U);
   EXPECT_EQ(bytes, bytes_of(by_one));
@@ -98,13 +98,13 @@ TEST_F(CheckpointContent, HeadersKeepEveryBit) {
   header.tables["none"] = {0, 3, {}};
   header.tables["deep/er"] = {1, 2, {std::numeric_limits<double>::infinity(), std::nan("")}};
   const Parts parts = filled_parts(world_);
-  const fs::path file = write_checkpoint(world_, folder_, 3, 1, header, parts.parts);
+  const fs::path file = write_checkpoint(world_, folder_, 3, {1}, header, parts.parts);
   EXPECT_EQ(pack(read_header(world_, file)), pack(header));
   EXPECT_EQ(read_header(world_, file).tables.at("deep/er").cols, 2);
 }
 
 TEST_F(CheckpointContent, AnEmptyCheckpointIsOne) {
-  const fs::path file = write_checkpoint(world_, folder_, 0, 1, {}, {});
+  const fs::path file = write_checkpoint(world_, folder_, 0, {1}, {}, {});
   EXPECT_EQ(pack(read_header(world_, file)), pack(CheckpointHeader{}));
   read_tensors(world_, file, {});
 }
@@ -114,7 +114,7 @@ TEST_F(CheckpointContent, PartsThatDoNotMakeUpTheTensorAreADefect) {
   const auto attempt = [&](const std::string& name, Index size, Range held) {
     std::vector<float> values(100);
     const std::vector<TensorPart> parts{{name, {size}, held, values.data()}};
-    EXPECT_THROW(write_checkpoint(world_, folder_, 1, 1, {}, parts), InvariantError) << name;
+    EXPECT_THROW(write_checkpoint(world_, folder_, 1, {1}, {}, parts), InvariantError) << name;
   };
   attempt("/x/gap", 12, {0, rank == 0 ? 11 : 0});
   if (world_.size() > 1) {
@@ -130,17 +130,93 @@ TEST_F(CheckpointContent, PartsThatDoNotMakeUpTheTensorAreADefect) {
 }
 
 TEST_F(CheckpointFolder, KeepsTheNewest) {
-  for (const Index step : {10, 20, 30}) write(step, 2);
+  for (const Index step : {10, 20, 30}) write(step, {2});
   EXPECT_EQ(listing(), "step-00000020.h5 step-00000030.h5 ");
   // The one just written stays, even if a run that was taken up again at an earlier step wrote it.
-  write(5, 2);
+  write(5, {2});
   EXPECT_EQ(listing(), "step-00000005.h5 step-00000030.h5 ");
-  write(5, 1);
+  write(5, {1});
   EXPECT_EQ(listing(), "step-00000005.h5 ");
   expect_readable(folder_ / "step-00000005.h5");
-  const Failure failure = failure_everywhere([&] { write(6, 0); });
-  EXPECT_NE(failure.message.find("newest 0"), std::string::npos);
-  EXPECT_EQ(listing(), "step-00000005.h5 ");
+}
+
+TEST_F(CheckpointFolder, KeepsMultiplesForGood) {
+  for (const Index step : {10, 15, 20, 25, 30, 35, 41}) write(step, {.last = 2, .every = 20});
+  EXPECT_EQ(listing(), "step-00000020.h5 step-00000035.h5 step-00000041.h5 ");
+}
+
+TEST_F(CheckpointFolder, LatestLeadsToTheOneFinishedLast) {
+  for (const Index step : {10, 30, 20}) write(step);
+  const fs::path link = folder_ / "latest";
+  if (world_.is_root()) {
+    EXPECT_EQ(fs::read_symlink(link), "step-00000020.h5");
+    EXPECT_EQ(fs::canonical(link).filename(), "step-00000020.h5");
+  }
+  EXPECT_EQ(newest_checkpoint(world_, folder_).file.filename(), "step-00000020.h5");
+  // Where it leads nowhere, and where it leads to what is none of the program's own, the names tell.
+  for (const char* target : {"step-00000040.h5", "../step-00000010.h5", "notes.txt"}) {
+    world_.barrier();
+    if (world_.is_root()) {
+      fs::remove(link);
+      fs::create_symlink(target, link);
+    }
+    world_.barrier();
+    EXPECT_EQ(newest_checkpoint(world_, folder_).file.filename(), "step-00000030.h5") << target;
+  }
+  write(50);
+  EXPECT_EQ(newest_checkpoint(world_, folder_).file.filename(), "step-00000050.h5");
+}
+
+/// Gives one element another value.
+void damage_a_tensor(const fs::path& file) {
+  Hdf5File out = Hdf5File::open_writable(file);
+  const float value = -element(0, 0);
+  out.write_range<float>("/params/embedding", {0, 1}, &value);
+  out.close();
+}
+
+TEST_F(CheckpointFolder, ADamagedOneIsPassedOver) {
+  const fs::path good = write(10);
+  const fs::path bad = write(20);
+  EXPECT_EQ(verify_checkpoint(world_, bad).tensors, std::ssize(some_tensors()));
+  EXPECT_EQ(verify_checkpoint(world_, bad).elements, 2 * 185 + 2 * 60 + 17 + 1);
+  if (world_.is_root()) damage_a_tensor(bad);
+  world_.barrier();
+  const Failure failure = failure_everywhere([&] { (void)verify_checkpoint(world_, bad); });
+  EXPECT_NE(failure.message.find("1 of its tensors do not match their checksums:\n  /params/embedding"),
+            std::string::npos)
+      << failure.message;
+  const FoundCheckpoint found = newest_checkpoint(world_, folder_);
+  EXPECT_EQ(found.file, good);
+  ASSERT_EQ(found.passed_over.size(), 1U);
+  EXPECT_EQ(found.passed_over[0], failure.message);
+}
+
+TEST_F(CheckpointContent, WhatTheDiskHasOtherwiseIsNoticed) {
+  const Parts parts = filled_parts(world_);
+  CheckpointDraft draft(world_, folder_, 1, some_header(1), parts.parts);
+  draft.create();
+  const std::vector<PlacedValues> runs = draft.placed(parts.parts);
+  {
+    const DiskFile file(draft.partial(), DiskFile::Access::read_write);
+    write_values(file, runs);
+    file.sync();
+    read_back(file, runs);
+    for (const PlacedValues& run : runs) {
+      const float wrong = std::nextafter(run.values.back(), 100.0F);
+      file.write_at(run.offset_bytes + std::ssize(run.values) * 4 - 4, std::as_bytes(std::span(&wrong, 1)));
+      const Failure failure = failure_of([&] { read_back(file, runs); });
+      EXPECT_NE(failure.message.find("1 of the tensors written"), std::string::npos) << failure.message;
+      EXPECT_NE(failure.message.find(run.name), std::string::npos) << failure.message;
+      file.write_at(run.offset_bytes, std::as_bytes(run.values));
+    }
+    read_back(file, runs);
+  }
+  // Checksums that are not those of the values are noticed by whoever reads them.
+  std::vector<std::uint64_t> sums = checksums_here(parts.parts);
+  if (world_.is_root()) sums[3] += 1;
+  draft.finish(sums, {});
+  failure_everywhere([&] { (void)verify_checkpoint(world_, draft.file()); });
 }
 
 TEST_F(CheckpointFolder, LeftoversOfACrashAreRemoved) {

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "apps/run_journal.hpp"
+
+#include "runtime/train/agreed.hpp"
+
+namespace conclave::apps {
+
+RunJournal::RunJournal(const train::TrainOptions& options, Index first_step, const train::RunLog::Texts& config,
+                       const train::RunLog::Texts& record, const comm::Communicator& world, Tell tell)
+    : world_(world), on_failure_(options.on_save_failure), tell_(std::move(tell)) {
+  if (!world.is_root()) return;
+  log_.emplace(options.out, first_step, config, record);
+  for (const std::string& notice : log_->notices()) tell_(notice);
+}
+
+void RunJournal::attempt(const std::function<void()>& work) {
+  if (!log_) return;
+  try {
+    work();
+    has_begun_ = true;
+  } catch (const InputError& error) {
+    // What fails at the very first record is a folder that will not do, not one that has become full.
+    if (on_failure_ == train::OnSaveFailure::stop || !has_begun_) throw;
+    if (!is_behind_) tell_(fmt::format("the run goes on without its log, which is tried again: {}", error.what()));
+    is_behind_ = true;
+    return;
+  }
+  if (!is_behind_ || log_->has_unwritten()) return;
+  tell_("the log is complete again");
+  is_behind_ = false;
+}
+
+void RunJournal::append(const train::StepRecord& record) {
+  attempt([&] { log_->append(record); });
+}
+
+void RunJournal::append(const train::Evaluation& evaluation) {
+  attempt([&] { log_->append(evaluation); });
+}
+
+void RunJournal::note(const std::string& name, const std::string& value) {
+  if (log_) log_->note(name, value);
+}
+
+void RunJournal::flush() {
+  attempt([&] { log_->flush(); });
+}
+
+void RunJournal::close() {
+  train::on_root(world_, [&] {
+    if (log_) log_->flush();
+  });
+}
+
+}  // namespace conclave::apps

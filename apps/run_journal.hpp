@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The log of a run that goes on where the log cannot be written.
+#pragma once
+
+#include "runtime/train/options.hpp"
+#include "runtime/train/run_log.hpp"
+
+#include <functional>
+#include <optional>
+
+namespace conclave::apps {
+
+/// The root's log; for the other ranks all but close does nothing. Once a record has been written, records that cannot
+/// be are kept in memory and tried again with the next ones, unless options.on_save_failure is `stop`: then the failure
+/// is thrown, on the root alone.
+class RunJournal {
+ public:
+  using Tell = std::function<void(const std::string&)>;
+  /// Opens the log of a run in options.out after `first_step`; `tell` shows a line to the user. InputError on the root
+  /// as RunLog. All arguments but `first_step` and the texts must outlive it.
+  RunJournal(const train::TrainOptions& options, Index first_step, const train::RunLog::Texts& config,
+             const train::RunLog::Texts& record, const comm::Communicator& world, Tell tell);
+
+  void append(const train::StepRecord& record);
+  void append(const train::Evaluation& evaluation);
+  void note(const std::string& name, const std::string& value);
+  void flush();
+  /// As RunLog, on the root; false on the other ranks.
+  [[nodiscard]] bool owes_evaluation() const { return log_ && log_->owes_evaluation(); }
+  /// The end of the run: InputError on every rank if records are still not on the disk. Collective.
+  void close();
+
+ private:
+  void attempt(const std::function<void()>& work);
+
+  const comm::Communicator& world_;
+  train::OnSaveFailure on_failure_;
+  Tell tell_;
+  std::optional<train::RunLog> log_;
+  bool has_begun_ = false;  // something has been written
+  bool is_behind_ = false;  // what should have been written was not
+};
+
+}  // namespace conclave::apps

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "apps/saver.hpp"
+
+#include "apps/progress.hpp"
+#include "runtime/train/save_interval.hpp"
+
+#include <thread>
+
+namespace conclave::apps {
+namespace {
+
+constexpr auto longest_wait = std::chrono::minutes(5);  // from a save that failed to the next try
+constexpr auto pause_at_end = std::chrono::seconds(5);
+constexpr int tries_at_end = 3;
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+Saver::Saver(train::Trainer& trainer, const comm::Communicator& world, RunJournal& journal, Texts config, Texts record,
+             Tell tell, Saved saved)
+    : trainer_(trainer),
+      world_(world),
+      journal_(journal),
+      config_(std::move(config)),
+      record_(std::move(record)),
+      tell_(std::move(tell)),
+      saved_(std::move(saved)),
+      async_(world),
+      last_step_(trainer.steps_done()) {}
+
+bool Saver::is_due(Index step) const {
+  const std::optional<Index>& every = trainer_.options().checkpoint_every;
+  if (!every) return step - last_step_ >= interval_;
+  return *every > 0 && step % *every == 0;
+}
+
+bool Saver::is_to_be_retried() const {
+  return has_failed_ && world_.any(world_.is_root() && Clock::now() >= retry_at_);
+}
+
+void Saver::after_step(const train::StepRecord& step) {
+  steps_s_ += step.seconds;
+  ++num_steps_;
+  if (async_.is_on_its_way() && async_.is_written()) settle();
+  if (is_due(step.step) || is_to_be_retried()) save();
+}
+
+bool Saver::attempt(const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const InputError& error) {
+    if (trainer_.options().on_save_failure == train::OnSaveFailure::stop) throw;
+    const Index step = trainer_.steps_done();
+    tell_(fmt::format("step {}: not saved; the run goes on and tries again: {}", step, error.what()));
+    journal_.note(fmt::format("not saved at step {}", step), error.what());
+    has_failed_ = true;
+    retry_at_ = Clock::now() + longest_wait;
+    return false;
+  }
+  has_failed_ = false;
+  return true;
+}
+
+void Saver::save() {
+  const Clock::time_point start = Clock::now();
+  journal_.flush();
+  last_step_ = trainer_.steps_done();
+  if (async_.is_on_its_way()) settle();
+  const bool is_done = attempt([&] {
+    if (trainer_.options().checkpoint_async) {
+      begin();
+    } else {
+      save_now();
+    }
+  });
+  if (is_done) choose_interval(seconds_since(start));
+}
+
+void Saver::save_now() {
+  const Clock::time_point start = Clock::now();
+  const std::filesystem::path file = trainer_.save(config_, record_);
+  saved_(file, seconds_since(start));
+  tell_(fmt::format("step {}: saved {}", trainer_.steps_done(), file.string()));
+}
+
+void Saver::begin() {
+  begun_at_ = Clock::now();
+  trainer_.begin_save(async_, config_, record_);
+  async_step_ = trainer_.steps_done();
+  pause_s_ = seconds_since(begun_at_);
+}
+
+void Saver::settle() {
+  attempt([&] {
+    const std::filesystem::path file = async_.finish(trainer_.options().keep);
+    saved_(file, seconds_since(begun_at_));
+    tell_(fmt::format("step {}: saved {} of step {} in {:.2f} s, for which the run stopped {:.3f} s",
+                      trainer_.steps_done(), file.string(), async_step_, seconds_since(begun_at_), pause_s_));
+  });
+}
+
+void Saver::choose_interval(double cost_s) {
+  const train::TrainOptions& options = trainer_.options();
+  if (options.checkpoint_every) return;
+  const double step_s = steps_s_ / static_cast<double>(num_steps_);
+  const double agreed_cost_s = world_.max(cost_s);
+  const Index interval = train::young_interval(agreed_cost_s, options.mtbf_s, step_s);
+  if (interval == interval_) return;
+  interval_ = interval;
+  tell_(fmt::format(
+      "saves every {} steps: one stops the run for {:.3g} s, a step takes {:.3g} s, and failures are {} apart",
+      interval, agreed_cost_s, step_s, time_text(options.mtbf_s)));
+}
+
+void Saver::at_end() {
+  journal_.flush();
+  if (async_.is_on_its_way()) settle();
+  for (int tries = 1; !attempt([&] { save_now(); }); ++tries) {
+    if (tries == tries_at_end) {
+      throw InputError(fmt::format("the end of the run, step {}, could not be saved", trainer_.steps_done()),
+                       "make room and go on from the last checkpoint with --resume");
+    }
+    std::this_thread::sleep_for(pause_at_end);
+  }
+}
+
+}  // namespace conclave::apps

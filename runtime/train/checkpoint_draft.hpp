@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A checkpoint from its empty structure to the file that has its name: the steps that every way of writing one shares.
+#pragma once
+
+#include "runtime/train/checkpoint.hpp"
+#include "runtime/train/checkpoint_folder.hpp"
+#include "runtime/train/placed_values.hpp"
+
+#include <functional>
+#include <optional>
+
+namespace conclave::train {
+
+/// It is written as .step-00001000.h5.partial and renamed when it stands on the disk, has been read back, and all its
+/// checksums match; so a job that dies at any instant leaves the earlier checkpoints and at most one .partial file,
+/// which the next successful write removes. All members are the same on every rank; those that are not const are
+/// collective.
+class CheckpointDraft {
+ public:
+  /// Nothing is written yet. The parts of all ranks must make up every tensor exactly once; names start with a group
+  /// other than the header's, which is rank 0's.
+  CheckpointDraft(const comm::Communicator& communicator, const std::filesystem::path& folder, Index step,
+                  const CheckpointHeader& header, std::span<const TensorPart> parts);
+
+  [[nodiscard]] const std::filesystem::path& file() const { return file_; }
+  [[nodiscard]] const std::filesystem::path& partial() const { return partial_; }
+
+  /// Does one of the steps below; if it fails, on whichever rank, the partial file is removed, and InputError on every
+  /// rank tells of it, with the free space.
+  void attempt(const std::function<void()>& work);
+  /// Makes the partial file with everything but the tensors' values and checksums, and room for those.
+  void create();
+  /// Where this rank's values belong in the created file.
+  [[nodiscard]] std::vector<PlacedValues> placed(std::span<const TensorPart> parts) const;
+  /// With every rank's values on the disk and read back: adds the checksums, marks the file complete, reads that back
+  /// too, gives it its name, lets `latest` lead to it, and removes what `retention` does not keep.
+  void finish(std::span<const std::uint64_t> checksums_here, const Retention& retention);
+
+ private:
+  void mark_complete(std::span<const std::uint64_t> checksums);
+  void read_structure_back(std::span<const std::uint64_t> checksums) const;
+
+  const comm::Communicator& communicator_;
+  std::filesystem::path file_, partial_;
+  CheckpointHeader header_;
+  std::vector<TensorPart> tensors_;  // without data
+  Index room_bytes_;                 // of disk space, rather too much
+  std::vector<Index> offsets_;       // [tensors], bytes
+  std::optional<DiskFile> disk_;     // of the root: the partial file
+};
+
+/// Writes the checkpoint of `step` and returns its path, as CheckpointDraft: all ranks write at once through parallel
+/// HDF5. An existing checkpoint of `step` is replaced. InputError on every rank, with the free space, if it cannot be
+/// written or is read back otherwise; earlier checkpoints are then untouched. Collective.
+std::filesystem::path write_checkpoint(const comm::Communicator& communicator, const std::filesystem::path& folder,
+                                       Index step, const Retention& retention, const CheckpointHeader& header,
+                                       std::span<const TensorPart> parts);
+
+}  // namespace conclave::train

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Files by the system's own calls, for what HDF5 leaves to it. No MPI and no HDF5: any thread may use one.
+#pragma once
+
+#include "runtime/core/ids.hpp"
+
+#include <cstddef>
+#include <filesystem>
+#include <span>
+#include <string>
+
+namespace conclave::train {
+
+/// An open file or folder. Every failure is an InputError with the path and the system's reason.
+class DiskFile {
+ public:
+  enum class Access { read, read_write };
+  /// Opens an existing one; folders can only be read.
+  DiskFile(const std::filesystem::path& path, Access access);
+  ~DiskFile();
+  DiskFile(const DiskFile&) = delete;
+  DiskFile& operator=(const DiskFile&) = delete;
+
+  /// Returns when all that was written, by whichever process of this node, stands on the disk.
+  void sync() const;
+  /// Asks the system to forget its copy in memory of what stands on the disk, so that reading means the disk. A wish:
+  /// file systems in memory have nothing else.
+  void drop_cache() const;
+  /// All of `bytes` at, or from, `offset` bytes after the beginning.
+  void write_at(Index offset, std::span<const std::byte> bytes) const;
+  void read_at(Index offset, std::span<std::byte> bytes) const;
+  /// Whether the file's name still leads to this file.
+  [[nodiscard]] bool is_in_place() const;
+
+ private:
+  void require(bool holds, const std::string& action) const;
+  std::filesystem::path path_;
+  int id_;
+};
+
+}  // namespace conclave::train
