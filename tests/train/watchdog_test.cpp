@@ -71,6 +71,7 @@ TEST(Watchdog, RanksPassTheSamePlacesEmptyOnesToo) {
   o.sequences = 2;
   o.groups = 2;
   o.steps = 3;
+  o.eval_sequences = 4;
   o.out = folder.path();
   const auto dataset = make_samples(o);
   Trainer trainer(o, *dataset, world());
