@@ -55,7 +55,7 @@ bool Saver::attempt(const std::function<void()>& work) {
     if (trainer_.options().on_save_failure == train::OnSaveFailure::stop) throw;
     const Index step = trainer_.steps_done();
     tell_(fmt::format("step {}: not saved; the run goes on and tries again: {}", step, error.what()));
-    journal_.note(fmt::format("not saved at step {}", step), error.what());
+    if (!has_failed_) journal_.note(fmt::format("not saved from step {}", step), error.what());
     has_failed_ = true;
     retry_at_ = Clock::now() + longest_wait;
     return false;
