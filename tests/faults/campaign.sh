@@ -9,9 +9,9 @@ conclave=$1 rounds=${2:-100} seed=${3:-1}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 RANDOM=$seed
 scratch=$(mktemp -d)
-steps=240
+steps=800
 options=(--layers 2 --width 40 --heads 2 --context 16 --experts 5 --expert-hidden 48 --sequences 10 --groups 5
-  --noise --steps $steps --checkpoint-every 12 --eval-every 0 --threads 1)
+  --noise --steps $steps --checkpoint-every 20 --eval-every 0 --threads 1)
 
 # A disk of its own, so that it can be full: needs root. Without one, disks are not filled.
 disk=$scratch/disk
@@ -32,14 +32,25 @@ launch() { # RANKS ARGUMENT...
 digest() { "$conclave" inspect --digests --checkpoint "$1" | awk '$2 == "all" { print $1 }'; }
 ranks_of_job() { pgrep -f -- "conclave train --out $disk/run " | while read -r p; do
   [ "$(readlink "/proc/$p/exe")" = "$(readlink -f "$conclave")" ] && echo "$p"; done; }
-one_of() { [ $# -gt 0 ] && printf '%s\n' "${@:RANDOM % $# + 1:1}"; }
-wait_a_while() { sleep "$(awk -v r=$RANDOM -v most="$1" 'BEGIN { print most * r / 32768 }')"; }
+# Draws are taken by this shell, not by one below it, which would draw the same again and again.
+choose() { # WORD...
+  chosen=
+  [ $# = 0 ] || chosen=${*:RANDOM % $# + 1:1}
+}
+wait_a_while() { # SECONDS AT MOST
+  local draw=$RANDOM
+  sleep "$(awk -v draw=$draw -v most="$1" 'BEGIN { print most * draw / 32768 }')"
+}
+signal_one_rank() {
+  choose $(ranks_of_job)
+  [ -z "$chosen" ] || kill "$1" "$chosen" 2>/dev/null
+}
 
-kill_rank() { kill -9 $(one_of $(ranks_of_job)) 2>/dev/null; }
+kill_rank() { signal_one_rank -9; }
 kill_all_ranks() { kill -9 $(ranks_of_job) 2>/dev/null; }
 kill_launcher() { kill -9 $(pgrep -f -- "^mpirun .*--out $disk/run ") 2>/dev/null; }
 # A rank that is alone and stopped cannot tell anybody.
-stop_rank() { [ "$ranks" = 1 ] || kill -STOP $(one_of $(ranks_of_job)) 2>/dev/null; }
+stop_rank() { [ "$ranks" = 1 ] || signal_one_rank -STOP; }
 end_launcher() { kill -TERM $(pgrep -f -- "^mpirun .*--out $disk/run ") 2>/dev/null; }
 fill_disk() {
   head -c 30m /dev/zero > "$disk/filled" 2>/dev/null
@@ -65,7 +76,8 @@ for ((round = 1; round <= rounds; ++round)); do
     ((++jobs))
     kind=none SECONDS=0
     if ((attempt < 4)); then
-      kind=$(one_of "${kinds[@]}")
+      choose "${kinds[@]}"
+      kind=$chosen
       wait_a_while 3
       if kill -0 $job 2>/dev/null; then
         $kind
