@@ -65,13 +65,14 @@ void write_configuration(const comm::Communicator& world, const TrainOptions& op
 /// One call of the command: what the root shows and writes, and when the run is evaluated and saved.
 class Run {
  public:
-  Run(const TrainOptions& options, const Session& session, const train::Samples& dataset, const Stopping& stopping)
+  Run(const TrainOptions& options, const Session& session, const train::Samples& dataset, const Stopping& stopping,
+      train::Watchdog& watchdog)
       : options_(options),
         world_(session.world),
         dataset_(dataset),
         stopping_(stopping),
         trainer_(options, dataset, session.world),
-        watchdog_(session.world, {options.watch.hang_timeout, options.out, "conclave train", hung}),
+        watchdog_(watchdog),
         stop_rule_(options.time_margin.seconds, checkpoint_bytes(), evaluation_steps()) {
     trainer_.note_in(&watchdog_.whereabouts());
     record_ = run_record(session);
@@ -264,7 +265,7 @@ class Run {
   const train::Samples& dataset_;
   const Stopping& stopping_;
   train::Trainer trainer_;
-  train::Watchdog watchdog_;
+  train::Watchdog& watchdog_;
   StopRule stop_rule_;
   std::filesystem::path saved_;  // the newest checkpoint of this call
   std::map<std::string, std::string> record_;
@@ -299,6 +300,7 @@ void settle_resume(const comm::Communicator& world, TrainOptions& options) {
 
 int run(const TrainOptions& given, const Session& session) {
   TrainOptions options = given;
+  train::Watchdog watchdog(session.world, {given.watch.hang_timeout, given.out, "conclave train", hung});
   const Stopping stopping(options, session.world);
   settle_resume(session.world, options);
   std::optional<OpenedCheckpoint> from;
@@ -316,12 +318,13 @@ int run(const TrainOptions& given, const Session& session) {
     return 0;
   }
   refuse_used_folder(session.world, options, from);
+  watchdog.settle(options.watch.hang_timeout, options.out);
   apply(options.compute);
   std::unique_ptr<train::Samples> dataset;
   train::agreed(session.world, [&] { dataset = make_samples(options); });
   refuse_unknown_domains(options.model, *dataset);
   refuse_what_does_not_fit(options, session, *dataset);
-  Run training(options, session, *dataset, stopping);
+  Run training(options, session, *dataset, stopping, watchdog);
   if (from) training.restore(*from);
   if (!options.start.init_from.empty()) {
     training.start_from(open_checkpoint(session.world, options.start.init_from));

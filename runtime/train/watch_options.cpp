@@ -6,7 +6,7 @@ namespace conclave::train {
 void describe(WatchOptions& o, OptionTable& table) {
   table.add("hang_timeout", o.hang_timeout,
             "seconds without any progress of a rank after which the run says who waits for whom and ends; longer than "
-            "the longest save; 0: never");
+            "the longest save and the reading of the data; 0: never");
   table.add("straggler_alarm", o.straggler_alarm,
             "warn when a rank computes this many times as long as the median rank; 0: never");
   table.add("straggler_window", o.straggler_window, "steps that the times are added up over for that");

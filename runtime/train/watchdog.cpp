@@ -111,6 +111,17 @@ Watchdog::~Watchdog() {
   node_.barrier();  // nobody looks at a page that is going
 }
 
+void Watchdog::settle(double hang_timeout_s, const std::filesystem::path& folder) {
+  const std::lock_guard lock(mutex_);
+  settings_.hang_timeout_s = hang_timeout_s;
+  settings_.folder = folder;
+}
+
+Watchdog::Settings Watchdog::settings() {
+  const std::lock_guard lock(mutex_);
+  return settings_;
+}
+
 void Watchdog::saved(const std::filesystem::path& checkpoint) {
   const std::lock_guard lock(mutex_);
   remains_ = checkpoint.string();
@@ -135,7 +146,7 @@ void Watchdog::watch() {
     passed = place.passed;
     if (const std::string gone = gone_mate(); !gone.empty()) {
       if (sleep_for(for_a_job_that_ends_s)) end_job({gone});
-    } else if (settings_.hang_timeout_s > 0.0 && unmoved_s > settings_.hang_timeout_s) {
+    } else if (const double timeout_s = settings().hang_timeout_s; timeout_s > 0.0 && unmoved_s > timeout_s) {
       end_job(hang_report(mates_[static_cast<std::size_t>(own_)], unmoved_s, look_at_node(), num_ranks_));
     }
   }
@@ -168,7 +179,7 @@ void Watchdog::end_job(const std::vector<std::string>& report) {
   constexpr double for_the_launcher_s = 0.2;  // to forward what was said
   constexpr double for_the_others_s = 10.0;   // to end with the launcher
   if (page(0).is_reported.exchange(true)) {
-    if (sleep_for(for_the_others_s)) std::_Exit(settings_.exit_code);
+    if (sleep_for(for_the_others_s)) std::_Exit(settings().exit_code);
     return;
   }
   std::string remains;
@@ -176,18 +187,18 @@ void Watchdog::end_job(const std::vector<std::string>& report) {
     const std::lock_guard lock(mutex_);
     remains = remains_.empty() ? "nothing was saved in this run" : fmt::format("saved last: {}", remains_);
   }
-  std::string text = fmt::format("{}: {}\n", settings_.who, report.front());
+  std::string text = fmt::format("{}: {}\n", settings().who, report.front());
   for (std::size_t i = 1; i < report.size(); ++i) text += fmt::format("  {}\n", report[i]);
   text += fmt::format("  {}\n", remains);
   fmt::print(stderr, "{}", text);
   std::fflush(stderr);
   write_state(report);
-  if (sleep_for(for_the_launcher_s)) std::_Exit(settings_.exit_code);
+  if (sleep_for(for_the_launcher_s)) std::_Exit(settings().exit_code);
 }
 
 // Every rank of the node, for a look at all nodes together.
-void Watchdog::write_state(const std::vector<std::string>& report) const {
-  const std::filesystem::path path = settings_.folder / fmt::format("hang-{}.txt", host_name());
+void Watchdog::write_state(const std::vector<std::string>& report) {
+  const std::filesystem::path path = settings().folder / fmt::format("hang-{}.txt", host_name());
   std::ofstream file(path);
   file << report.front() << '\n';
   for (const WatchedRank& r : look_at_node()) {

@@ -50,6 +50,8 @@ class Watchdog {
 
   /// This rank's own, for its main thread to write.
   [[nodiscard]] Whereabouts& whereabouts() { return page(own_).whereabouts; }
+  /// Another timeout and folder, once they are known.
+  void settle(double hang_timeout_s, const std::filesystem::path& folder);
   /// What remains if the run ends now.
   void saved(const std::filesystem::path& checkpoint);
 
@@ -63,12 +65,13 @@ class Watchdog {
   [[nodiscard]] Page& page(Index mate) const { return *reinterpret_cast<Page*>(window_.segment(mate)); }
   void watch();
   [[nodiscard]] bool sleep_for(double seconds);
+  [[nodiscard]] Settings settings();
   [[nodiscard]] std::vector<WatchedRank> look_at_node() const;
   [[nodiscard]] std::string gone_mate() const;
   void end_job(const std::vector<std::string>& report);
-  void write_state(const std::vector<std::string>& report) const;
+  void write_state(const std::vector<std::string>& report);
 
-  Settings settings_;
+  Settings settings_;  // under mutex_
   comm::Communicator node_;
   std::vector<RankId> mates_;  // [ranks of the node]
   Index num_ranks_;

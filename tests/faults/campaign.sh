@@ -49,8 +49,11 @@ signal_one_rank() {
 kill_rank() { signal_one_rank -9; }
 kill_all_ranks() { kill -9 $(ranks_of_job) 2>/dev/null; }
 kill_launcher() { kill -9 $(pgrep -f -- "^mpirun .*--out $disk/run ") 2>/dev/null; }
-# A rank that is alone and stopped cannot tell anybody.
-stop_rank() { [ "$ranks" = 1 ] || signal_one_rank -STOP; }
+# A rank that is alone and stopped cannot tell anybody; and until the program runs, MPI waits for ever. Then it speaks.
+stop_rank() {
+  until [ -s "$scratch/said" ] || ! kill -0 "$job" 2>/dev/null; do sleep 0.05; done
+  [ "$ranks" = 1 ] || signal_one_rank -STOP
+}
 end_launcher() { kill -TERM $(pgrep -f -- "^mpirun .*--out $disk/run ") 2>/dev/null; }
 fill_disk() {
   head -c 30m /dev/zero > "$disk/filled" 2>/dev/null
@@ -86,7 +89,11 @@ for ((round = 1; round <= rounds; ++round)); do
     fi
     status=0
     wait $job || status=$?
-    ((SECONDS < 90)) || ((++hung))  # ended by the limit of the launch
+    if ((SECONDS >= 90)); then  # ended by the limit of the launch
+      ((++hung))
+      echo "round $round: $ranks ranks hung after $kind:"
+      tail -5 "$scratch/said"
+    fi
     [ -z "$(ranks_of_job)" ] || { sleep 3; [ -z "$(ranks_of_job)" ] || { ((++hung)); kill_all_ranks; }; }
     [ $status != 0 ] || break
     ((attempt < 20)) || { echo "round $round: no end after $attempt attempts:"; tail -5 "$scratch/said"; ((++hung)); break; }
