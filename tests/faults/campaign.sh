@@ -9,7 +9,7 @@ conclave=$1 rounds=${2:-100} seed=${3:-1}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 RANDOM=$seed
 scratch=$(mktemp -d)
-steps=800
+steps=400
 options=(--layers 2 --width 40 --heads 2 --context 16 --experts 5 --expert-hidden 48 --sequences 10 --groups 5
   --noise --steps $steps --checkpoint-every 20 --eval-every 0 --threads 1)
 
@@ -89,7 +89,7 @@ for ((round = 1; round <= rounds; ++round)); do
     fi
     status=0
     wait $job || status=$?
-    if ((SECONDS >= 90)); then  # ended by the limit of the launch
+    if ((SECONDS >= 90 && status != 0)); then  # ended by the limit of the launch
       ((++hung))
       echo "round $round: $ranks ranks hung after $kind:"
       tail -5 "$scratch/said"
