@@ -36,7 +36,8 @@ class Inbox {
 
   /// Begins a use, with rows of row_bytes each. What arrived before is no longer needed by this rank. InvariantError
   /// for a shape of other ranks. `sources`, if the caller knows them, on all ranks or none: a number for each row that
-  /// is sent, small and not negative, the same for rows that are copies of one another.
+  /// is sent, small and not negative, the same for rows that are copies of one another. A rank that knows them and
+  /// sends no row gives a span of nothing that is not null.
   void open(const plan::ExchangeShape& shape, Index row_bytes, std::span<const Index> sources = {});
   /// In the sending order, all rows that are to be written. Valid until start.
   [[nodiscard]] std::span<const Slot> slots() const;

@@ -253,10 +253,12 @@ void MoeLayer<T>::tell_counts(const Step& step) {
   traffic_.update(*ranks_.communicator, waves_, plan_.rows_per_expert());
 }
 
-// The tokens that a wave's rows are copies of.
+// The tokens that a wave's rows are copies of; not null, for they are known on a rank without rows too.
 template <class T>
 std::span<const Index> MoeLayer<T>::tokens_sent(Index wave) const {
+  static constexpr Index no_token = 0;
   const Range rows = traffic_.rows_sent(wave);
+  if (rows.empty()) return {&no_token, std::size_t{0}};
   return std::span(plan_.tokens_of_rows())
       .subspan(static_cast<std::size_t>(rows.begin), static_cast<std::size_t>(rows.size()));
 }
