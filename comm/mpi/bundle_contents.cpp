@@ -27,7 +27,7 @@ constexpr auto index_bytes = static_cast<Index>(sizeof(std::uint32_t));
 }  // namespace
 
 void BundleContents::sort_out(const plan::ExchangeShape& shape, const plan::Topology& topology, RankId rank,
-                              std::span<const Index> sources) {
+                              const Sources& sources) {
   rows_.assign(static_cast<std::size_t>(topology.num_nodes()), {});
   entries_of_node_.assign(rows_.size(), {});
   entries_.clear();
@@ -53,15 +53,15 @@ void BundleContents::sort_out(const plan::ExchangeShape& shape, const plan::Topo
   }
 }
 
-void BundleContents::add_row(Index row, NodeId node, std::span<const Index> sources) {
+void BundleContents::add_row(Index row, NodeId node, const Sources& sources) {
   Index& distinct = rows_[static_cast<std::size_t>(node.value())].distinct_out;
   const auto place = static_cast<std::uint32_t>(distinct);
-  if (sources.empty()) {
+  if (!sources) {
     ++distinct;
     entries_.push_back({row, place, true});
     return;
   }
-  const auto source = static_cast<std::size_t>(sources[static_cast<std::size_t>(row)]);
+  const auto source = static_cast<std::size_t>((*sources)[static_cast<std::size_t>(row)]);
   if (source >= seen_.size()) seen_.resize(source + 1);
   Seen& seen = seen_[source];
   const bool is_first = seen.node != node.value();

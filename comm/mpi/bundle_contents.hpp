@@ -2,6 +2,7 @@
 // What stands in the bundles of a hierarchical exchange (plan::BundleLayout): written by senders, read by receivers.
 #pragma once
 
+#include "comm/mpi/inbox.hpp"
 #include "comm/plan/exchange_shape.hpp"
 #include "comm/plan/hierarchical.hpp"
 
@@ -13,8 +14,7 @@ namespace conclave::comm {
 class BundleContents {
  public:
   /// sources: as in Inbox::open.
-  void sort_out(const plan::ExchangeShape& shape, const plan::Topology& topology, RankId rank,
-                std::span<const Index> sources);
+  void sort_out(const plan::ExchangeShape& shape, const plan::Topology& topology, RankId rank, const Sources& sources);
 
   [[nodiscard]] const plan::NodeRows& rows(NodeId node) const { return rows_[static_cast<std::size_t>(node.value())]; }
 
@@ -44,7 +44,7 @@ class BundleContents {
     Index node = -1;  // for which a source was seen last
     std::uint32_t place = 0;
   };
-  void add_row(Index row, NodeId node, std::span<const Index> sources);
+  void add_row(Index row, NodeId node, const Sources& sources);
 
   std::vector<plan::NodeRows> rows_;       // [num_nodes]
   std::vector<Range> entries_of_node_;     // [num_nodes]

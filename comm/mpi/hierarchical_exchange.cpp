@@ -67,12 +67,9 @@ class HierarchicalInbox final : public Inbox {
     return {table[at], table[at + 1], table[at + 2]};
   }
 
-  // All ranks have to give the same answer, those without a row to send too.
-  [[nodiscard]] bool knows_sources() const { return sources().data() != nullptr; }
-
   void lay_out_bundles() {
     bundles_.lay_out(
-        topology(), own_node(), knows_sources(), row_bytes(),
+        topology(), own_node(), sources().has_value(), row_bytes(),
         [&](Index mate, NodeId node) { return rows_of(mate, node); },
         [&](Index mate) { return room_.table(mate).front(); });
     room_.make_room(bundles_.bytes_needed());

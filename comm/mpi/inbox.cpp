@@ -11,12 +11,12 @@ namespace conclave::comm {
 const Communicator& Inbox::communicator() const { return exchange_.communicator(); }
 const plan::Topology& Inbox::topology() const { return exchange_.topology(); }
 
-void Inbox::open(const plan::ExchangeShape& shape, Index row_bytes, std::span<const Index> sources) {
+void Inbox::open(const plan::ExchangeShape& shape, Index row_bytes, const Sources& sources) {
   invariant(state_ == State::unused || state_ == State::arrived, "an inbox opened before its last use has ended");
   invariant(shape.num_ranks() == communicator().size() && row_bytes >= 0,
             "rows of {} bytes between {} ranks, on {} ranks", row_bytes, shape.num_ranks(), communicator().size());
-  invariant(sources.empty() || std::ssize(sources) == shape.total_sent(), "the sources of {} of {} rows",
-            sources.size(), shape.total_sent());
+  invariant(!sources || std::ssize(*sources) == shape.total_sent(), "the sources of {} of {} rows",
+            sources ? sources->size() : 0, shape.total_sent());
   state_ = State::open;
   shape_ = shape;
   row_bytes_ = row_bytes;

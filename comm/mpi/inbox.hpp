@@ -20,6 +20,10 @@ struct Slot {
   std::byte* to = nullptr;
 };
 
+/// A number for each row that a rank sends, small and not negative, the same for rows that are copies of one another;
+/// nothing where these are not known. A rank that sends no row knows them as the others do.
+using Sources = std::optional<std::span<const Index>>;
+
 /// One use is: open, write every row that is sent, start, wait, read. It ends when the inbox is opened again: until
 /// then what arrived stays, and nobody writes into it. open, start and wait are collective, and all ranks use their
 /// inboxes of one exchange in the same order; between start and wait, others may be used. Buffers are kept from use to
@@ -35,10 +39,8 @@ class Inbox {
   Inbox& operator=(const Inbox&) = delete;
 
   /// Begins a use, with rows of row_bytes each. What arrived before is no longer needed by this rank. InvariantError
-  /// for a shape of other ranks. `sources`, if the caller knows them, on all ranks or none: a number for each row that
-  /// is sent, small and not negative, the same for rows that are copies of one another. A rank that knows them and
-  /// sends no row gives a span of nothing that is not null.
-  void open(const plan::ExchangeShape& shape, Index row_bytes, std::span<const Index> sources = {});
+  /// for a shape of other ranks. `sources`: given by all ranks or by none.
+  void open(const plan::ExchangeShape& shape, Index row_bytes, const Sources& sources = {});
   /// In the sending order, all rows that are to be written. Valid until start.
   [[nodiscard]] std::span<const Slot> slots() const;
   /// The same as rows: row i of the sending order is to be written at row(i).
@@ -74,7 +76,7 @@ class Inbox {
   [[nodiscard]] Index row_bytes() const { return row_bytes_; }
   /// A row as one datatype, so that more than 2^31 bytes can be counted. Made anew only for rows of another length.
   [[nodiscard]] const RowType& row_type();
-  [[nodiscard]] std::span<const Index> sources() const { return sources_; }
+  [[nodiscard]] const Sources& sources() const { return sources_; }
   /// Gives slots to the rows for a peer: the rows `to` of the buffer that begins at `buffer`. To be called from
   /// do_open, for every peer, in any order; or for a single row, with null for one that is not to be written.
   void add_slots(RankId peer, std::span<const Range> to, std::byte* buffer);
@@ -111,7 +113,7 @@ class Inbox {
   std::optional<RowType> row_type_;
   std::vector<Slot> slots_;         // by first_row
   std::vector<std::byte*> places_;  // [rows sent]
-  std::span<const Index> sources_;  // [rows sent], or empty; while the inbox is being opened
+  Sources sources_;                 // while the inbox is being opened
   std::vector<plan::Step> steps_;
   Clock::time_point started_at_{};
   std::optional<double> hidden_s_;  // once it is known

@@ -253,12 +253,10 @@ void MoeLayer<T>::tell_counts(const Step& step) {
   traffic_.update(*ranks_.communicator, waves_, plan_.rows_per_expert());
 }
 
-// The tokens that a wave's rows are copies of; not null, for they are known on a rank without rows too.
+// The tokens that a wave's rows are copies of.
 template <class T>
 std::span<const Index> MoeLayer<T>::tokens_sent(Index wave) const {
-  static constexpr Index no_token = 0;
   const Range rows = traffic_.rows_sent(wave);
-  if (rows.empty()) return {&no_token, std::size_t{0}};
   return std::span(plan_.tokens_of_rows())
       .subspan(static_cast<std::size_t>(rows.begin), static_cast<std::size_t>(rows.size()));
 }
@@ -298,7 +296,7 @@ ResultGradients<T> MoeLayer<T>::open_d_results() {
   const bool are_copies = is_sum(shape_.fusion);
   for (Index wave = 0; wave < waves_.size(); ++wave) {
     d_expert_y_.open(wave, traffic_.dispatch(wave), shape_.width,
-                     are_copies ? tokens_sent(wave) : std::span<const Index>{});
+                     are_copies ? comm::Sources(tokens_sent(wave)) : std::nullopt);
     if (are_copies) weights_.open(wave, traffic_.dispatch(wave), 1);
   }
   d_gates_.resize(gates_.size());

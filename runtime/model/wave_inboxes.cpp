@@ -23,7 +23,7 @@ WaveInboxes<T>::WaveInboxes(const comm::Exchange& exchange, const std::string& n
 }
 
 template <class T>
-void WaveInboxes<T>::open(Index wave, const plan::ExchangeShape& shape, Index width, std::span<const Index> sources) {
+void WaveInboxes<T>::open(Index wave, const plan::ExchangeShape& shape, Index width, const comm::Sources& sources) {
   Wave& w = of(wave);
   const auto element_bytes = static_cast<Index>(wire_ == Wire::fp32 ? sizeof(T) : sizeof(std::uint16_t));
   w.inbox->open(shape, width * element_bytes, sources);

@@ -22,7 +22,7 @@ class WaveInboxes {
   WaveInboxes(const comm::Exchange& exchange, const std::string& name, Wire wire, Index num_waves);
 
   /// sources: as comm::Inbox::open takes them, of the wave's rows.
-  void open(Index wave, const plan::ExchangeShape& shape, Index width, std::span<const Index> sources = {});
+  void open(Index wave, const plan::ExchangeShape& shape, Index width, const comm::Sources& sources = {});
   /// Where the rows of an open wave, or of all waves if all are open, are to be written; a row that is a copy of
   /// another and need not be has no place (null). The latter is valid until the
   /// next call of it, or until the last wait.
