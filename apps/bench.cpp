@@ -6,6 +6,7 @@
 #include "apps/launch.hpp"
 #include "apps/run_record.hpp"
 #include "comm/mpi/exchange.hpp"
+#include "runtime/core/clock.hpp"
 #include "runtime/core/gemm.hpp"
 #include "runtime/core/parallel.hpp"
 #include "runtime/train/agreed.hpp"
@@ -14,7 +15,6 @@
 
 #include <array>
 #include <cerrno>
-#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -25,11 +25,10 @@ namespace {
 
 // Seconds of one of `calls` calls, that all ranks begin together.
 double timed(const comm::Communicator& world, const std::function<void()>& thing, Index calls) {
-  using Clock = std::chrono::steady_clock;
   world.barrier();
   const Clock::time_point start = Clock::now();
   for (Index i = 0; i < calls; ++i) thing();
-  return std::chrono::duration<double>(Clock::now() - start).count() / static_cast<double>(calls);
+  return seconds_since(start) / static_cast<double>(calls);
 }
 
 // How often a thing of `seconds` is called within a timing, so that the clock and the barrier do not matter.

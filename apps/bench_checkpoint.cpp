@@ -3,11 +3,11 @@
 #include "apps/option_text.hpp"
 #include "apps/train_case.hpp"
 #include "apps/train_options.hpp"
+#include "runtime/core/clock.hpp"
 #include "runtime/train/agreed.hpp"
 #include "runtime/train/disk_file.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <fstream>
 #include <tuple>
 
@@ -100,10 +100,9 @@ std::optional<Report> measure_checkpoint(TrainCase& c, const Session& session) {
     RawFile raw(c.train.out, world.rank(), even_share(bytes, world.size(), world.rank().value()).size());
     train::AsyncCheckpoint async(world);
     const auto in_background = [&] {
-      const auto start = std::chrono::steady_clock::now();
+      const Clock::time_point start = Clock::now();
       trainer.begin_save(async, config, {});
-      pause.seconds.push_back(
-          world.max(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()));
+      pause.seconds.push_back(world.max(seconds_since(start)));
       file = async.finish(c.train.keep);
     };
     timings = timed_in_turn(

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "apps/doctor.hpp"
 #include "apps/launch.hpp"
+#include "runtime/core/clock.hpp"
 #include "runtime/core/cpu.hpp"
 #include "runtime/core/gemm.hpp"
 #include "runtime/core/parallel.hpp"
@@ -10,7 +11,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <filesystem>
 #include <limits>
@@ -84,7 +84,6 @@ Matrix<float> random_matrix(Index rows, Index cols, Index seed) {
 
 // y = x w^T, timed, and every 61st element compared: a sum of k products in float is off by at most k eps sum |x w|.
 ProductTrial try_product() {
-  using Clock = std::chrono::steady_clock;
   constexpr Index n = 512, m = 2048, k = 512;
   constexpr int num_repeats = 5;
   const Matrix<float> x = random_matrix(n, k, 1);  // [n, k]
@@ -94,7 +93,7 @@ ProductTrial try_product() {
   for (int repeat = 0; repeat < num_repeats; ++repeat) {
     const auto start = Clock::now();
     gemm_nt<float>(x, w, 0.0F, y);
-    best_s = std::min(best_s, std::chrono::duration<double>(Clock::now() - start).count());
+    best_s = std::min(best_s, seconds_since(start));
   }
   ProductTrial trial{2.0 * n * m * k / best_s / 1e9, 0, 0};
   for (Index at = 0; at < n * m; at += 61) {

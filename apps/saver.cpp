@@ -13,10 +13,6 @@ constexpr auto longest_wait = std::chrono::minutes(5);  // from a save that fail
 constexpr auto pause_at_end = std::chrono::seconds(5);
 constexpr int tries_at_end = 3;
 
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
 }  // namespace
 
 Saver::Saver(train::Trainer& trainer, const comm::Communicator& world, RunJournal& journal, Texts config, Texts record,

@@ -3,10 +3,9 @@
 #pragma once
 
 #include "apps/run_journal.hpp"
+#include "runtime/core/clock.hpp"
 #include "runtime/train/async_checkpoint.hpp"
 #include "runtime/train/trainer.hpp"
-
-#include <chrono>
 
 namespace conclave::apps {
 
@@ -33,7 +32,6 @@ class Saver {
   void at_end();
 
  private:
-  using Clock = std::chrono::steady_clock;
   [[nodiscard]] bool is_to_be_retried() const;
   bool attempt(const std::function<void()>& work);
   void save();

@@ -60,8 +60,7 @@ void Stopping::find_end(const std::optional<Duration>& limit) {
 Index Stopping::request(double needed_s) const {
   if (const int signal = stop_signal(); signal != 0) return signal;
   if (!end_s_) return 0;
-  const double now_s = std::chrono::duration<double>(Clock::now() - start_).count();
-  return *end_s_ - now_s < needed_s ? time_is_up : 0;
+  return *end_s_ - seconds_since(start_) < needed_s ? time_is_up : 0;
 }
 
 std::string Stopping::reason(const train::StepRequest& request) const {

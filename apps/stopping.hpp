@@ -3,10 +3,9 @@
 #pragma once
 
 #include "comm/mpi/communicator.hpp"
+#include "runtime/core/clock.hpp"
 #include "runtime/train/metrics.hpp"
 #include "runtime/train/options.hpp"
-
-#include <chrono>
 
 namespace conclave::apps {
 
@@ -59,7 +58,6 @@ class Stopping {
   [[nodiscard]] std::string ask_for_restart() const;
 
  private:
-  using Clock = std::chrono::steady_clock;
   void find_end(const std::optional<Duration>& limit);
 
   Clock::time_point start_ = Clock::now();

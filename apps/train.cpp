@@ -13,6 +13,7 @@
 #include "apps/stopping.hpp"
 #include "apps/summary.hpp"
 #include "apps/train_options.hpp"
+#include "runtime/core/clock.hpp"
 #include "runtime/core/parallel.hpp"
 #include "runtime/model/memory_need.hpp"
 #include "runtime/train/agreed.hpp"
@@ -110,8 +111,6 @@ class Run {
   }
 
  private:
-  using Clock = std::chrono::steady_clock;
-
   int steps() {
     const Index last = options_.stop_after > 0 ? std::min(options_.stop_after, options_.steps) : options_.steps;
     if (trainer_.steps_done() >= last) {
@@ -169,9 +168,6 @@ class Run {
   }
 
   static bool is_due(Index step, Index every) { return every > 0 && step % every == 0; }
-  static double seconds_since(Clock::time_point start) {
-    return std::chrono::duration<double>(Clock::now() - start).count();
-  }
 
   [[nodiscard]] double checkpoint_bytes() {
     const auto states = static_cast<double>(train::make_optimizer(options_.optimizer)->states().size());

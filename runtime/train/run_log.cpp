@@ -66,7 +66,7 @@ void RunLog::add(const Record& record, Index& last_step) {
   if constexpr (std::is_same_v<Record, StepRecord>) tables_.append(drop_rows_of(record));
   pending_lines_ += to_json(record) + '\n';
   last_step = record.step;
-  if (std::chrono::duration<double>(Clock::now() - flushed_at_).count() >= flush_every_s_) flush();
+  if (seconds_since(flushed_at_) >= flush_every_s_) flush();
 }
 
 void RunLog::append(const StepRecord& record) {

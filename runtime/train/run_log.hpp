@@ -37,11 +37,10 @@
 // without known domains no domain_information, data without classes no macro_f1 and confusion.
 #pragma once
 
+#include "runtime/core/clock.hpp"
 #include "runtime/train/line_file.hpp"
 #include "runtime/train/metrics.hpp"
 #include "runtime/train/run_file.hpp"
-
-#include <chrono>
 
 namespace conclave::train {
 
@@ -81,7 +80,6 @@ class RunLog {
   [[nodiscard]] const std::vector<std::string>& notices() const { return notices_; }
 
  private:
-  using Clock = std::chrono::steady_clock;
   template <class Record>
   void add(const Record& record, Index& last_step);
   void begin();

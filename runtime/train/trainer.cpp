@@ -2,21 +2,16 @@
 #include "runtime/train/trainer.hpp"
 
 #include "gating/losses.hpp"
+#include "runtime/core/clock.hpp"
 #include "runtime/core/scratch.hpp"
-
-#include <chrono>
 
 namespace conclave::train {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 std::vector<const model::MoeLayer<float>*> moe_layers_of(model::Model<float>& model) {
   const auto layers = model.moe_layers();
   return {layers.begin(), layers.end()};
 }
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 }  // namespace
 

@@ -2,6 +2,7 @@
 // The measurements of `conclave bench`, at sizes that say nothing about speed: what they print, what their JSON holds,
 // and what they refuse. No test looks at how long something took.
 #include "tests/apps/program.hpp"
+#include "tests/support/file_content.hpp"
 #include "tests/train/temporary_folder.hpp"
 
 #include <gmock/gmock.h>
@@ -16,6 +17,7 @@ namespace {
 
 using nlohmann::json;
 using test::conclave;
+using test::content_of;
 using test::count;
 using test::on_ranks;
 using test::Outcome;
@@ -59,11 +61,6 @@ json object_of(Index ranks, const std::string& arguments) {
   const Outcome outcome = bench_on_ranks(ranks, arguments + " --json");
   EXPECT_EQ(outcome.exit_code, 0) << arguments << '\n' << outcome.output;
   return json::parse(outcome.output, nullptr, false);
-}
-
-std::string text_of(const std::string& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 void expect_lines(const json& object) {
@@ -112,7 +109,7 @@ TEST(Bench, EveryMeasurementPrintsATableAndWritesTheObject) {
     const Outcome outcome = bench_on_ranks(2, c.name + c.options + "--calibration " + file);
     EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
     EXPECT_EQ(count(outcome.output, "median"), 1) << "one table: " << outcome.output;
-    const json object = json::parse(text_of(file), nullptr, false);
+    const json object = json::parse(content_of(file), nullptr, false);
     ASSERT_TRUE(object.is_object());
     for (const json& line : object.at("results")) {
       EXPECT_THAT(outcome.output, testing::HasSubstr(line.at("name").get<std::string>()));
@@ -185,11 +182,11 @@ TEST(BenchScaling, MeasuresStrongAndWeakOnEachNumberOfRanks) {
   near(lines[1].at("efficiency"), median(0) / median(1) / 3.0);
   near(lines[3].at("speed_up"), 3.0 * median(2) / median(3));
   near(lines[3].at("efficiency"), median(2) / median(3));
-  const std::string table = text_of(folder.path("table.csv"));
+  const std::string table = content_of(folder.path("table.csv"));
   EXPECT_EQ(count(table, "\n"), 5);
   EXPECT_EQ(count(table, "\nstrong,3,24,"), 1) << table;
   EXPECT_EQ(count(table, "\nweak,3,72,"), 1) << table;
-  const std::string picture = text_of(folder.path("picture.svg"));
+  const std::string picture = content_of(folder.path("picture.svg"));
   EXPECT_TRUE(picture.starts_with("<svg ")) << picture;
   EXPECT_EQ(count(picture, "<circle "), 4) << picture;
 }

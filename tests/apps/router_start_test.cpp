@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // How a run comes by its router: presets, files of rules, what is said about them.
 #include "tests/apps/program.hpp"
+#include "tests/support/file_content.hpp"
 #include "tests/train/temporary_folder.hpp"
 
 #include <gtest/gtest.h>
@@ -11,6 +12,7 @@ namespace conclave {
 namespace {
 
 using test::conclave;
+using test::content_of;
 using test::count;
 using test::on_ranks;
 using test::Outcome;
@@ -25,11 +27,6 @@ std::string digest_of(const std::string& checkpoint) {
   const auto all = outcome.output.rfind("  all ");
   EXPECT_TRUE(outcome.exit_code == 0 && all != std::string::npos && all >= 16) << outcome.output;
   return outcome.exit_code == 0 ? outcome.output.substr(all - 16, 16) : outcome.output;
-}
-
-std::string text_of(const std::string& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
 
 void expect_success(const Outcome& outcome) { ASSERT_EQ(outcome.exit_code, 0) << outcome.output; }
@@ -68,7 +65,7 @@ TEST(RuleFile, BecomesTheRunsOwnWithDomainsByNumber) {
   expect_success(one);
   // A domain's tokens have experts of their own, so the expert tells the domain.
   EXPECT_EQ(count(one.output, "(0 nothing, 1 all), by layer: 1.000 1.000"), 1) << one.output;
-  const std::string config = text_of(folder.path("one/config.ini"));
+  const std::string config = content_of(folder.path("one/config.ini"));
   EXPECT_EQ(count(config, "\nrules = domain 1 -> 2,3; domain 0,2 -> 0,1\n"), 1) << config;
   EXPECT_EQ(count(config, "\nrule_file = \n"), 1) << config;
 
@@ -98,7 +95,7 @@ TEST(RuleFile, MayReplaceTheRulesOfARunThatGoesOn) {
   const Outcome resumed =
       conclave(fmt::format("train --resume {} --rule-file {}", folder.path("run"), folder.path("other.txt")));
   expect_success(resumed);
-  EXPECT_EQ(count(text_of(folder.path("run/config.ini")), "\nrules = default -> 3,0\n"), 1);
+  EXPECT_EQ(count(content_of(folder.path("run/config.ini")), "\nrules = default -> 3,0\n"), 1);
   EXPECT_EQ(count(resumed.output, "The held-out tokens are of one domain"), 1) << resumed.output;
 }
 
@@ -139,7 +136,7 @@ TEST(RouterPreset, IsKeptWithItsValuesAndGivesWayToWhatIsGiven) {
   EXPECT_EQ(
       count(outcome.output, "routing as switch, but jitter = 0.03 (switch: 0.01), c_balance = 0.2 (switch: 0.01)"), 1)
       << outcome.output;
-  const std::string config = text_of(folder.path("run/config.ini"));
+  const std::string config = content_of(folder.path("run/config.ini"));
   for (const std::string line : {"router_preset = switch", "top_k = 1", "capacity_formula = mesh", "jitter = 0.03",
                                  "c_balance = 0.2", "normalise = none", "c_z = 0"}) {
     EXPECT_EQ(count(config, "\n" + line + "\n"), 1) << line;
@@ -158,7 +155,7 @@ TEST(RouterPreset, IsTakenWhenARunBeginsOnly) {
                  "router_preset = gshard with resume, where the run began with switch");
   const Outcome resumed = conclave("train --router-preset switch --resume " + out);
   expect_success(resumed);
-  EXPECT_EQ(count(text_of(out + "/config.ini"), "\ncapacity_factor = 3\n"), 1) << "the preset is not taken again";
+  EXPECT_EQ(count(content_of(out + "/config.ini"), "\ncapacity_factor = 3\n"), 1) << "the preset is not taken again";
   expect_refusal(conclave(small + "--router-preset gshart --out " + folder.path("no")), "did you mean gshard?");
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // A run from the command line whose checkpoints are written while it goes on, or cannot be written.
 #include "tests/apps/program.hpp"
+#include "tests/support/file_content.hpp"
 #include "tests/train/temporary_folder.hpp"
 
 #include <gtest/gtest.h>
@@ -14,6 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 
 using test::conclave;
+using test::content_of;
 using test::count;
 using test::digest_of;
 using test::on_ranks;
@@ -23,11 +25,6 @@ using train::TemporaryFolder;
 const std::string small =
     "train --steps 6 --layers 1 --width 24 --heads 2 --context 8 --experts 3 --expert-hidden 16 --sequences 6 "
     "--groups 3 --eval-sequences 3 --eval-every 0 ";
-
-std::string bytes_of(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
 
 /// What lets the save of `step` fail without being root: its temporary name is taken.
 void block(const TemporaryFolder& folder, const std::string& run, Index step) {
@@ -46,9 +43,9 @@ TEST(Saving, in_the_background_writes_the_same_files) {
   EXPECT_EQ(count(outcome.output, "for which the run stopped"), 5) << outcome.output;
   for (const char* name : {"step-00000003.h5", "step-00000005.h5", "step-00000006.h5"}) {
     SCOPED_TRACE(name);
-    const std::string bytes = bytes_of(folder.path("waits") + "/" + name);
+    const std::string bytes = content_of(folder.path("waits") + "/" + name);
     EXPECT_GT(bytes.size(), 10000U);
-    EXPECT_EQ(bytes, bytes_of(folder.path("goes_on") + "/" + name));
+    EXPECT_EQ(bytes, content_of(folder.path("goes_on") + "/" + name));
   }
   EXPECT_FALSE(fs::exists(folder.path("goes_on/step-00000004.h5")));
   EXPECT_EQ(fs::read_symlink(folder.path("goes_on/latest")), "step-00000006.h5");
@@ -130,7 +127,7 @@ TEST(Saving, can_be_verified) {
   EXPECT_EQ(sound.exit_code, 0) << sound.output;
   EXPECT_EQ(count(sound.output, "sound    "), 3) << sound.output;
   // One bit of the last value in the file.
-  std::string bytes = bytes_of(out + "/step-00000004.h5");
+  std::string bytes = content_of(out + "/step-00000004.h5");
   const std::size_t at = bytes.size() * 3 / 4;
   bytes[at] = static_cast<char>(bytes[at] ^ 1);
   folder.write("run/step-00000004.h5", bytes);

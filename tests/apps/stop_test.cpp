@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Runs that are told to stop, or whose time is up: they save, end with 75 on every rank, and go on with the same bits.
 #include "tests/apps/program.hpp"
+#include "tests/support/file_content.hpp"
 #include "tests/train/temporary_folder.hpp"
 
 #include <gtest/gtest.h>
@@ -21,6 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 using std::chrono::milliseconds;
 using test::conclave;
+using test::content_of;
 using test::count;
 using test::digest_of;
 using test::on_ranks;
@@ -32,11 +34,6 @@ const std::string evaluated =
     "--groups 5 --eval-sequences 7 --checkpoint-every 0 ";
 const std::string tiny = evaluated + "--eval-every 0 ";
 constexpr int stopped = 75;
-
-std::string content_of(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
 
 // The process that is rank `rank` of the run into `out`; 0: there is none (yet).
 pid_t process_of(const std::string& out, Index rank) {

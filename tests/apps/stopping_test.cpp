@@ -4,6 +4,7 @@
 #include "apps/child_process.hpp"
 #include "apps/slurm_job.hpp"
 #include "apps/stop_signal.hpp"
+#include "tests/support/file_content.hpp"
 #include "tests/train/temporary_folder.hpp"
 
 #include <gtest/gtest.h>
@@ -134,10 +135,7 @@ class Slurm : public testing::Test {
     folder_.write(name, fmt::format("#!/bin/sh\necho \"{} $*\" >>{}\n{}\n", name, folder_.path("asked"), script));
     std::filesystem::permissions(folder_.path(name), std::filesystem::perms::owner_all);
   }
-  [[nodiscard]] std::string asked() const {
-    std::ifstream file(folder_.path("asked"));
-    return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  }
+  [[nodiscard]] std::string asked() const { return test::content_of(folder_.path("asked")); }
 
  private:
   TemporaryFolder folder_;

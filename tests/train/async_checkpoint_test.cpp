@@ -23,7 +23,7 @@ class AsyncCheckpointTest : public CheckpointTest {
 };
 
 TEST_F(AsyncCheckpointTest, HasTheBytesOfOneThatTheRunWaitsFor) {
-  const std::string expected = bytes_of(write(7));
+  const std::string expected = content_of(write(7));
   ASSERT_GT(expected.size(), 2000U);
   world_.barrier();
   if (world_.is_root()) fs::remove(folder_ / "step-00000007.h5");
@@ -35,7 +35,7 @@ TEST_F(AsyncCheckpointTest, HasTheBytesOfOneThatTheRunWaitsFor) {
     const fs::path file = async.finish({});
     EXPECT_FALSE(async.is_on_its_way());
     EXPECT_EQ(file.filename(), "step-00000007.h5");
-    EXPECT_EQ(bytes_of(file), expected);
+    EXPECT_EQ(content_of(file), expected);
     EXPECT_EQ(newest_checkpoint(world_, folder_).file, file);
     EXPECT_EQ(listing(), "step-00000007.h5 ");
   }

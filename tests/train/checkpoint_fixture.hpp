@@ -5,6 +5,7 @@
 #include "runtime/core/random.hpp"
 #include "runtime/train/agreed.hpp"
 #include "runtime/train/checkpoint_draft.hpp"
+#include "tests/support/file_content.hpp"
 #include "tests/support/mpi_world.hpp"
 
 #include <gtest/gtest.h>
@@ -16,6 +17,7 @@
 namespace conclave::train::testing_support {
 
 namespace fs = std::filesystem;
+using test::content_of;
 
 struct Described {
   std::string name;
@@ -149,11 +151,6 @@ class CheckpointTest : public testing::Test {
   const comm::Communicator& world_ = test::world();
   fs::path folder_;
 };
-
-inline std::string bytes_of(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
 
 inline void overwrite(const fs::path& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;

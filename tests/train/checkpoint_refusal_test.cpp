@@ -85,7 +85,7 @@ TEST_F(CheckpointRefusal, ForeignOrOfAnotherVersion) {
 /// Flips one bit of `file`, in the bytes of `value` as they stand in it.
 template <class T>
 void flip(const fs::path& file, const T& value, int bit) {
-  std::string bytes = bytes_of(file);
+  std::string bytes = content_of(file);
   const std::size_t at = bytes.find(std::string(reinterpret_cast<const char*>(&value), sizeof(T)));
   ASSERT_NE(at, std::string::npos);
   bytes[at + static_cast<std::size_t>(bit / 8)] ^= static_cast<char>(1 << (bit % 8));
@@ -123,7 +123,7 @@ TEST_F(CheckpointRefusal, NoFlippedBitCrashesOrGivesWrongValues) {
   if (!world_.is_root()) return;
   const Parts written = filled_parts(alone);
   const fs::path file = write_checkpoint(alone, folder_, 1, {1}, some_header(1), written.parts);
-  const std::string good = bytes_of(file);
+  const std::string good = content_of(file);
   const std::string header = pack(some_header(1));
   Index num_refused = 0;
   for (std::size_t at = 0; at < good.size(); at += 11) {

@@ -81,9 +81,9 @@ TEST_F(CheckpointContent, BytesDoNotDependOnTheNumberOfRanks) {
   if (!world_.is_root()) return;
   const Parts parts = filled_parts(alone);
   const fs::path by_one = write_checkpoint(alone, folder_ / "alone", 5, {1}, some_header(5), parts.parts);
-  const std::string bytes = bytes_of(by_all);
+  const std::string bytes = content_of(by_all);
   EXPECT_GT(bytes.size(), 2000U);
-  EXPECT_EQ(bytes, bytes_of(by_one));
+  EXPECT_EQ(bytes, content_of(by_one));
 }
 
 TEST_F(CheckpointContent, HeadersKeepEveryBit) {

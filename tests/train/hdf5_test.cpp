@@ -2,6 +2,7 @@
 #include "runtime/train/hdf5.hpp"
 
 #include "runtime/core/random.hpp"
+#include "tests/support/file_content.hpp"
 #include "tests/train/temporary_folder.hpp"
 
 #include <gtest/gtest.h>
@@ -14,6 +15,7 @@ namespace conclave::train {
 namespace {
 
 namespace fs = std::filesystem;
+using test::content_of;
 
 class Hdf5Test : public testing::Test {
  protected:
@@ -33,11 +35,6 @@ std::string input_error(Work&& work) {
   }
   ADD_FAILURE() << "no InputError";
   return {};
-}
-
-std::string bytes_of(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
 }
 
 std::vector<float> random_values(Index count) {
@@ -249,8 +246,8 @@ TEST_F(Hdf5Test, EqualContentsMakeEqualBytes) {
     out.write_attribute("/group", "note", std::string("text"));
     out.close();
   }
-  EXPECT_GT(bytes_of(file("one.h5")).size(), 400U);
-  EXPECT_EQ(bytes_of(file("one.h5")), bytes_of(file("two.h5")));
+  EXPECT_GT(content_of(file("one.h5")).size(), 400U);
+  EXPECT_EQ(content_of(file("one.h5")), content_of(file("two.h5")));
 }
 
 }  // namespace

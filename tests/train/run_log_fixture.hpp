@@ -4,16 +4,18 @@
 
 #include "runtime/core/random.hpp"
 #include "runtime/train/run_log.hpp"
+#include "tests/support/file_content.hpp"
 #include "tests/train/temporary_folder.hpp"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <bit>
-#include <fstream>
 #include <functional>
 
 namespace conclave::train {
+
+using test::content_of;
 
 /// The sizes of the tables of a run.
 struct LogShape {
@@ -84,11 +86,6 @@ inline bool has_evaluation(Index step) { return step % 4 == 0; }
 inline void append(RunLog& log, Index step, const LogShape& shape = {}) {
   log.append(some_step(step, shape));
   if (has_evaluation(step)) log.append(some_evaluation(step, shape));
-}
-
-inline std::string bytes_of(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
 }
 
 /// metrics.jsonl after the steps [1, last].

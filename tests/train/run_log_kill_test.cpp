@@ -65,7 +65,7 @@ TEST_F(RunLogTest, AKilledWriterLeavesAWholeFileAndIsResumed) {
     ASSERT_LE(std::ssize(steps), flushed + 2);
     expect_run_file(h5(), 1, std::ssize(steps));
     if (HasFailure()) return;
-    const std::string lines = bytes_of(jsonl());
+    const std::string lines = content_of(jsonl());
     ASSERT_TRUE(lines.starts_with(expected_lines(flushed)));
     // The next writer begins at a checkpoint some steps before.
     reached = std::max<Index>(1, flushed - random.bits(round, 1) % 5);
@@ -74,7 +74,7 @@ TEST_F(RunLogTest, AKilledWriterLeavesAWholeFileAndIsResumed) {
   EXPECT_GT(rounds_with_flushes, 10);
   EXPECT_EQ(log_steps(reached, reached + 3), std::vector<std::string>{});
   expect_run_file(h5(), 1, reached + 3);
-  EXPECT_EQ(bytes_of(jsonl()), expected_lines(reached + 3));
+  EXPECT_EQ(content_of(jsonl()), expected_lines(reached + 3));
   EXPECT_EQ(listing(), (std::vector<std::string>{"metrics.jsonl", "run.h5"}));
 }
 

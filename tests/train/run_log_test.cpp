@@ -17,7 +17,7 @@ using Names = std::vector<std::string>;
 TEST_F(RunLogTest, HoldsWhatWasAppended) {
   EXPECT_EQ(log_steps(0, 41), Names{});
   expect_run_file(h5(), 1, 41);
-  EXPECT_EQ(bytes_of(jsonl()), expected_lines(41));
+  EXPECT_EQ(content_of(jsonl()), expected_lines(41));
   EXPECT_EQ(listing(), (Names{"metrics.jsonl", "run.h5"}));
   const Hdf5File file = Hdf5File::open(h5());
   EXPECT_EQ(file.shape("/evaluations/step"), std::vector<Index>{10});
@@ -40,7 +40,7 @@ TEST_F(RunLogTest, HoldsTheConfusionOfClassesAndTheTestPartByItself) {
     log.append(test);
   }
   expect_run_file(h5(), 1, 8, shape);
-  EXPECT_EQ(bytes_of(jsonl()), expected_lines(8, shape) + to_json(test) + '\n');
+  EXPECT_EQ(content_of(jsonl()), expected_lines(8, shape) + to_json(test) + '\n');
   EXPECT_NE(to_json(test).find("\"kind\":\"test\""), std::string::npos);
   EXPECT_NE(to_json(test).find(fmt::format("\"confusion\":[[{},{},{}],[", test.confusion.count(0, 0),
                                            test.confusion.count(0, 1), test.confusion.count(0, 2))),
@@ -69,7 +69,7 @@ TEST_F(RunLogTest, GrowsOverManyFlushesOfAnySize) {
   }
   EXPECT_GT(step, 1550);
   expect_run_file(h5(), 1, step);
-  EXPECT_EQ(bytes_of(jsonl()), expected_lines(step));
+  EXPECT_EQ(content_of(jsonl()), expected_lines(step));
 }
 
 TEST_F(RunLogTest, FlushesByItselfAndAtTheEnd) {
@@ -79,16 +79,16 @@ TEST_F(RunLogTest, FlushesByItselfAndAtTheEnd) {
     expect_run_file(h5(), 1, 1);
     append(log, 2);
     expect_run_file(h5(), 1, 2);
-    EXPECT_EQ(bytes_of(jsonl()), expected_lines(2));
+    EXPECT_EQ(content_of(jsonl()), expected_lines(2));
   }
   {
     RunLog log(folder(), 2, {}, {}, 1e9);
     append(log, 3);
     expect_run_file(h5(), 1, 2);
-    EXPECT_EQ(bytes_of(jsonl()), expected_lines(2));
+    EXPECT_EQ(content_of(jsonl()), expected_lines(2));
   }
   expect_run_file(h5(), 1, 3);
-  EXPECT_EQ(bytes_of(jsonl()), expected_lines(3));
+  EXPECT_EQ(content_of(jsonl()), expected_lines(3));
 }
 
 TEST_F(RunLogTest, AReaderKeepsWhatItOpenedAndIsNotInTheWay) {
@@ -112,7 +112,7 @@ TEST_F(RunLogTest, WithoutRecords) {
   const Hdf5File file = Hdf5File::open(h5());
   EXPECT_EQ(file.attribute<std::string>("/config", "seed"), "2");
   EXPECT_EQ(file.members("/"), (Names{"config", "record"}));
-  EXPECT_EQ(bytes_of(jsonl()), "");
+  EXPECT_EQ(content_of(jsonl()), "");
 }
 
 TEST_F(RunLogTest, WithoutLayersOrDomains) {
@@ -121,7 +121,7 @@ TEST_F(RunLogTest, WithoutLayersOrDomains) {
   log_steps(5, 9, shape);
   expect_run_file(h5(), 1, 9, shape);
   EXPECT_EQ(Hdf5File::open(h5()).members("/steps").size(), 11U);
-  EXPECT_EQ(bytes_of(jsonl()), expected_lines(9, shape));
+  EXPECT_EQ(content_of(jsonl()), expected_lines(9, shape));
 }
 
 TEST_F(RunLogTest, NumbersThatAreNotFinite) {
@@ -133,8 +133,8 @@ TEST_F(RunLogTest, NumbersThatAreNotFinite) {
     log.append(step);
   }
   expect_steps(Hdf5File::open(h5()), {step});
-  EXPECT_TRUE(contains(bytes_of(jsonl()), "\"loss\":null")) << bytes_of(jsonl());
-  EXPECT_TRUE(contains(bytes_of(jsonl()), "\"gradient_norm\":null"));
+  EXPECT_TRUE(contains(content_of(jsonl()), "\"loss\":null")) << content_of(jsonl());
+  EXPECT_TRUE(contains(content_of(jsonl()), "\"gradient_norm\":null"));
   EXPECT_EQ(log_steps(1, 2), Names{});
   EXPECT_EQ(Hdf5File::open(h5()).shape("/steps/loss"), std::vector<Index>{2});
 }
@@ -147,7 +147,7 @@ TEST_F(RunLogTest, AResumedRunCutsWhatCameAfterItsCheckpoint) {
     for (Index step = first + 1; step <= first + 5; ++step) append(log, step);
     log.flush();
     expect_run_file(h5(), 1, first + 5);
-    EXPECT_EQ(bytes_of(jsonl()), expected_lines(first + 5));
+    EXPECT_EQ(content_of(jsonl()), expected_lines(first + 5));
     const Hdf5File file = Hdf5File::open(h5());
     EXPECT_EQ(file.attributes("/config"), Names{"steps"});
     EXPECT_EQ(file.attribute<std::string>("/record", "cpu"), "another");
@@ -158,7 +158,7 @@ TEST_F(RunLogTest, ACutWithoutNewRecords) {
   log_steps(0, 24);
   log_steps(10, 10);
   expect_run_file(h5(), 1, 10);
-  EXPECT_EQ(bytes_of(jsonl()), expected_lines(10));
+  EXPECT_EQ(content_of(jsonl()), expected_lines(10));
 }
 
 TEST_F(RunLogTest, AMissingLogIsSaidAndBegun) {
@@ -173,15 +173,15 @@ TEST_F(RunLogTest, AMissingLogIsSaidAndBegun) {
 
 TEST_F(RunLogTest, NothingChangesBeforeTheFirstRecord) {
   log_steps(0, 10);
-  const std::string before = bytes_of(h5());
+  const std::string before = content_of(h5());
   { const RunLog log(folder(), 0, {}, {}); }
   { const RunLog log(folder(), 5, {}, {}); }
-  EXPECT_EQ(bytes_of(h5()), before);
-  EXPECT_EQ(bytes_of(jsonl()), expected_lines(10));
+  EXPECT_EQ(content_of(h5()), before);
+  EXPECT_EQ(content_of(jsonl()), expected_lines(10));
   // Another run from the start.
   log_steps(0, 2);
   expect_run_file(h5(), 1, 2);
-  EXPECT_EQ(bytes_of(jsonl()), expected_lines(2));
+  EXPECT_EQ(content_of(jsonl()), expected_lines(2));
 }
 
 TEST_F(RunLogTest, APartialLineIsRemoved) {
@@ -190,19 +190,19 @@ TEST_F(RunLogTest, APartialLineIsRemoved) {
   for (const std::string& rest : {next.substr(0, 1), next.substr(0, next.size() - 1), std::string(5000, '\0')}) {
     std::ofstream(jsonl(), std::ios::app | std::ios::binary) << rest;
     EXPECT_EQ(log_steps(10, 10), Names{});
-    EXPECT_EQ(bytes_of(jsonl()), expected_lines(10));
+    EXPECT_EQ(content_of(jsonl()), expected_lines(10));
   }
   std::ofstream(jsonl(), std::ios::app) << "no record\n" << next.substr(0, 30) << "\n";
   const Names notices = log_steps(10, 11);
   ASSERT_EQ(notices.size(), 1U);
   EXPECT_TRUE(contains(notices[0], "2 lines")) << notices[0];
-  EXPECT_EQ(bytes_of(jsonl()), expected_lines(11));
+  EXPECT_EQ(content_of(jsonl()), expected_lines(11));
 }
 
 TEST_F(RunLogTest, OtherLayersAreRefusedAndTheLogIsLeftAlone) {
   log_steps(0, 8, {.layers = 4, .experts = 8});
-  const std::string before = bytes_of(h5());
-  const std::string lines = bytes_of(jsonl());
+  const std::string before = content_of(h5());
+  const std::string lines = content_of(jsonl());
   for (const LogShape& shape : {LogShape{.layers = 2, .experts = 8}, {.layers = 4, .experts = 16}, {.layers = 0}}) {
     for (const Index first : {0, 8}) {
       const auto [message, hint] = input_error([&] { log_steps(first, first + 1, shape); });
@@ -218,7 +218,7 @@ TEST_F(RunLogTest, OtherLayersAreRefusedAndTheLogIsLeftAlone) {
   EXPECT_TRUE(contains(input_error([&] { log_steps(8, 12, {.layers = 4, .experts = 8, .domains = 0}); }).first,
                        "/evaluations/domain_information"));
   log_steps(8, 8);
-  EXPECT_EQ(bytes_of(jsonl()), lines);
+  EXPECT_EQ(content_of(jsonl()), lines);
   ASSERT_NE(before, "");
   expect_run_file(h5(), 1, 8, {.layers = 4, .experts = 8});
 }
@@ -230,37 +230,37 @@ TEST_F(RunLogTest, AnOlderVersionsLogIsRefusedAndLeftAlone) {
     file.remove("/steps/communication");
     file.close();
   }
-  const std::string before = bytes_of(h5());
+  const std::string before = content_of(h5());
   const auto [message, hint] = input_error([&] { log_steps(8, 9); });
   EXPECT_TRUE(contains(message, h5().string())) << message;
   EXPECT_TRUE(contains(message, "another run or version")) << message;
   EXPECT_TRUE(contains(message, "/steps/communication")) << message;
   EXPECT_TRUE(contains(hint, "--out")) << hint;
-  EXPECT_EQ(bytes_of(h5()), before);
+  EXPECT_EQ(content_of(h5()), before);
 }
 
 TEST_F(RunLogTest, ADamagedFileIsSetAside) {
   log_steps(0, 30);
   fs::resize_file(h5(), fs::file_size(h5()) / 2);
-  const std::string damaged = bytes_of(h5());
+  const std::string damaged = content_of(h5());
   const Names notices = log_steps(30, 33);
   ASSERT_EQ(notices.size(), 2U);
   EXPECT_TRUE(contains(notices[0], "damaged")) << notices[0];
   EXPECT_TRUE(contains(notices[1], "no records of 30 of the 30 steps")) << notices[1];
-  EXPECT_EQ(bytes_of(h5().string() + ".damaged"), damaged);
+  EXPECT_EQ(content_of(h5().string() + ".damaged"), damaged);
   expect_run_file(h5(), 31, 33);
-  EXPECT_EQ(bytes_of(jsonl()), expected_lines(33));
+  EXPECT_EQ(content_of(jsonl()), expected_lines(33));
   // Something else of that name, and an earlier damaged file.
   std::ofstream(h5()) << "not HDF5";
   EXPECT_EQ(log_steps(33, 35).size(), 2U);
-  EXPECT_EQ(bytes_of(h5().string() + ".damaged"), damaged);
-  EXPECT_EQ(bytes_of(h5().string() + ".damaged.2"), "not HDF5");
+  EXPECT_EQ(content_of(h5().string() + ".damaged"), damaged);
+  EXPECT_EQ(content_of(h5().string() + ".damaged.2"), "not HDF5");
   expect_run_file(h5(), 34, 35);
 }
 
 TEST_F(RunLogTest, FlippedBitsAreFoundOrHarmless) {
   log_steps(0, 30);
-  const std::string whole = bytes_of(h5());
+  const std::string whole = content_of(h5());
   int found = 0;
   EXPECT_EQ(RunLog(folder(), 30, {}, {}).notices(), Names{}) << "nothing is flipped yet";
   for (std::size_t at = 5; at < whole.size(); at += whole.size() / 150) {
@@ -294,12 +294,12 @@ TEST_F(RunLogTest, AFileThatCannotGrowIsAnErrorAndNothingIsLost) {
     const FileSizeLimit limit(fs::file_size(jsonl()) + 100);
     append(log, 21);
     EXPECT_TRUE(contains(input_error([&] { log.flush(); }).first, jsonl().string()));
-    EXPECT_EQ(bytes_of(jsonl()), expected_lines(20));
+    EXPECT_EQ(content_of(jsonl()), expected_lines(20));
   }
   expect_run_file(h5(), 1, 9);
   log.flush();
   expect_run_file(h5(), 1, 21);
-  EXPECT_EQ(bytes_of(jsonl()), expected_lines(21));
+  EXPECT_EQ(content_of(jsonl()), expected_lines(21));
 }
 
 TEST_F(RunLogTest, AFolderThatCannotBeMade) {

@@ -4,19 +4,19 @@
 #include "runtime/train/trainer.hpp"
 
 #include "runtime/core/parallel.hpp"
+#include "tests/support/file_content.hpp"
 #include "tests/support/mpi_world.hpp"
 #include "tests/train/feature_file.hpp"
 #include "tests/train/temporary_folder.hpp"
 
 #include <gtest/gtest.h>
 
-#include <fstream>
 #include <functional>
-#include <sstream>
 
 namespace conclave::train {
 namespace {
 
+using test::content_of;
 using test::world;
 
 TrainOptions small_run(const std::filesystem::path& out) {
@@ -41,13 +41,6 @@ TrainOptions small_run(const std::filesystem::path& out) {
   o.eval_sequences = 11;  // with a smaller last group
   o.out = out.string();
   return o;
-}
-
-std::string bytes_of(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
 }
 
 /// What a run leaves behind: losses, norms and drops of each step, the evaluation, and the checkpoint's bytes.
@@ -91,7 +84,7 @@ void finish(Trainer& trainer, const comm::Communicator& communicator, Outcome& o
   for (const Index count : evaluation.confusion.counts()) outcome.numbers.push_back(static_cast<double>(count));
   const auto file = trainer.save({}, {});
   communicator.barrier();
-  outcome.checkpoint = bytes_of(file);
+  outcome.checkpoint = content_of(file);
 }
 
 /// A folder that all ranks of a communicator know, or each rank its own.
