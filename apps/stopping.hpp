@@ -49,6 +49,9 @@ class Stopping {
   /// What the root should tell about the time that is left; may be empty.
   [[nodiscard]] const std::string& notice() const { return notice_; }
 
+  /// The root's SLURM job; empty outside of one, and on the other ranks.
+  [[nodiscard]] const std::string& job() const { return job_; }
+
   /// What this rank asks of all at the end of a step (train::StepRequest): a signal's number, or that time is up.
   [[nodiscard]] Index request(double needed_s) const;
   /// "SIGUSR1 at rank 2". Of a request that is not 0.

@@ -17,6 +17,8 @@
 #include "runtime/core/parallel.hpp"
 #include "runtime/model/memory_need.hpp"
 #include "runtime/train/agreed.hpp"
+#include "runtime/train/checkpoint_folder.hpp"
+#include "runtime/train/folder_lock.hpp"
 #include "runtime/train/trainer.hpp"
 #include "runtime/train/watchdog.hpp"
 
@@ -29,9 +31,7 @@ namespace {
 
 using train::TrainOptions;
 
-std::filesystem::path folder_of(const std::filesystem::path& file) {
-  return file.has_parent_path() ? file.parent_path() : std::filesystem::path(".");
-}
+constexpr Index folder_is_lost = -2;  // a step's request, beside those of Stopping
 
 // A run must not mix with another one in its folder, be it new, resumed elsewhere, or taken back to an earlier step.
 void refuse_used_folder(const comm::Communicator& world, const TrainOptions& options,
@@ -41,7 +41,7 @@ void refuse_used_folder(const comm::Communicator& world, const TrainOptions& opt
   bool goes_on = false;
   train::on_root(world, [&] { goes_on = from && std::filesystem::equivalent(found.file, from->file); });
   if (world.any(goes_on)) return;
-  if (from && !found.file.empty() && std::filesystem::path(options.out) == folder_of(from->file)) {
+  if (from && !found.file.empty() && std::filesystem::path(options.out) == train::folder_of(from->file)) {
     throw InputError(fmt::format("'{}' holds a newer checkpoint than {}: {}", options.out, from->file.string(),
                                  found.file.filename().string()),
                      "to go on from the earlier one name another folder with --out, so that the newer one is not lost");
@@ -67,11 +67,12 @@ void write_configuration(const comm::Communicator& world, const TrainOptions& op
 class Run {
  public:
   Run(const TrainOptions& options, const Session& session, const train::Samples& dataset, const Stopping& stopping,
-      train::Watchdog& watchdog)
+      train::Watchdog& watchdog, train::FolderLock& lock)
       : options_(options),
         world_(session.world),
         dataset_(dataset),
         stopping_(stopping),
+        lock_(lock),
         trainer_(options, dataset, session.world),
         watchdog_(watchdog),
         stop_rule_(options.time_margin.seconds, checkpoint_bytes(), evaluation_steps()) {
@@ -117,6 +118,7 @@ class Run {
       say(fmt::format("nothing to do: {} of {} steps are done", trainer_.steps_done(), last));
       return 0;
     }
+    take_folder();
     write_configuration(world_, options_);
     Progress progress(trainer_.steps_done(), last, world_.is_root());
     const auto tell = [&](const std::string& text) { progress.note(text); };
@@ -136,6 +138,7 @@ class Run {
     std::string stopped_by;
     while (stopped_by.empty() && trainer_.steps_done() < last) {
       const train::StepRecord& step = do_step(saver);
+      if (step.request.what == folder_is_lost) train::on_root(world_, [&] { lock_.refuse_loss(); });
       summary.add(step);
       note_choices(journal);
       journal.append(step);
@@ -158,13 +161,16 @@ class Run {
     progress.finish();
     if (noted_choices_ > 0) say("exchange auto: " + summary_of(trainer_.exchange_choices()));
     if (world_.is_root()) fmt::print("{}", summary.text(options_, dataset_.entropy()));
-    if (!stopped_by.empty()) {
-      journal.close();
-      return stop(stopped_by);
-    }
-    if (last == options_.steps) test(journal);
+    if (stopped_by.empty() && last == options_.steps) test(journal);
     journal.close();
-    return 0;
+    return stopped_by.empty() ? 0 : stop(stopped_by);
+  }
+
+  // If it was not there before: another run may have begun in it meanwhile, and even ended.
+  void take_folder() {
+    bool is_new = false;
+    train::on_root(world_, [&] { is_new = lock_.take(options_.out); });
+    if (world_.any(is_new)) refuse_used_folder(world_, options_, {});
   }
 
   static bool is_due(Index step, Index every) { return every > 0 && step % every == 0; }
@@ -184,6 +190,7 @@ class Run {
     const Clock::time_point start = Clock::now();
     return trainer_.step([&] {
       stop_rule_.saw_step(seconds_since(start));
+      if (world_.is_root() && !lock_.is_held()) return folder_is_lost;
       const Index done = trainer_.steps_done() + 1;  // this one included
       return stopping_.request(
           stop_rule_.needed_s({.saves = saver.is_due(done), .evaluates = is_due(done, options_.eval_every)}));
@@ -260,6 +267,7 @@ class Run {
   const comm::Communicator& world_;
   const train::Samples& dataset_;
   const Stopping& stopping_;
+  train::FolderLock& lock_;  // the root's
   train::Trainer trainer_;
   train::Watchdog& watchdog_;
   StopRule stop_rule_;
@@ -285,10 +293,18 @@ void refuse_what_does_not_fit(const TrainOptions& options, const Session& sessio
   if (session.world.is_root()) fmt::print(stderr, "{}\n", need);
 }
 
+// A folder that is not there is made only once the run begins, so that one that is refused leaves none.
+void take_if_there(const comm::Communicator& world, train::FolderLock& lock, const std::filesystem::path& folder) {
+  train::on_root(world, [&] {
+    if (std::filesystem::exists(folder)) lock.take(folder);
+  });
+}
+
 // `auto` is the place that the run has come to, so that one command line serves its start and every restart. What its
-// first parameters came from is then no longer asked.
-void settle_resume(const comm::Communicator& world, TrainOptions& options) {
+// first parameters came from is then no longer asked. A start of the run that has not quite ended must not still save.
+void settle_resume(const comm::Communicator& world, train::FolderLock& lock, TrainOptions& options) {
   if (options.resume != "auto") return;
+  take_if_there(world, lock, options.out);
   const bool has_begun = !train::newest_checkpoint(world, options.out).file.empty();
   options.resume = has_begun ? options.out : "";
   if (has_begun) options.start = {};
@@ -298,14 +314,15 @@ int run(const TrainOptions& given, const Session& session) {
   TrainOptions options = given;
   train::Watchdog watchdog(session.world, {given.watch.hang_timeout, given.out, "conclave train", hung});
   const Stopping stopping(options, session.world);
-  settle_resume(session.world, options);
+  train::FolderLock lock(stopping.job(), [](const std::string& text) { fmt::print(stderr, "{}\n", text); });
+  settle_resume(session.world, lock, options);
   std::optional<OpenedCheckpoint> from;
   if (!options.resume.empty()) {
     from = open_checkpoint(session.world, options.resume);
     for (const std::string& change : adopt_options(from->header, session.given, options)) {
       if (session.world.is_root()) fmt::print(stderr, "{}\n", change);
     }
-    if (!session.given.contains("out")) options.out = folder_of(from->file).string();
+    if (!session.given.contains("out")) options.out = train::folder_of(from->file).string();
   }
   settle_router(session, from, options);
   train::validate(options);
@@ -313,6 +330,7 @@ int run(const TrainOptions& given, const Session& session) {
     if (session.world.is_root()) fmt::print("{}", router_explanation(options, terminal_width(stdout)));
     return 0;
   }
+  take_if_there(session.world, lock, options.out);
   refuse_used_folder(session.world, options, from);
   watchdog.settle(options.watch.hang_timeout, options.out);
   apply(options.compute);
@@ -320,7 +338,7 @@ int run(const TrainOptions& given, const Session& session) {
   train::agreed(session.world, [&] { dataset = make_samples(options); });
   refuse_unknown_domains(options.model, *dataset);
   refuse_what_does_not_fit(options, session, *dataset);
-  Run training(options, session, *dataset, stopping, watchdog);
+  Run training(options, session, *dataset, stopping, watchdog, lock);
   if (from) training.restore(*from);
   if (!options.start.init_from.empty()) {
     training.start_from(open_checkpoint(session.world, options.start.init_from));

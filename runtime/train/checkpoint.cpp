@@ -15,7 +15,7 @@ namespace {
 
 /// Which checkpoint to use instead of `file`, as far as names tell.
 std::string earlier_hint(const fs::path& file) {
-  const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
+  const fs::path folder = folder_of(file);
   if (!fs::is_directory(folder)) return {};
   const std::optional<Index> own = step_of(file);
   for (const StoredStep& other : stored_steps(folder)) {

@@ -19,14 +19,14 @@ constexpr std::string_view partial_suffix = ".h5.partial";
 constexpr const char* latest_name = "latest";
 constexpr const char* next_latest_name = ".latest.partial";
 
-fs::path folder_of(const fs::path& file) { return file.has_parent_path() ? file.parent_path() : fs::path("."); }
-
 bool is_leftover(const std::string& name) {
   return name == next_latest_name ||
          (name.starts_with(fmt::format(".{}", name_prefix)) && name.ends_with(partial_suffix));
 }
 
 }  // namespace
+
+fs::path folder_of(const fs::path& file) { return file.has_parent_path() ? file.parent_path() : fs::path("."); }
 
 fs::path checkpoint_path(const fs::path& folder, Index step) {
   return (folder.empty() ? fs::path(".") : folder) / fmt::format("{}{:08}{}", name_prefix, step, name_suffix);

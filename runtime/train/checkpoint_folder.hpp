@@ -18,6 +18,9 @@ struct Retention {
   Index every = 0;  // and those of steps that are multiples of it; 0: none
 };
 
+/// The folder that a file is in, the present one for a bare name.
+[[nodiscard]] std::filesystem::path folder_of(const std::filesystem::path& file);
+
 /// Where the checkpoint of `step` is kept, and where it is written until it stands whole on the disk.
 [[nodiscard]] std::filesystem::path checkpoint_path(const std::filesystem::path& folder, Index step);
 [[nodiscard]] std::filesystem::path partial_path(const std::filesystem::path& folder, Index step);
