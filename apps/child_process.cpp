@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "apps/child_process.hpp"
 
+#include "runtime/core/clock.hpp"
+
 #include <fmt/format.h>
 
 #include <fcntl.h>
@@ -13,13 +15,10 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 
 namespace conclave::apps {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 // Starts the program with its output into `write_end`; returns 0 or the error. Spawned and not forked: a copy of this
 // process, even for an instant, would share the pages that the network may be writing into.

@@ -32,8 +32,6 @@ class AutoInbox final : public Inbox {
   }
 
  private:
-  using Clock = std::chrono::steady_clock;
-
   [[nodiscard]] bool is_decided() const { return !choice_.strategy.empty(); }
 
   template <class Call>
@@ -41,7 +39,7 @@ class AutoInbox final : public Inbox {
     struct Timer {
       double& seconds;
       Clock::time_point start = Clock::now();
-      ~Timer() { seconds += std::chrono::duration<double>(Clock::now() - start).count(); }
+      ~Timer() { seconds += seconds_since(start); }
     } timer{seconds_};
     return call();
   }

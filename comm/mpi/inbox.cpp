@@ -108,7 +108,7 @@ void Inbox::wait() {
 }
 
 void Inbox::note_hidden() {
-  if (!hidden_s_) hidden_s_ = std::chrono::duration<double>(Clock::now() - started_at_).count();
+  if (!hidden_s_) hidden_s_ = seconds_since(started_at_);
 }
 
 // Called from destructors, which must not throw: what fails here has nobody left who waits for it.

@@ -4,9 +4,9 @@
 
 #include "comm/mpi/communicator.hpp"
 #include "comm/plan/schedule.hpp"
+#include "runtime/core/clock.hpp"
 #include "runtime/core/scattered_rows.hpp"
 
-#include <chrono>
 #include <optional>
 
 namespace conclave::comm {
@@ -91,7 +91,6 @@ class Inbox {
   void note_step(Index phase, RankId from, RankId to, Index bytes);
 
  private:
-  using Clock = std::chrono::steady_clock;
   void note_hidden();
   /// Makes room as shape() says and gives slots to all rows that are sent.
   virtual void do_open() = 0;

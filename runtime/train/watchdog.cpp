@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/train/watchdog.hpp"
 
+#include "runtime/core/clock.hpp"
+
 #include <fmt/ranges.h>
 #include <unistd.h>
 
@@ -14,8 +16,6 @@
 
 namespace conclave::train {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 constexpr double look_every_s = 0.1;
 constexpr double for_a_job_that_ends_s = 0.4;  // a launcher that ends all ranks needs no comment

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/core/trace.hpp"
 
+#include "runtime/core/clock.hpp"
+
 #include <gtest/gtest.h>
 
 #include <numeric>
@@ -9,14 +11,10 @@
 namespace conclave {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr std::chrono::milliseconds pause{5};
 constexpr double pause_s = 0.005;
 
 double total(const PhaseTimes& times) { return std::accumulate(times.all().begin(), times.all().end(), 0.0); }
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 // A sleep lasts at least as long as asked for, so lower bounds hold on any machine; sums are bounded from above by the
 // clock around them.
