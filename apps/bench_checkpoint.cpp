@@ -103,7 +103,7 @@ std::optional<Report> measure_checkpoint(TrainCase& c, const Session& session) {
       const Clock::time_point start = Clock::now();
       trainer.begin_save(async, config, {});
       pause.seconds.push_back(world.max(seconds_since(start)));
-      file = async.finish(c.train.keep);
+      file = async.finish();
     };
     timings = timed_in_turn(
         world, c.run.repeats, Across::slowest_rank,

@@ -40,7 +40,7 @@ bool Saver::is_to_be_retried() const {
 void Saver::after_step(const train::StepRecord& step) {
   steps_s_ += step.seconds;
   ++num_steps_;
-  if (async_.is_on_its_way() && async_.is_written()) settle();
+  if (async_.is_on_its_way()) settle([&] { return async_.advance(); });
   if (is_due(step.step) || is_to_be_retried()) save();
 }
 
@@ -64,7 +64,7 @@ void Saver::save() {
   const Clock::time_point start = Clock::now();
   journal_.flush();
   last_step_ = trainer_.steps_done();
-  if (async_.is_on_its_way()) settle();
+  if (async_.is_on_its_way()) settle([&] { return async_.finish(); });
   const bool is_done = attempt([&] {
     if (trainer_.options().checkpoint_async) {
       begin();
@@ -89,12 +89,13 @@ void Saver::begin() {
   pause_s_ = seconds_since(begun_at_);
 }
 
-void Saver::settle() {
+void Saver::settle(const std::function<std::optional<std::filesystem::path>()>& go_on) {
   attempt([&] {
-    const std::filesystem::path file = async_.finish(trainer_.options().keep);
-    saved_(file, seconds_since(begun_at_));
+    const std::optional<std::filesystem::path> file = go_on();
+    if (!file) return;
+    saved_(*file, seconds_since(begun_at_));
     tell_(fmt::format("step {}: saved {} of step {} in {:.2f} s, for which the run stopped {:.3f} s",
-                      trainer_.steps_done(), file.string(), async_step_, seconds_since(begun_at_), pause_s_));
+                      trainer_.steps_done(), file->string(), async_step_, seconds_since(begun_at_), pause_s_));
   });
 }
 
@@ -113,7 +114,7 @@ void Saver::choose_interval(double cost_s) {
 
 void Saver::at_end() {
   journal_.flush();
-  if (async_.is_on_its_way()) settle();
+  if (async_.is_on_its_way()) settle([&] { return async_.finish(); });
   for (int tries = 1; !attempt([&] { save_now(); }); ++tries) {
     if (tries == tries_at_end) {
       throw InputError(fmt::format("the end of the run, step {}, could not be saved", trainer_.steps_done()),

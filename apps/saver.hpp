@@ -37,7 +37,7 @@ class Saver {
   void save();
   void save_now();
   void begin();
-  void settle();
+  void settle(const std::function<std::optional<std::filesystem::path>()>& go_on);
   void choose_interval(double cost_s);
 
   train::Trainer& trainer_;

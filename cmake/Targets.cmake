@@ -13,7 +13,8 @@ if(CONCLAVE_ARCH)
   target_compile_options(conclave_flags INTERFACE -march=${CONCLAVE_ARCH})
 endif()
 if(CONCLAVE_SANITIZE)
-  target_compile_options(conclave_flags INTERFACE -fsanitize=${CONCLAVE_SANITIZE} -fno-omit-frame-pointer)
+  target_compile_options(conclave_flags INTERFACE -fsanitize=${CONCLAVE_SANITIZE} -fno-sanitize-recover=all
+                         -fno-omit-frame-pointer)
   target_link_options(conclave_flags INTERFACE -fsanitize=${CONCLAVE_SANITIZE})
 endif()
 

@@ -7,33 +7,34 @@
 
 #include <future>
 #include <memory>
+#include <optional>
 
 namespace conclave::train {
 
-/// The run stops only for the structure of the file, which rank 0 makes with HDF5 and which says where all values will
-/// stand, and while each rank copies its parts. Then a helper thread of each rank writes its copy to these places, by
-/// pwrite: HDF5 is not thread-safe and MPI belongs to the main thread, so the helper uses neither; ranks agree that
-/// all have written at a later boundary of steps. The file is the one that write_checkpoint makes, byte for byte. A
-/// process that dies before finish leaves a .partial file and the earlier checkpoints.
+/// The run stops only while each rank copies its parts; meanwhile a helper thread of rank 0 makes the file, which says
+/// where all values will stand. Then a helper of each rank writes its copy to these places, by pwrite, and at last one
+/// of rank 0 completes the file. MPI belongs to the main thread: what helpers have come to is agreed on at boundaries
+/// of steps. The file is the one that write_checkpoint makes, byte for byte. A process that dies before that leaves a
+/// .partial file and the earlier checkpoints.
 class AsyncCheckpoint {
  public:
   explicit AsyncCheckpoint(const comm::Communicator& communicator) : communicator_(communicator) {}
   AsyncCheckpoint(const AsyncCheckpoint&) = delete;
   AsyncCheckpoint& operator=(const AsyncCheckpoint&) = delete;
-  /// Waits for the helper. What has not been finished is no checkpoint.
+  /// Waits for the helpers. What has not been finished is no checkpoint.
   ~AsyncCheckpoint() = default;
 
   /// Begins the checkpoint of `step`; returns when the parts may change again. Another one must not be on its way.
   /// InputError and InvariantError as write_checkpoint. Collective.
-  void begin(const std::filesystem::path& folder, Index step, const CheckpointHeader& header,
-             std::span<const TensorPart> parts);
-  /// Between begin and finish; the same on every rank.
+  void begin(const std::filesystem::path& folder, Index step, const Retention& retention,
+             const CheckpointHeader& header, std::span<const TensorPart> parts);
+  /// From begin to the end; the same on every rank.
   [[nodiscard]] bool is_on_its_way() const { return draft_ != nullptr; }
-  /// Whether every rank's helper has done its part, so that finish need not wait. Collective.
-  [[nodiscard]] bool is_written() const;
-  /// Waits for the helpers, completes the file and returns its path. InputError on every rank, as write_checkpoint;
-  /// either way nothing is on its way then. Collective.
-  std::filesystem::path finish(const Retention& retention);
+  /// Takes it one stage on if all helpers have done theirs: the checkpoint's path once it stands, nothing before.
+  /// InputError on every rank, as write_checkpoint: then nothing is on its way any more. Collective.
+  [[nodiscard]] std::optional<std::filesystem::path> advance();
+  /// Takes it to its end, waiting for the helpers: as the last of several advance. Collective.
+  std::filesystem::path finish();
 
  private:
   std::vector<TensorPart> copy(std::span<const TensorPart> parts);
@@ -43,12 +44,22 @@ class AsyncCheckpoint {
   };
   static Written write(const std::filesystem::path& partial, const std::vector<TensorPart>& parts,
                        const std::vector<PlacedValues>& runs);
+  /// InputError on every rank if rank 0's helper has failed; waits for it.
+  void require_success(std::future<Failure>& of_root);
+  [[nodiscard]] bool have_helpers_done() const;
+  void begin_completion();
+  std::filesystem::path end();
+  void attempt(const std::function<void()>& work);
 
   const comm::Communicator& communicator_;
   std::unique_ptr<float[]> memory_;  // [capacity_], kept from one checkpoint to the next
   Index capacity_ = 0;
+  Retention retention_;
   std::unique_ptr<CheckpointDraft> draft_;
-  std::future<Written> written_;  // last: its end is waited for before the memory goes
+  bool is_completing_ = false;  // all is written
+  // Last: their end is waited for before the memory and the draft go.
+  std::future<Written> written_;
+  std::future<Failure> completed_;  // rank 0's
 };
 
 }  // namespace conclave::train

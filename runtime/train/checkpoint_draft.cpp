@@ -80,21 +80,20 @@ void CheckpointDraft::attempt(const std::function<void()>& work) {
 }
 
 void CheckpointDraft::create() {
-  on_root(communicator_, [&] {
-    fs::create_directories(file_.parent_path());
-    fs::remove(partial_);
-    Hdf5File file = Hdf5File::create(partial_, room_bytes_);
-    file.write_attribute("/", "format", std::string(checkpoint_format));
-    file.write_attribute("/", "version", checkpoint_version);
-    file.write_attribute("/", "complete", std::int64_t{0});
-    store_header(file, header_);
-    reserve_tensors(file, tensors_);
-    offsets_ = tensor_offsets(file, tensors_);
-    file.close();
-    disk_.emplace(partial_, DiskFile::Access::read);
-  });
-  communicator_.broadcast(std::span<Index>(offsets_));
+  fs::create_directories(file_.parent_path());
+  fs::remove(partial_);
+  Hdf5File file = Hdf5File::create(partial_, room_bytes_);
+  file.write_attribute("/", "format", std::string(checkpoint_format));
+  file.write_attribute("/", "version", checkpoint_version);
+  file.write_attribute("/", "complete", std::int64_t{0});
+  store_header(file, header_);
+  reserve_tensors(file, tensors_);
+  offsets_ = tensor_offsets(file, tensors_);
+  file.close();
+  disk_.emplace(partial_, DiskFile::Access::read);
 }
+
+void CheckpointDraft::share_places() { communicator_.broadcast(std::span<Index>(offsets_)); }
 
 std::vector<PlacedValues> CheckpointDraft::placed(std::span<const TensorPart> parts) const {
   std::vector<PlacedValues> runs;
@@ -108,17 +107,11 @@ std::vector<PlacedValues> CheckpointDraft::placed(std::span<const TensorPart> pa
   return runs;
 }
 
-void CheckpointDraft::mark_complete(std::span<const std::uint64_t> checksums) {
-  // MPI-IO takes no locks: a job that was thought dead may have put a file of its own here.
-  if (!disk_->is_in_place()) {
-    throw InputError(fmt::format("another job is writing '{}' at the same time", partial_.string()),
-                     "two jobs run in one folder: end one of them, or give each its own");
-  }
+void CheckpointDraft::mark_complete(std::span<const std::uint64_t> checksums) const {
   Hdf5File file = Hdf5File::open_writable(partial_);
   store_checksums(file, tensors_, checksums);
   file.rewrite_attribute("/", "complete", std::int64_t{1});
   file.close();
-  disk_->sync();
 }
 
 void CheckpointDraft::read_structure_back(std::span<const std::uint64_t> checksums) const {
@@ -129,17 +122,19 @@ void CheckpointDraft::read_structure_back(std::span<const std::uint64_t> checksu
                    "the disk or the way to it is at fault: give another folder; earlier checkpoints are untouched");
 }
 
-void CheckpointDraft::finish(std::span<const std::uint64_t> checksums_here, const Retention& retention) {
-  const std::vector<std::uint64_t> checksums =
-      checksums_of_whole(communicator_, {checksums_here.begin(), checksums_here.end()});
-  on_root(communicator_, [&] {
-    mark_complete(checksums);
-    read_structure_back(checksums);
-    fs::rename(partial_, file_);
-    point_latest(file_);
-    DiskFile(file_.parent_path(), DiskFile::Access::read).sync();
-    prune(file_, retention);
-  });
+void CheckpointDraft::complete(std::span<const std::uint64_t> checksums, const Retention& retention) const {
+  // MPI-IO takes no locks: a job that was thought dead may have put a file of its own here.
+  if (!disk_->is_in_place()) {
+    throw InputError(fmt::format("another job is writing '{}' at the same time", partial_.string()),
+                     "two jobs run in one folder: end one of them, or give each its own");
+  }
+  mark_complete(checksums);
+  disk_->sync();
+  read_structure_back(checksums);
+  fs::rename(partial_, file_);
+  point_latest(file_);
+  DiskFile(file_.parent_path(), DiskFile::Access::read).sync();
+  prune(file_, retention);
 }
 
 fs::path write_checkpoint(const comm::Communicator& communicator, const fs::path& folder, Index step,
@@ -147,14 +142,16 @@ fs::path write_checkpoint(const comm::Communicator& communicator, const fs::path
                           std::span<const TensorPart> parts) {
   CheckpointDraft draft(communicator, folder, step, header, parts);
   draft.attempt([&] {
-    draft.create();
-    write_parts(communicator, draft.partial(), parts);
+    on_root(communicator, [&] { draft.create(); });
+    draft.share_places();
+    const std::vector<std::uint64_t> here = write_parts(communicator, draft.partial(), parts);
     agreed(communicator, [&] {
       const DiskFile file(draft.partial(), DiskFile::Access::read);
       file.drop_cache();
       read_back(file, draft.placed(parts));
     });
-    draft.finish(checksums_here(parts), retention);
+    const std::vector<std::uint64_t> checksums = checksums_of_whole(communicator, here);
+    on_root(communicator, [&] { draft.complete(checksums, retention); });
   });
   return draft.file();
 }

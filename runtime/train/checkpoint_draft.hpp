@@ -13,31 +13,37 @@ namespace conclave::train {
 
 /// It is written as .step-00001000.h5.partial and renamed when it stands on the disk, has been read back, and all its
 /// checksums match; so a job that dies at any instant leaves the earlier checkpoints and at most one .partial file,
-/// which the next successful write removes. All members are the same on every rank; those that are not const are
-/// collective.
+/// which the next successful write removes.
+///
+/// The steps, in turn: rank 0 makes the file (create); all learn where their values belong (share_places), and write
+/// and read them back; rank 0 completes the file (complete). create and complete are rank 0's alone and use no MPI, so
+/// that another thread may do them.
 class CheckpointDraft {
  public:
   /// Nothing is written yet. The parts of all ranks must make up every tensor exactly once; names start with a group
-  /// other than the header's, which is rank 0's.
+  /// other than the header's, which is rank 0's. Collective.
   CheckpointDraft(const comm::Communicator& communicator, const std::filesystem::path& folder, Index step,
                   const CheckpointHeader& header, std::span<const TensorPart> parts);
 
   [[nodiscard]] const std::filesystem::path& file() const { return file_; }
   [[nodiscard]] const std::filesystem::path& partial() const { return partial_; }
 
-  /// Does one of the steps below; if it fails, on whichever rank, the partial file is removed, and InputError on every
-  /// rank tells of it, with the free space.
+  /// Does some of the steps; if they fail, on whichever rank, the partial file is removed, and InputError on every rank
+  /// tells of it, with the free space. Collective.
   void attempt(const std::function<void()>& work);
   /// Makes the partial file with everything but the tensors' values and checksums, and room for those.
   void create();
-  /// Where this rank's values belong in the created file.
+  /// Lets every rank know where values belong in the created file. Collective.
+  void share_places();
+  /// Where this rank's values belong.
   [[nodiscard]] std::vector<PlacedValues> placed(std::span<const TensorPart> parts) const;
-  /// With every rank's values on the disk and read back: adds the checksums, marks the file complete, reads that back
-  /// too, gives it its name, lets `latest` lead to it, and removes what `retention` does not keep.
-  void finish(std::span<const std::uint64_t> checksums_here, const Retention& retention);
+  /// With every rank's values on the disk and read back: adds the checksums of the whole tensors, marks the file
+  /// complete, reads that back too, gives it its name, lets `latest` lead to it, and removes what `retention` does not
+  /// keep.
+  void complete(std::span<const std::uint64_t> checksums, const Retention& retention) const;
 
  private:
-  void mark_complete(std::span<const std::uint64_t> checksums);
+  void mark_complete(std::span<const std::uint64_t> checksums) const;
   void read_structure_back(std::span<const std::uint64_t> checksums) const;
 
   const comm::Communicator& communicator_;

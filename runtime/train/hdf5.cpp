@@ -68,22 +68,31 @@ herr_t collect_attribute(hid_t, const char* name, const H5A_info_t*, void* into)
 
 }  // namespace
 
+std::recursive_mutex& Hdf5Turn::mutex() {
+  static std::recursive_mutex mutex;
+  return mutex;
+}
+
 Hdf5File Hdf5File::open(const std::filesystem::path& path) {
-  return {open_file(path, H5F_ACC_RDONLY, file_access()), path};
+  Hdf5Turn turn;
+  return {std::move(turn), open_file(path, H5F_ACC_RDONLY, file_access()), path};
 }
 
 Hdf5File Hdf5File::open_writable(const std::filesystem::path& path) {
-  return {open_file(path, H5F_ACC_RDWR, file_access()), path};
+  Hdf5Turn turn;
+  return {std::move(turn), open_file(path, H5F_ACC_RDWR, file_access()), path};
 }
 
 Hdf5File Hdf5File::open_shared(const comm::Communicator& communicator, const std::filesystem::path& path) {
+  Hdf5Turn turn;
   const Hdf5Handle access = file_access();
   check(H5Pset_fapl_mpio(access.id(), communicator.handle(), comm::no_info()), "choose MPI-IO");
   const hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDWR, access.id());
-  return {Hdf5Handle(check(file, "open '{}' on all ranks", path.string()), H5Fclose), path};
+  return {std::move(turn), Hdf5Handle(check(file, "open '{}' on all ranks", path.string()), H5Fclose), path};
 }
 
 Hdf5File Hdf5File::create(const std::filesystem::path& path, Index room_bytes) {
+  const Hdf5Turn turn;
   // HDF5 cannot get rid of a file that it could not write to: it crashes at the program's end. So the beginning of the
   // file is made in memory, and put on the disk, with the room asked for, by calls that can fail.
   detail::write_new_file(path, empty_file(), room_bytes);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // HDF5 files by path: objects are named, opened for one call and closed again, so that a file can always be closed.
-// Every failure is an InputError with HDF5's own account of it. HDF5 is not thread-safe: one thread at a time.
+// Every failure is an InputError with HDF5's own account of it. HDF5 is not thread-safe: while a thread has a file
+// open, another one that opens one waits.
 #pragma once
 
 #include "comm/mpi/communicator.hpp"
@@ -10,6 +11,7 @@
 #include <concepts>
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <utility>
@@ -42,6 +44,16 @@ class Hdf5Handle {
   static constexpr std::int64_t none = -1;
   std::int64_t id_ = none;
   Close close_ = nullptr;
+};
+
+/// HDF5 is this thread's for as long as it lives; a thread may have several. To be destroyed by that thread.
+class Hdf5Turn {
+ public:
+  Hdf5Turn() : lock_(mutex()) {}
+
+ private:
+  static std::recursive_mutex& mutex();
+  std::unique_lock<std::recursive_mutex> lock_;
 };
 
 /// What a dataset or an attribute holds.
@@ -128,13 +140,15 @@ class Hdf5File {
   void write_range(const std::string& dataset, Range range, const T* values);
 
  private:
-  Hdf5File(Hdf5Handle file, std::filesystem::path path) : file_(std::move(file)), path_(std::move(path)) {}
+  Hdf5File(Hdf5Turn turn, Hdf5Handle file, std::filesystem::path path)
+      : turn_(std::move(turn)), file_(std::move(file)), path_(std::move(path)) {}
   [[nodiscard]] Hdf5Handle object(const std::string& name) const;
   [[nodiscard]] Hdf5Handle dataset(const std::string& name) const;
   [[nodiscard]] Hdf5Handle attribute_handle(const std::string& object, const std::string& name) const;
   [[nodiscard]] Hdf5Handle create_dataset(const std::string& name, std::int64_t type, const std::vector<Index>& shape);
   [[nodiscard]] std::string where(const std::string& name) const;
 
+  Hdf5Turn turn_;
   Hdf5Handle file_;
   std::filesystem::path path_;
 };

@@ -46,6 +46,7 @@ class TableFile {
   void create(const Table& table);
 
   std::filesystem::path path_;
+  Hdf5Turn turn_;
   Hdf5Handle file_;
 };
 

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <bit>
 #include <functional>
+#include <future>
 #include <map>
 #include <numeric>
 #include <optional>
@@ -155,8 +156,8 @@ void check_visible(const comm::Communicator& communicator, const std::filesystem
 
 }  // namespace
 
-void write_parts(const comm::Communicator& communicator, const std::filesystem::path& path,
-                 std::span<const TensorPart> parts) {
+std::vector<std::uint64_t> write_parts(const comm::Communicator& communicator, const std::filesystem::path& path,
+                                       std::span<const TensorPart> parts) {
   check_visible(communicator, path);
   std::optional<Hdf5File> file;
   agreed(communicator, [&] { file.emplace(Hdf5File::open_shared(communicator, path)); });
@@ -165,8 +166,11 @@ void write_parts(const comm::Communicator& communicator, const std::filesystem::
       if (!part.held.empty()) file->write_range<float>(part.name, part.held, part.data);
     }
   });
+  // The disk takes its time, in which this rank has nothing else to do.
+  std::future<std::vector<std::uint64_t>> checksums = std::async(std::launch::async, checksums_here, parts);
   agreed(communicator, [&] { file->flush(); });
   agreed(communicator, [&] { file->close(); });
+  return checksums.get();
 }
 
 namespace {

@@ -46,10 +46,12 @@ void store_checksums(Hdf5File& file, std::span<const TensorPart> parts, std::spa
 /// Where in the file each tensor's values begin [bytes]; 0 for one without elements.
 [[nodiscard]] std::vector<Index> tensor_offsets(const Hdf5File& file, std::span<const TensorPart> parts);
 
-/// Writes every rank's parts into the reserved datasets and brings them to the disk. InputError on every rank if it
-/// fails on any. Collective.
-void write_parts(const comm::Communicator& communicator, const std::filesystem::path& path,
-                 std::span<const TensorPart> parts);
+/// Writes every rank's parts into the reserved datasets, brings them to the disk, and returns the checksums of this
+/// rank's parts (checksums_here), which are computed meanwhile. InputError on every rank if it fails on any.
+/// Collective.
+[[nodiscard]] std::vector<std::uint64_t> write_parts(const comm::Communicator& communicator,
+                                                     const std::filesystem::path& path,
+                                                     std::span<const TensorPart> parts);
 
 /// Reads the parts that each rank asks for (any, whoever wrote them) and verifies the tensors' checksums. InputError on
 /// every rank if the file's tensors under the top-level groups named are not exactly these (up to 20 differences are

@@ -175,7 +175,7 @@ std::filesystem::path Trainer::save(const std::map<std::string, std::string>& co
 void Trainer::begin_save(AsyncCheckpoint& async, const std::map<std::string, std::string>& config,
                          const std::map<std::string, std::string>& record) {
   note(Activity::saving);
-  async.begin(options_.out, step_, header(config, record), optimizer_.parts());
+  async.begin(options_.out, step_, options_.keep, header(config, record), optimizer_.parts());
 }
 
 void Trainer::restore(const std::filesystem::path& checkpoint, const CheckpointHeader& header) {

@@ -15,10 +15,22 @@ using namespace testing_support;
 
 class AsyncCheckpointTest : public CheckpointTest {
  protected:
-  void begin(AsyncCheckpoint& async, Index step, Parts& parts) {
-    async.begin(folder_, step, some_header(step), parts.parts);
+  void begin(AsyncCheckpoint& async, Index step, Parts& parts, const Retention& retention = {}) {
+    async.begin(folder_, step, retention, some_header(step), parts.parts);
     // The run goes on.
     for (std::vector<float>& memory : parts.memory) std::fill(memory.begin(), memory.end(), -2.0F);
+  }
+  // As a run does it, between steps.
+  static fs::path finished(AsyncCheckpoint& async) {
+    std::optional<fs::path> file;
+    Index stages = 0;
+    while (!(file = async.advance())) {
+      EXPECT_TRUE(async.is_on_its_way());
+      ++stages;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    EXPECT_GE(stages, 1) << "it is written, and then completed";
+    return *file;
   }
 };
 
@@ -32,7 +44,7 @@ TEST_F(AsyncCheckpointTest, HasTheBytesOfOneThatTheRunWaitsFor) {
     Parts parts = filled_parts(world_, salt);
     begin(async, 7, parts);
     EXPECT_TRUE(async.is_on_its_way());
-    const fs::path file = async.finish({});
+    const fs::path file = salt == 0 ? async.finish() : finished(async);
     EXPECT_FALSE(async.is_on_its_way());
     EXPECT_EQ(file.filename(), "step-00000007.h5");
     EXPECT_EQ(content_of(file), expected);
@@ -45,9 +57,9 @@ TEST_F(AsyncCheckpointTest, IsWrittenWithoutTheMainThread) {
   AsyncCheckpoint async(world_);
   Parts parts = filled_parts(world_);
   begin(async, 3, parts);
-  while (!async.is_written()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
   EXPECT_EQ(listing(), ".step-00000003.h5.partial ") << "it has no name before all ranks have agreed";
-  expect_readable(async.finish({}));
+  expect_readable(finished(async));
 }
 
 TEST_F(AsyncCheckpointTest, OneThatIsNotFinishedIsNone) {
@@ -67,9 +79,8 @@ TEST_F(AsyncCheckpointTest, AHelperThatFailsFailsEveryRank) {
   const fs::path earlier = write(1);
   AsyncCheckpoint async(world_);
   Parts parts = filled_parts(world_);
-  begin(async, 2, parts);
-  while (!async.is_written()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  (void)async.finish({.last = 2});
+  begin(async, 2, parts, {.last = 2});
+  (void)finished(async);
   // Room for the structure, none for this rank's values.
   Parts large;
   constexpr Index size = 1 << 20;
@@ -79,8 +90,8 @@ TEST_F(AsyncCheckpointTest, AHelperThatFailsFailsEveryRank) {
     std::optional<FileSizeLimit> limit;
     if (world_.rank().value() == world_.size() - 1) limit.emplace(200'000);
     const Failure failure = failure_everywhere([&] {
-      begin(async, 3, large);
-      (void)async.finish({.last = 2});
+      begin(async, 3, large, {.last = 2});
+      (void)async.finish();
     });
     EXPECT_NE(failure.message.find("cannot write checkpoint"), std::string::npos) << failure.message;
     EXPECT_NE(failure.message.find("File too large"), std::string::npos) << failure.message;
@@ -89,8 +100,8 @@ TEST_F(AsyncCheckpointTest, AHelperThatFailsFailsEveryRank) {
   EXPECT_EQ(listing(), "step-00000001.h5 step-00000002.h5 ");
   expect_readable(earlier);
   large.fill();
-  begin(async, 4, large);
-  EXPECT_EQ(async.finish({.last = 2}).filename(), "step-00000004.h5");
+  begin(async, 4, large, {.last = 2});
+  EXPECT_EQ(async.finish().filename(), "step-00000004.h5");
   EXPECT_EQ(listing(), "step-00000002.h5 step-00000004.h5 ");
 }
 

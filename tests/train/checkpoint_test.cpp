@@ -195,7 +195,8 @@ TEST_F(CheckpointFolder, ADamagedOneIsPassedOver) {
 TEST_F(CheckpointContent, WhatTheDiskHasOtherwiseIsNoticed) {
   const Parts parts = filled_parts(world_);
   CheckpointDraft draft(world_, folder_, 1, some_header(1), parts.parts);
-  draft.create();
+  on_root(world_, [&] { draft.create(); });
+  draft.share_places();
   const std::vector<PlacedValues> runs = draft.placed(parts.parts);
   {
     const DiskFile file(draft.partial(), DiskFile::Access::read_write);
@@ -213,9 +214,9 @@ TEST_F(CheckpointContent, WhatTheDiskHasOtherwiseIsNoticed) {
     read_back(file, runs);
   }
   // Checksums that are not those of the values are noticed by whoever reads them.
-  std::vector<std::uint64_t> sums = checksums_here(parts.parts);
-  if (world_.is_root()) sums[3] += 1;
-  draft.finish(sums, {});
+  std::vector<std::uint64_t> sums = checksums_of_whole(world_, checksums_here(parts.parts));
+  sums[3] += 1;
+  on_root(world_, [&] { draft.complete(sums, {}); });
   failure_everywhere([&] { (void)verify_checkpoint(world_, draft.file()); });
 }
 
