@@ -87,8 +87,7 @@ void CheckpointDraft::create() {
   file.write_attribute("/", "version", checkpoint_version);
   file.write_attribute("/", "complete", std::int64_t{0});
   store_header(file, header_);
-  reserve_tensors(file, tensors_);
-  offsets_ = tensor_offsets(file, tensors_);
+  offsets_ = reserve_tensors(file, tensors_);
   file.close();
   disk_.emplace(partial_, DiskFile::Access::read);
 }

@@ -30,7 +30,10 @@ void DiskFile::require(bool holds, const std::string& action) const {
 // EINVAL: a kind of file that has nothing to bring anywhere.
 void DiskFile::sync() const { require(::fsync(id_) == 0 || errno == EINVAL, "bring to the disk"); }
 
-void DiskFile::drop_cache() const { static_cast<void>(::posix_fadvise(id_, 0, 0, POSIX_FADV_DONTNEED)); }
+void DiskFile::drop_cache() const {
+  static_cast<void>(::posix_fadvise(id_, 0, 0, POSIX_FADV_DONTNEED));
+  static_cast<void>(::posix_fadvise(id_, 0, 0, POSIX_FADV_SEQUENTIAL));
+}
 
 void DiskFile::write_at(Index offset, std::span<const std::byte> bytes) const {
   while (!bytes.empty()) {

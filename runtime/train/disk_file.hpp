@@ -23,8 +23,8 @@ class DiskFile {
 
   /// Returns when all that was written, by whichever process of this node, stands on the disk.
   void sync() const;
-  /// Asks the system to forget its copy in memory of what stands on the disk, so that reading means the disk. A wish:
-  /// file systems in memory have nothing else.
+  /// Asks the system to forget its copy in memory of what stands on the disk, so that reading means the disk; what
+  /// is read through this object then is read ahead of time. A wish: file systems in memory have nothing else.
   void drop_cache() const;
   /// All of `bytes` at, or from, `offset` bytes after the beginning.
   void write_at(Index offset, std::span<const std::byte> bytes) const;

@@ -239,9 +239,9 @@ std::vector<T> Hdf5File::read(const std::string& name) const {
 }
 
 Hdf5Handle Hdf5File::create_dataset(const std::string& name, std::int64_t type, const std::vector<Index>& shape) {
-  const std::size_t parent = name.rfind('/');
-  if (parent != std::string::npos && parent > 0 && !exists(name.substr(0, parent)))
-    create_group(name.substr(0, parent));
+  const std::string group = name.substr(0, std::max<std::size_t>(name.rfind('/'), 1));
+  if (group != "/" && group != made_group_ && !exists(group)) create_group(group);
+  made_group_ = group;
   const Hdf5Handle creation(check(H5Pcreate(H5P_DATASET_CREATE), "create properties"), H5Pclose);
   check(H5Pset_obj_track_times(creation.id(), false), "leave out times");
   check(H5Pset_alloc_time(creation.id(), H5D_ALLOC_TIME_EARLY), "ask for space at once");
@@ -269,13 +269,11 @@ void Hdf5File::write(const std::string& name, const std::vector<Index>& shape, s
 }
 
 template <Hdf5Number T>
-void Hdf5File::reserve(const std::string& name, const std::vector<Index>& shape) {
+Index Hdf5File::reserve(const std::string& name, const std::vector<Index>& shape) {
   const Hdf5Handle handle = create_dataset(name, stored_type<T>(), shape);
-}
-
-Index Hdf5File::offset_bytes(const std::string& name) const {
-  const haddr_t offset = H5Dget_offset(dataset(name).id());
-  if (offset == HADDR_UNDEF) throw InputError(fmt::format("the values of {} have no place of their own", where(name)));
+  if (num_elements(shape) == 0) return 0;
+  const haddr_t offset = H5Dget_offset(handle.id());
+  invariant(offset != HADDR_UNDEF, "a contiguous dataset without a place: {}", name);
   return static_cast<Index>(offset);
 }
 
@@ -307,7 +305,7 @@ void Hdf5File::write_range(const std::string& name, Range range, const T* values
 #define CONCLAVE_INSTANTIATE_NUMBER(T)                                                     \
   CONCLAVE_INSTANTIATE_VALUE(T);                                                           \
   template void Hdf5File::rewrite_attribute<T>(const std::string&, const std::string&, T); \
-  template void Hdf5File::reserve<T>(const std::string&, const std::vector<Index>&);       \
+  template Index Hdf5File::reserve<T>(const std::string&, const std::vector<Index>&);      \
   template void Hdf5File::read_range<T>(const std::string&, Range, T*) const;              \
   template void Hdf5File::write_range<T>(const std::string&, Range, const T*)
 

@@ -127,12 +127,10 @@ class Hdf5File {
   /// Creates a dataset (shape {}: a scalar) and the groups above it, and writes it.
   template <Hdf5Value T>
   void write(const std::string& dataset, const std::vector<Index>& shape, std::span<const T> values);
-  /// Creates a contiguous dataset whose place in the file is fixed at once; its values are unspecified until written.
+  /// Creates a contiguous dataset whose place in the file is fixed at once, and returns where its values begin [bytes];
+  /// 0 for one without elements. The values are unspecified until written.
   template <Hdf5Number T>
-  void reserve(const std::string& dataset, const std::vector<Index>& shape);
-  /// Where in the file the values of such a dataset begin, one after another [bytes]. InputError if it has no such
-  /// place.
-  [[nodiscard]] Index offset_bytes(const std::string& dataset) const;
+  Index reserve(const std::string& dataset, const std::vector<Index>& shape);
   /// The values at the positions `range`, counted in row order, into or from `values` (range.size() of them).
   template <Hdf5Number T>
   void read_range(const std::string& dataset, Range range, T* values) const;
@@ -151,6 +149,7 @@ class Hdf5File {
   Hdf5Turn turn_;
   Hdf5Handle file_;
   std::filesystem::path path_;
+  std::string made_group_;  // known to be there: the one that the last dataset was made in
 };
 
 /// The number of elements of a tensor.

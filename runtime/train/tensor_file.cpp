@@ -112,11 +112,13 @@ std::vector<std::uint64_t> checksums_of_whole(const comm::Communicator& communic
   return sum_modulo(communicator, here);
 }
 
-void reserve_tensors(Hdf5File& file, std::span<const TensorPart> parts) {
+std::vector<Index> reserve_tensors(Hdf5File& file, std::span<const TensorPart> parts) {
+  std::vector<Index> offsets;
   for (const TensorPart& part : parts) {
-    file.reserve<float>(part.name, part.shape);
+    offsets.push_back(file.reserve<float>(part.name, part.shape));
     file.write_attribute(part.name, checksum_name, std::uint64_t{0});
   }
+  return offsets;
 }
 
 void store_checksums(Hdf5File& file, std::span<const TensorPart> parts, std::span<const std::uint64_t> checksums) {
@@ -128,14 +130,6 @@ bool has_checksums(const Hdf5File& file, std::span<const TensorPart> parts, std:
     if (file.attribute<std::uint64_t>(parts[i].name, checksum_name) != checksums[i]) return false;
   }
   return true;
-}
-
-std::vector<Index> tensor_offsets(const Hdf5File& file, std::span<const TensorPart> parts) {
-  std::vector<Index> offsets;
-  for (const TensorPart& part : parts) {
-    offsets.push_back(num_elements(part.shape) == 0 ? 0 : file.offset_bytes(part.name));
-  }
-  return offsets;
 }
 
 namespace {

@@ -35,16 +35,15 @@ void check_whole(const comm::Communicator& communicator, std::span<const TensorP
 [[nodiscard]] std::vector<std::uint64_t> checksums_of_whole(const comm::Communicator& communicator,
                                                             const std::vector<std::uint64_t>& here);
 
-/// Creates the datasets (float32, contiguous), in a file that one rank alone has open. Their values are unspecified
-/// until they are written, their checksums until store_checksums.
-void reserve_tensors(Hdf5File& file, std::span<const TensorPart> parts);
+/// Creates the datasets (float32, contiguous), in a file that one rank alone has open, and returns where each one's
+/// values begin [bytes]; 0 for one without elements. Their values are unspecified until they are written, their
+/// checksums until store_checksums.
+[[nodiscard]] std::vector<Index> reserve_tensors(Hdf5File& file, std::span<const TensorPart> parts);
 void store_checksums(Hdf5File& file, std::span<const TensorPart> parts, std::span<const std::uint64_t> checksums);
 /// Whether these are the stored checksums, on one rank alone. InputError where the file's structure is damaged, which
 /// HDF5's own checksums tell.
 [[nodiscard]] bool has_checksums(const Hdf5File& file, std::span<const TensorPart> parts,
                                  std::span<const std::uint64_t> checksums);
-/// Where in the file each tensor's values begin [bytes]; 0 for one without elements.
-[[nodiscard]] std::vector<Index> tensor_offsets(const Hdf5File& file, std::span<const TensorPart> parts);
 
 /// Writes every rank's parts into the reserved datasets, brings them to the disk, and returns the checksums of this
 /// rank's parts (checksums_here), which are computed meanwhile. InputError on every rank if it fails on any.
