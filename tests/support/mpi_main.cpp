@@ -2,6 +2,7 @@
 // main() of tests that run on several ranks: rank 0 reports, failures of other ranks are told with their rank, and a
 // failure on any rank fails the test.
 #include "comm/mpi/environment.hpp"
+#include "runtime/core/gemm.hpp"
 
 #include <gtest/gtest.h>
 
@@ -37,6 +38,7 @@ const conclave::comm::Communicator& conclave::test::world() { return *the_world;
 int main(int argc, char** argv) {
   conclave::comm::Environment environment(argc, argv);
   the_world = &environment.world();
+  conclave::make_blas_single_threaded();  // as the program does: or bits would depend on the number of cores a rank
   testing::InitGoogleTest(&argc, argv);
   auto& listeners = testing::UnitTest::GetInstance()->listeners();
   if (!the_world->is_root()) delete listeners.Release(listeners.default_result_printer());
