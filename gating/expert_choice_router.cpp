@@ -47,7 +47,7 @@ class ExpertChoiceRouter final : public Router<T> {
   // Tokens ask for nothing: the experts take.
   void choose(ParameterView<const T> parameters, const RouterInput<T>& input, RouterTape<T>& base) const override {
     auto& tape = static_cast<ExpertChoiceTape<T>&>(base);
-    score_.forward(parameters, input, tape.scores);
+    tape.not_finite = score_.forward(parameters, input, tape.scores);
     const Index capacity = this->capacity_rule(input.training, input.x.rows).capacity;
     tape.taken.resize(input.x.rows, this->options().experts);
     tape.taken.fill(0);

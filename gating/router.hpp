@@ -12,6 +12,7 @@
 #include "runtime/core/random.hpp"
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,7 +28,8 @@ struct RouterInput {
   TokenId first_token;                      // the group's first token, in the step's global order
   Index layer = 0;
   Index step = 0;
-  bool training = true;  // false: scores are not disturbed, and the capacity factor is that of evaluation
+  bool training = true;           // false: scores are not disturbed, and the capacity factor is that of evaluation
+  bool notes_not_finite = false;  // logits that are not finite are noted in the tape, not refused
 };
 
 /// What one group's routing leaves for its backward; made by the router it belongs to, reused from step to step.
@@ -36,11 +38,12 @@ class RouterTape {
  public:
   virtual ~RouterTape() = default;
   // What choose() leaves for serving, k choices a token.
-  Matrix<std::int32_t> choices;   // [S, k] experts asked for, best first; no_expert where a token asks for fewer
-  Matrix<char> refused;           // [S, k] 1: makes no claim; or no rows
-  Matrix<T> key;                  // [S, k] what the options' priority looks at; or no rows: position
-  ConstMatrixView<T> reroute_by;  // [S, E] selection scores; or no rows, where nothing is re-routed
-  Matrix<std::int32_t> serving;   // [S, k] the expert that serves the choice, or no_expert
+  Matrix<std::int32_t> choices;       // [S, k] experts asked for, best first; no_expert where a token asks for fewer
+  Matrix<char> refused;               // [S, k] 1: makes no claim; or no rows
+  Matrix<T> key;                      // [S, k] what the options' priority looks at; or no rows: position
+  ConstMatrixView<T> reroute_by;      // [S, E] selection scores; or no rows, where nothing is re-routed
+  Matrix<std::int32_t> serving;       // [S, k] the expert that serves the choice, or no_expert
+  std::optional<TokenId> not_finite;  // the first token whose logits were not finite and are taken for 0
   // What settle() makes of it.
   Routing<T> routing;
   BalanceTerms balance;

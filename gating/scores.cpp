@@ -18,15 +18,24 @@ double softplus(double a) { return std::max(a, 0.0) + std::log1p(std::exp(-std::
 
 double logistic(double a) { return 1.0 / (1.0 + std::exp(-a)); }
 
+// The first token with a logit that is not finite. Routing goes on with 0 in place of its logits: no order of NaNs is
+// one that sorting could rely on, and every rank must come to the step's end.
 template <class T>
-void check_finite(ConstMatrixView<T> logits, const RouterInput<T>& input) {
+std::optional<TokenId> settle_not_finite(MatrixView<T> logits, const RouterInput<T>& input) {
+  std::optional<TokenId> first;
   for (Index t = 0; t < logits.rows; ++t) {
     if (std::ranges::all_of(logits.row(t), [](T z) { return std::isfinite(z); })) continue;
-    throw InputError(fmt::format("step {}, layer {}: the router's logits of token {} are not finite", input.step,
-                                 input.layer, input.first_token.value() + t),
-                     "training has diverged: resume from an earlier checkpoint with a lower learning rate or a smaller "
-                     "gradient-norm limit");
+    const TokenId token{input.first_token.value() + t};
+    if (!input.notes_not_finite) {
+      throw InputError(fmt::format("step {}, layer {}: the router's logits of token {} are not finite", input.step,
+                                   input.layer, token.value()),
+                       "training has diverged: resume from an earlier checkpoint with a lower learning rate or a "
+                       "smaller gradient-norm limit");
+    }
+    std::ranges::fill(logits.row(t), T{0});
+    if (!first) first = token;
   }
+  return first;
 }
 
 }  // namespace
@@ -42,8 +51,8 @@ ScoreFunction<T>::ScoreFunction(const RouterOptions& options, Index seed, Index 
 }
 
 template <class T>
-void ScoreFunction<T>::forward(ParameterView<const T> parameters, const RouterInput<T>& input,
-                               Scores<T>& scores) const {
+std::optional<TokenId> ScoreFunction<T>::forward(ParameterView<const T> parameters, const RouterInput<T>& input,
+                                                 Scores<T>& scores) const {
   const Index num_tokens = input.x.rows;
   const Index num_experts = options_.experts;
   if (jitters(input)) apply_jitter(input, scores);
@@ -52,7 +61,7 @@ void ScoreFunction<T>::forward(ParameterView<const T> parameters, const RouterIn
   scores.logits.resize(num_tokens, num_experts);
   gate_->forward(parameters, x, scores.gate, scores.logits.view());
   if (is_noisy(input)) add_noise(parameters, input, x, scores);
-  check_finite<T>(scores.logits.view(), input);
+  const std::optional<TokenId> not_finite = settle_not_finite<T>(scores.logits.view(), input);
 
   scores.probability.resize(num_tokens, num_experts);
   scores.log_sum_exp.resize(static_cast<std::size_t>(num_tokens));
@@ -66,6 +75,7 @@ void ScoreFunction<T>::forward(ParameterView<const T> parameters, const RouterIn
           std::max(std::accumulate(p.begin(), p.end(), T{0}), std::numeric_limits<T>::min());
     }
   }
+  return not_finite;
 }
 
 template <class T>

@@ -31,8 +31,10 @@ class ScoreFunction {
   ScoreFunction(const RouterOptions& options, Index seed, Index width, ParameterList& parameters,
                 const std::string& prefix);
 
-  /// Fills `scores`. InputError naming step, layer and token where a logit is not finite.
-  void forward(ParameterView<const T> parameters, const RouterInput<T>& input, Scores<T>& scores) const;
+  /// Fills `scores`. InputError naming step, layer and token where a logit is not finite; with input.notes_not_finite
+  /// such a token's logits are taken for 0 instead, and the first one is returned.
+  std::optional<TokenId> forward(ParameterView<const T> parameters, const RouterInput<T>& input,
+                                 Scores<T>& scores) const;
 
   /// The sums over the group's tokens that the losses and reports take from the scores: terms.probability, z_sum and
   /// entropy_sum.

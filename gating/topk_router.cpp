@@ -32,7 +32,7 @@ class TopkRouter final : public Router<T> {
 
   void choose(ParameterView<const T> parameters, const RouterInput<T>& input, RouterTape<T>& base) const override {
     auto& tape = static_cast<TopkTape<T>&>(base);
-    score_.forward(parameters, input, tape.scores);
+    tape.not_finite = score_.forward(parameters, input, tape.scores);
     const ConstMatrixView<T> q = selection_score(input, tape);
     tape.choices.resize(input.x.rows, options().top_k);
     select_top_k<T>(q, {options().blocks, options().blocks_kept}, tape.choices.view());

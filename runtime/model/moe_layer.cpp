@@ -207,14 +207,9 @@ gating::RouterInput<T> MoeLayer<T>::router_input(const Step& step, ConstMatrixVi
   const auto tokens = [&](std::span<const std::int32_t> all) {
     return all.subspan(static_cast<std::size_t>(rows.begin), static_cast<std::size_t>(rows.size()));
   };
-  return {x.row_block(rows),
-          tokens(token_ids),
-          step.domains.empty() ? step.domains : tokens(step.domains),
-          selection_bias_,
-          step.first_token(group),
-          layer_,
-          step.number,
-          step.training};
+  return {x.row_block(rows), tokens(token_ids),       step.domains.empty() ? step.domains : tokens(step.domains),
+          selection_bias_,   step.first_token(group), layer_,
+          step.number,       step.training,           step.notes_not_finite};
 }
 
 // a row for each kept choice, in sending order

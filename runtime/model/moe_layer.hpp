@@ -72,6 +72,8 @@ class MoeLayer {
 
   [[nodiscard]] const MoeShape& shape() const { return shape_; }
   [[nodiscard]] const std::string& prefix() const { return prefix_; }
+  /// The number of the block that the layer is in.
+  [[nodiscard]] Index layer() const { return layer_; }
   [[nodiscard]] experts::ExpertShard<T>& shard() { return shard_; }
   [[nodiscard]] const ExpertMap& map() const { return map_; }
   /// The tensors of any expert of the layer, as its owner has them.

@@ -20,6 +20,8 @@ struct Step {
   PhaseTimes* times = nullptr;   // where the time goes; not null
   /// [local tokens] the domain of each token's document, or empty: not known. For routing by rules.
   std::span<const std::int32_t> domains{};
+  /// Routers note logits that are not finite in their tapes, so that all ranks end the step, instead of refusing them.
+  bool notes_not_finite = false;
 
   [[nodiscard]] TokenId first_token(Index local_group) const {
     return TokenId{(first_group + local_group) * groups.rows};

@@ -72,6 +72,7 @@ std::string to_json(const StepRecord& r) {
                      {"learning_rate", r.learning_rate},
                      {"seconds", r.seconds},
                      {"tokens_per_s", r.tokens_per_s()},
+                     {"skipped", r.skipped},
                      {"alarms", r.alarms},
                      {"communication", spread_json(r.communication)},
                      {"phases", phases},

@@ -33,7 +33,8 @@ struct StepRequest {
   RankId rank{0};  // the lowest that asks
 };
 
-/// One training step. All but the times and the request is the same for any number of ranks and threads.
+/// One training step. All but the times and the request is the same for any number of ranks and threads. Of a skipped
+/// step nothing counts but its number: no tokens, no statistics, and a loss and a norm that may be no number.
 struct StepRecord {
   Index step = 0;     // steps done, this one included
   Index tokens = 0;   // of the step, those that only fill up a text included
@@ -48,6 +49,7 @@ struct StepRecord {
   /// What was on its way between ranks, hidden or not (PhaseTimes::communication_s); Phase::wait is the exposed part.
   PhaseSpread communication;
   StepRequest request;
+  std::string skipped;                   // why the step changed nothing, a sentence; empty: it was not skipped
   std::vector<std::string> alarms;       // what a person should hear at once, a sentence each
   std::string straggler;                 // a sentence about a rank that others wait for, or nothing: of times
   std::vector<model::DropRecord> drops;  // the ledger, if it was asked for

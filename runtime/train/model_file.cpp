@@ -2,6 +2,7 @@
 #include "runtime/train/model_file.hpp"
 
 #include "runtime/train/checkpoint.hpp"
+#include "runtime/train/not_finite.hpp"
 
 namespace conclave::train {
 
@@ -66,7 +67,9 @@ void load_values(const std::filesystem::path& checkpoint, const comm::Communicat
   const std::vector<ReplicatedValues> replicated = replicated_values(model);
   std::vector<std::vector<Range>> slices;
   for (const ReplicatedValues& r : replicated) slices.push_back({{0, communicator.is_root() ? r.list->size() : 0}});
-  read_tensors(communicator, checkpoint, value_parts(model, communicator, slices));
+  const std::vector<TensorPart> parts = value_parts(model, communicator, slices);
+  read_tensors(communicator, checkpoint, parts);
+  refuse_not_finite(communicator, checkpoint, parts);
   for (const ReplicatedValues& r : replicated) communicator.broadcast(r.values);
   for (model::MoeLayer<float>* layer : model.moe_layers()) communicator.broadcast(layer->selection_bias());
 }

@@ -36,7 +36,7 @@ struct ReplicatedValues {
                                                   const std::vector<std::vector<Range>>& slices);
 
 /// Gives the model the parameters of a checkpoint, whatever number of ranks wrote it. InputError on every rank if the
-/// file is damaged or of another model. Collective.
+/// file is damaged or of another model, or a value is not finite. Collective.
 void load_values(const std::filesystem::path& checkpoint, const comm::Communicator& communicator,
                  model::Model<float>& model);
 

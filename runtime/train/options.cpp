@@ -25,6 +25,7 @@ void describe_run(TrainOptions& o, OptionTable& table) {
   table.add("passes", o.passes,
             "forward and backward passes of a step (gradient accumulation); they divide the groups");
   table.add("seed", o.seed, "of initial weights, data order and routing");
+  describe(o.not_finite, table);
   conclave::describe(o.compute, table);
   table.add("explain_router", o.explain_router, "say what the router will do with these options, and stop");
   model::describe(o.transport, table);
@@ -95,6 +96,7 @@ void validate(const TrainOptions& o) {
   validate_task(o);
   validate(o.optimizer);
   validate(o.collapse);
+  validate(o.not_finite);
   validate(o.watch);
   validate(o.start, o.model);
   if (!o.start.init_from.empty() && !o.resume.empty()) {

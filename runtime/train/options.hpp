@@ -9,6 +9,7 @@
 #include "runtime/train/checkpoint_folder.hpp"
 #include "runtime/train/collapse_watch.hpp"
 #include "runtime/train/dataset.hpp"
+#include "runtime/train/nan_options.hpp"
 #include "runtime/train/optimizer.hpp"
 #include "runtime/train/start.hpp"
 #include "runtime/train/watch_options.hpp"
@@ -35,6 +36,7 @@ struct TrainOptions {
   DataOptions data;
   OptimizerOptions optimizer;
   CollapseOptions collapse;
+  NotFiniteOptions not_finite;
   WatchOptions watch;
   StartOptions start;
 

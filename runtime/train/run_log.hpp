@@ -13,6 +13,7 @@
 //   /steps/seconds          [n] float64  of the slowest rank
 //   /steps/tokens_per_s     [n] float64
 //   /steps/drop_rate        [n] float64  0 to 1
+//   /steps/skipped          [n] int64    1: the step changed nothing, and its other numbers do not count
 //   /steps/phases           [n, phases, 3] float64, s  min, mean and max over ranks; its attributes "phases" and
 //                           "columns" name the phases and the three numbers, with commas between
 //   /steps/communication    [n, 3] float64, s  for how long data was on its way between ranks, of each exchange by

@@ -21,7 +21,7 @@ using StepColumn = Column<StepRecord>;
 using LayerColumn = Column<LayerStatistics>;
 using EvaluationColumn = Column<Evaluation>;
 
-constexpr std::array<StepColumn, 9> step_columns{{
+constexpr std::array<StepColumn, 10> step_columns{{
     {"step", "steps", "steps done, this one included", [](const StepRecord& r) { return r.step; }},
     {"tokens", "tokens", "tokens of the step", [](const StepRecord& r) { return r.tokens; }},
     {"loss", "nats/token", "cross entropy", [](const StepRecord& r) { return r.loss; }},
@@ -33,6 +33,8 @@ constexpr std::array<StepColumn, 9> step_columns{{
     {"tokens_per_s", "tokens/s", "tokens over seconds", [](const StepRecord& r) { return r.tokens_per_s(); }},
     {"drop_rate", "1", "share of all claims that got no slot, over all layers",
      [](const StepRecord& r) { return r.drop_rate(); }},
+    {"skipped", "1", "1: the step changed nothing, because its numbers were not finite or it was told to",
+     [](const StepRecord& r) { return Index{r.skipped.empty() ? 0 : 1}; }},
 }};
 
 constexpr std::array<LayerColumn, 11> layer_columns{{

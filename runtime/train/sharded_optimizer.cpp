@@ -3,6 +3,7 @@
 
 #include "runtime/core/parallel.hpp"
 #include "runtime/core/vector_kernels.hpp"
+#include "runtime/train/not_finite.hpp"
 
 #include <algorithm>
 #include <array>
@@ -110,25 +111,30 @@ void ShardedOptimizer::end_pass() {
   }
 }
 
-double ShardedOptimizer::update(Index step, double rate) {
+UpdateOutcome ShardedOptimizer::update(Index step, double rate, const SkippedSteps& skipped, bool is_sound) {
   forget_what_stays(step);
-  const double norm = gradient_norm();
-  if (!std::isfinite(norm)) {
-    throw InputError(fmt::format("step {}: the gradient's norm is {}", step, norm),
-                     "training has diverged: resume from an earlier checkpoint with a lower learning rate");
-  }
+  const UpdateOutcome outcome = weigh_gradients(is_sound);
+  if (!outcome.is_done) return outcome;
+  const double norm = outcome.gradient_norm;
   const double scale = options_.clip_norm > 0.0 && norm > options_.clip_norm ? options_.clip_norm / norm : 1.0;
+  std::array<Index, enum_names(ModelPart{}).size()> updates{};  // that a part has had
+  for (const auto& [part, name] : enum_names(ModelPart{})) {
+    updates[static_cast<std::size_t>(part)] =
+        updates_before(options_, part, step) -
+        skipped.count(step, [&, part = part](Index skip) { return moves(options_, part, skip - 1); });
+  }
+  has_finite_values_ = true;
   parallel_for(static_cast<Index>(chunks_.size()), [&](Index c) {
     const Chunk& chunk = chunks_[static_cast<std::size_t>(c)];
     if (moves(options_, chunk.part, step)) {
       apply(chunk,
-            {rate, chunk.decays ? options_.weight_decay : 0.0, scale, updates_before(options_, chunk.part, step)});
+            {rate, chunk.decays ? options_.weight_decay : 0.0, scale, updates[static_cast<std::size_t>(chunk.part)]});
     }
   });
   for (model::MoeLayer<float>* layer : model_.moe_layers()) layer->shard().clear_gradients();
   const PhaseScope scope(times_, Phase::wait);
   for (const ReplicatedRun& run : runs_) run.share_values();
-  return norm;
+  return outcome;
 }
 
 void ShardedOptimizer::apply(const Chunk& chunk, const Update& update) {
@@ -138,6 +144,7 @@ void ShardedOptimizer::apply(const Chunk& chunk, const Update& update) {
   for (std::size_t s = 0; s < owned.states.size(); ++s) states[s] = part(owned.states[s].flat(), at);
   const std::span<float> gradient = part(owned.gradient, at);
   rule_->apply(update, part(owned.values, at), gradient, std::span(states).first(owned.states.size()));
+  if (!is_finite(part(owned.values, at))) has_finite_values_ = false;
   // The next step adds to the slices' gradients. Here they are in the cache; a pass of its own would fetch them again.
   if (chunk.owned < runs_.size()) std::ranges::fill(gradient, 0.0F);
 }
@@ -149,6 +156,11 @@ void ShardedOptimizer::forget_what_stays(Index step) {
     const Owned& owned = owned_[chunk.owned];
     std::ranges::fill(part(owned.gradient, relative(chunk.elements, owned.range.begin)), 0.0F);
   }
+}
+
+void ShardedOptimizer::forget_gradients() {
+  for (std::size_t o = 0; o < runs_.size(); ++o) std::ranges::fill(owned_[o].gradient, 0.0F);
+  for (model::MoeLayer<float>* layer : model_.moe_layers()) layer->shard().clear_gradients();
 }
 
 // The norm is the root of: the sum over the blocks of the replicated parameters, in order, plus the sum over the
@@ -170,7 +182,7 @@ void ShardedOptimizer::plan_norm() {
   }
   Index next = 0;
   for (RankId rank; rank < RankId{ranks_.communicator->size()}; ++rank) {
-    const Index begin = next;
+    const Index begin = next++;
     for (std::size_t r = 0; r < runs_.size(); ++r) {
       for (Index i = 0; i < runs_[r].plan().blocks_of(rank).size(); ++i) of_blocks[r].push_back(next++);
     }
@@ -187,12 +199,13 @@ void ShardedOptimizer::plan_norm() {
   }
 }
 
-// 4 bytes an element, then one message for all sums.
-double ShardedOptimizer::gradient_norm() {
+// 4 bytes an element, then one message for all sums, and for what ranks know that makes the step unsound.
+UpdateOutcome ShardedOptimizer::weigh_gradients(bool is_sound) {
   const std::span<double> own =
       part(std::span(sums_), sums_of_rank_[static_cast<std::size_t>(ranks_.communicator->rank().value())]);
-  parallel_for(std::ssize(own), [&](Index i) {
-    own[static_cast<std::size_t>(i)] = sum_of_squares<float>(squared_[static_cast<std::size_t>(i)]);
+  own.front() = is_sound ? 0.0 : 1.0;
+  parallel_for(std::ssize(squared_), [&](Index i) {
+    own[static_cast<std::size_t>(i) + 1] = sum_of_squares<float>(squared_[static_cast<std::size_t>(i)]);
   });
   {
     const PhaseScope scope(times_, Phase::wait);
@@ -200,7 +213,10 @@ double ShardedOptimizer::gradient_norm() {
   }
   double total = 0.0;
   for (const Index at : order_of_sums_) total += sums_[static_cast<std::size_t>(at)];
-  return std::sqrt(total);
+  const double norm = std::sqrt(total);
+  const bool all_sound = std::ranges::all_of(
+      sums_of_rank_, [&](Range sums) { return sums_[static_cast<std::size_t>(sums.begin)] == 0.0; });
+  return {norm, all_sound && std::isfinite(norm)};
 }
 
 // What this rank owns of each of replicated_values(): one slice a run.
@@ -213,28 +229,43 @@ std::vector<std::vector<Range>> ShardedOptimizer::slices() const {
   return slices;
 }
 
-std::vector<TensorPart> ShardedOptimizer::parts() {
-  const comm::Communicator& communicator = *ranks_.communicator;
-  std::vector<TensorPart> parts = value_parts(model_, communicator, slices());
-  const std::vector<std::string> states = rule_->states();
+// A part for every tensor and array, each array's name in front of the tensor's.
+void ShardedOptimizer::add_owned(const std::vector<std::pair<std::string, ArrayOf>>& arrays,
+                                 std::vector<TensorPart>& parts) {
   // Of the tensors of a list, as far as the next `count` of owned_ have them.
   auto owned = owned_.begin();
-  const auto add_states = [&](const ParameterList& list, std::size_t count) {
+  const auto add = [&](const ParameterList& list, std::size_t count) {
     const auto end = owned + static_cast<std::ptrdiff_t>(count);
-    for (std::size_t s = 0; s < states.size(); ++s) {
+    for (const auto& [group, array_of] : arrays) {
       std::vector<HeldValues> held;
-      for (auto o = owned; o != end; ++o) held.push_back({o->range, o->states[s].flat()});
-      add_parts(fmt::format("/optimizer/{}/", states[s]), list, held, parts);
+      for (auto o = owned; o != end; ++o) held.push_back({o->range, array_of(*o)});
+      add_parts(group, list, held, parts);
     }
     owned = end;
   };
-  for (const auto& of_array : slices()) add_states(*owned->list, of_array.size());
+  for (const auto& of_array : slices()) add(*owned->list, of_array.size());
   for (model::MoeLayer<float>* layer : model_.moe_layers()) {
     for (Index e = 0; e < layer->map().num_experts(); ++e) {
-      const bool mine = layer->map().owner(ExpertId{e}) == communicator.rank();
-      add_states(layer->expert_parameters(ExpertId{e}), mine ? 1 : 0);
+      const bool mine = layer->map().owner(ExpertId{e}) == ranks_.communicator->rank();
+      add(layer->expert_parameters(ExpertId{e}), mine ? 1 : 0);
     }
   }
+}
+
+std::vector<TensorPart> ShardedOptimizer::parts() {
+  std::vector<TensorPart> parts = value_parts(model_, *ranks_.communicator, slices());
+  const std::vector<std::string> states = rule_->states();
+  std::vector<std::pair<std::string, ArrayOf>> arrays;
+  for (std::size_t s = 0; s < states.size(); ++s) {
+    arrays.emplace_back(fmt::format("/optimizer/{}/", states[s]), [s](Owned& owned) { return owned.states[s].flat(); });
+  }
+  add_owned(arrays, parts);
+  return parts;
+}
+
+std::vector<TensorPart> ShardedOptimizer::gradients() {
+  std::vector<TensorPart> parts;
+  add_owned({{"", [](Owned& owned) { return owned.gradient; }}}, parts);
   return parts;
 }
 

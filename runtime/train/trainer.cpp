@@ -5,6 +5,8 @@
 #include "runtime/core/clock.hpp"
 #include "runtime/core/scratch.hpp"
 
+#include <fmt/ranges.h>
+
 namespace conclave::train {
 namespace {
 
@@ -12,6 +14,9 @@ std::vector<const model::MoeLayer<float>*> moe_layers_of(model::Model<float>& mo
   const auto layers = model.moe_layers();
   return {layers.begin(), layers.end()};
 }
+
+/// A rank's numbers that travel with a step's report: the times of the phases, and these.
+enum ReportNumber : std::size_t { at_communication = num_phases, at_seconds, at_request, at_not_finite, num_numbers };
 
 }  // namespace
 
@@ -24,6 +29,7 @@ Trainer::Trainer(const TrainOptions& options, const Samples& dataset, const comm
       optimizer_(options.optimizer, *model_, transport_.ranks(), options.groups_in_pass(), times_),
       moe_layers_(moe_layers_of(*model_)),
       report_(communicator, moe_layers_),
+      skipped_(options.not_finite.skip_steps),
       watch_(options.collapse, options.model.router),
       straggler_watch_(options.watch, communicator.size()) {}
 
@@ -42,27 +48,101 @@ const StepRecord& Trainer::step(FunctionRef<Index()> request) {
   note(Activity::training);
   times_.clear();
   record_.drops.clear();
-  for (Index pass = 0; pass < options_.passes; ++pass) train_pass(pass);
   record_.learning_rate = learning_rate(options_.optimizer, step_, options_.steps);
+  if (skipped_.contains(step_ + 1)) {
+    share_report(seconds_since(start), request());
+    finish_skipped_step();
+    return record_;
+  }
+  health_.forget();
+  for (Index pass = 0; pass < options_.passes; ++pass) train_pass(pass);
+  UpdateOutcome outcome;
   {
     const PhaseScope scope(times_, Phase::optimizer);
-    record_.gradient_norm = optimizer_.update(step_, record_.learning_rate);
+    outcome = optimizer_.update(step_, record_.learning_rate, skipped_, health_.is_sound());
   }
+  record_.gradient_norm = outcome.gradient_norm;
   share_report(seconds_since(start), request());
+  if (meets_not_finite(outcome)) {
+    pass_over_or_throw(outcome.is_done);
+    finish_skipped_step();
+  } else {
+    finish_step();
+  }
+  return record_;
+}
+
+void Trainer::finish_step() {
   update_selection_biases(record_.layers);
   record_.step = ++step_;
   record_.tokens = options_.tokens_in_step();
+  record_.skipped.clear();
   model::order_by_layer(record_.drops);
   record_.alarms = watch_.add(record_.step, record_.layers);
   record_.straggler = straggler_watch_.add(record_.step, [&](RankId rank) { return report_.of_rank(rank); });
   record_.loss_unit = loss_unit(options_.task == Task::classify);
   record_.router_loss = 0.0;
   for (const model::LayerStatistics& s : record_.layers) record_.router_loss += s.weighted_loss(options_.model.router);
+  add_to_history();
+}
+
+// The same whether the step was told to be skipped or found to have numbers that are not finite.
+void Trainer::finish_skipped_step() {
+  record_.step = ++step_;
+  record_.tokens = 0;
+  record_.skipped = skipped_.reason(step_);
+  record_.drops.clear();
+  record_.alarms.clear();
+  record_.straggler.clear();
+  record_.loss_unit = loss_unit(options_.task == Task::classify);
+  record_.loss = record_.gradient_norm = std::numeric_limits<double>::quiet_NaN();
+  record_.router_loss = 0.0;
+  for (std::size_t l = 0; l < record_.layers.size(); ++l) {
+    record_.layers[l].forget();
+    record_.layers[l].load.assign(static_cast<std::size_t>(moe_layers_[l]->map().num_experts()), 0);
+  }
+  add_to_history();
+}
+
+void Trainer::add_to_history() {
   const std::array<double, 4> row{static_cast<double>(step_), record_.loss, record_.gradient_norm,
                                   record_.learning_rate};
   history_.values.insert(history_.values.end(), row.begin(), row.end());
   ++history_.rows;
-  return record_;
+}
+
+// The same on every rank, by what the gradients' norm and the report brought: no message of its own.
+bool Trainer::meets_not_finite(const UpdateOutcome& outcome) const {
+  if (!outcome.is_done) return true;
+  for (RankId rank; rank < RankId{communicator_.size()}; ++rank) {
+    if (report_.of_rank(rank)[at_not_finite] != 0.0) return true;
+  }
+  return false;
+}
+
+// Weights are looked at first: where they are not finite nothing else can be. They stay what they are when a step is
+// skipped.
+void Trainer::pass_over_or_throw(bool is_updated) {
+  const Index step = step_ + 1;
+  std::vector<std::string> found;
+  const auto weight = first_not_finite(communicator_, values_among(optimizer_.parts()));
+  if (weight) {
+    found.push_back(weight->sentence(is_updated ? "the new value" : "the value"));
+  } else {
+    found = health_.sentences(communicator_);
+    const auto gradient = first_not_finite(communicator_, optimizer_.gradients());
+    if (gradient) found.push_back(gradient->sentence("the gradient"));
+  }
+  optimizer_.forget_gradients();
+  const std::string what = fmt::format("step {}: {}", step, fmt::join(found, "; "));
+  const NotFiniteOptions& o = options_.not_finite;
+  if (o.on_nan != OnNan::skip) throw NotFiniteError(step, what, hint_to_go_on(step));
+  if (weight) throw NotFiniteError(step, what, "no step that is skipped mends weights: use on_nan = rollback");
+  skipped_.add(step, what);
+  if (skipped_.found_in_row(step) <= o.on_nan_limit) return;
+  throw NotFiniteError(step,
+                       fmt::format("{}; with it more than on_nan_limit = {} steps in a row", what, o.on_nan_limit),
+                       hint_to_go_on(step));
 }
 
 void Trainer::train_pass(Index pass) {
@@ -82,13 +162,15 @@ void Trainer::train_pass(Index pass) {
                          .first_group = first_group,
                          .groups = {mine.size(), rows},
                          .times = &times_,
-                         .domains = batch_.domains};
+                         .domains = batch_.domains,
+                         .notes_not_finite = true};
   model_->forward_backward(step, batch_.view(), optimizer_.pass_gradients());
   {
     const PhaseScope scope(times_, Phase::reduce);
     optimizer_.end_pass();
   }
   const PhaseScope scope(times_, Phase::other);
+  health_.add_pass(step, model_->group_losses(), moe_layers_);
   report_.add_pass(step, model_->group_losses());
   if (!options_.drop_ledger) return;
   const std::vector<model::DropRecord> drops = model::collect_drops<float>(communicator_, step, moe_layers_);
@@ -108,14 +190,12 @@ void Trainer::update_selection_biases(const std::vector<model::LayerStatistics>&
 
 // What is told over all ranks. The times end where it leaves: no rank can tell another how long the telling took.
 void Trainer::share_report(double seconds, Index request) {
-  constexpr std::size_t at_communication = num_phases;
-  constexpr std::size_t at_seconds = num_phases + 1;
-  constexpr std::size_t at_request = num_phases + 2;
-  std::array<double, num_phases + 3> mine{};
+  std::array<double, num_numbers> mine{};
   std::ranges::copy(times_.all(), mine.begin());
   mine[at_communication] = times_.communication_s();
   mine[at_seconds] = seconds;
   mine[at_request] = static_cast<double>(request);
+  mine[at_not_finite] = optimizer_.has_finite_values() ? 0.0 : 1.0;
   report_.share(mine);
   const auto spread = [&](std::size_t number) {
     Scratch scratch;
@@ -162,6 +242,8 @@ CheckpointHeader Trainer::header(const std::map<std::string, std::string>& confi
   dataset_.store(header);
   header.integers["data_fingerprint"] = static_cast<std::int64_t>(dataset_.fingerprint());
   header.tables["history"] = history_;
+  NumberTable skipped = skipped_.table(step_);
+  if (skipped.rows > 0) header.tables["skipped"] = std::move(skipped);
   return header;
 }
 
@@ -197,7 +279,10 @@ void Trainer::restore(const std::filesystem::path& checkpoint, const CheckpointH
   const std::vector<TensorPart> parts = optimizer_.parts();
   read_tensors(communicator_, checkpoint, parts);
   optimizer_.share_values();
+  refuse_not_finite(communicator_, checkpoint, parts);
   step_ = integer("step");
+  const auto skipped = header.tables.find("skipped");
+  skipped_.resume(skipped == header.tables.end() ? NumberTable{0, 2, {}} : skipped->second, step_);
   const auto history = header.tables.find("history");
   if (history != header.tables.end()) history_ = history->second;
 }

@@ -6,8 +6,11 @@
 #include "runtime/model/step_report.hpp"
 #include "runtime/train/async_checkpoint.hpp"
 #include "runtime/train/evaluator.hpp"
+#include "runtime/train/not_finite.hpp"
 #include "runtime/train/options.hpp"
 #include "runtime/train/sharded_optimizer.hpp"
+#include "runtime/train/skipped_steps.hpp"
+#include "runtime/train/step_health.hpp"
 #include "runtime/train/straggler_watch.hpp"
 
 #include <filesystem>
@@ -24,7 +27,9 @@ class Trainer {
 
   /// Does one step. Collective; the record is the same on every rank, and valid until the next step. At its end
   /// `request` is asked once, on each rank, what this rank wants all of them to do (StepRequest); it travels with the
-  /// times.
+  /// times. A step of skipped() is counted, and nothing else. If a loss, a gradient or, after the update, a weight is
+  /// not finite, the step is skipped where options.not_finite allows that; else this is a NotFiniteError on every rank,
+  /// and the trainer is unusable.
   const StepRecord& step(FunctionRef<Index()> request);
   const StepRecord& step() {
     return step([] { return Index{0}; });
@@ -39,6 +44,8 @@ class Trainer {
     return transport_.exchange().choices();
   }
 
+  /// The steps that are passed over; before one is done it can be added.
+  [[nodiscard]] SkippedSteps& skipped() { return skipped_; }
   /// Steps done.
   [[nodiscard]] Index steps_done() const { return step_; }
   [[nodiscard]] model::Model<float>& model() { return *model_; }
@@ -52,7 +59,7 @@ class Trainer {
   void begin_save(AsyncCheckpoint& async, const std::map<std::string, std::string>& config,
                   const std::map<std::string, std::string>& record);
   /// Goes on from a checkpoint, written on any number of ranks. InputError on every rank if the file is damaged or is
-  /// of another model or other data; then this trainer is unusable. Collective.
+  /// of another model or other data, or if a weight in it is not finite; then this trainer is unusable. Collective.
   void restore(const std::filesystem::path& checkpoint, const CheckpointHeader& header);
   /// Instead of at drawn values, before the first step: begins at the parameters of a checkpoint, as options.start
   /// says. InputError on every rank if they are not of such a model. Collective.
@@ -64,6 +71,11 @@ class Trainer {
  private:
   void note(Activity activity);
   void train_pass(Index pass);
+  void finish_step();
+  void finish_skipped_step();
+  void add_to_history();
+  [[nodiscard]] bool meets_not_finite(const UpdateOutcome& outcome) const;
+  void pass_over_or_throw(bool is_updated);
   void update_selection_biases(const std::vector<model::LayerStatistics>& layers);
   [[nodiscard]] CheckpointHeader header(const std::map<std::string, std::string>& config,
                                         const std::map<std::string, std::string>& record) const;
@@ -78,6 +90,8 @@ class Trainer {
   ShardedOptimizer optimizer_;
   std::vector<const model::MoeLayer<float>*> moe_layers_;
   model::StepReport<float> report_;
+  StepHealth health_;
+  SkippedSteps skipped_;
   CollapseWatch watch_;
   StragglerWatch straggler_watch_;
   Whereabouts* whereabouts_ = nullptr;
