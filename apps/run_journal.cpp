@@ -7,9 +7,17 @@ namespace conclave::apps {
 
 RunJournal::RunJournal(const train::TrainOptions& options, Index first_step, const train::RunLog::Texts& config,
                        const train::RunLog::Texts& record, const comm::Communicator& world, Tell tell)
-    : world_(world), on_failure_(options.on_save_failure), tell_(std::move(tell)) {
-  if (!world.is_root()) return;
-  log_.emplace(options.out, first_step, config, record);
+    : world_(world),
+      folder_(options.out),
+      config_(config),
+      record_(record),
+      on_failure_(options.on_save_failure),
+      tell_(std::move(tell)) {
+  if (world.is_root()) open(first_step);
+}
+
+void RunJournal::open(Index first_step) {
+  log_.emplace(folder_, first_step, config_, record_);
   for (const std::string& notice : log_->notices()) tell_(notice);
 }
 
@@ -44,6 +52,12 @@ void RunJournal::note(const std::string& name, const std::string& value) {
 
 void RunJournal::flush() {
   attempt([&] { log_->flush(); });
+}
+
+void RunJournal::go_back(Index step) {
+  if (!log_) return;
+  log_.reset();  // what it writes last belongs to the log that is opened then
+  open(step);
 }
 
 void RunJournal::close() {

@@ -17,7 +17,7 @@ class RunJournal {
  public:
   using Tell = std::function<void(const std::string&)>;
   /// Opens the log of a run in options.out after `first_step`; `tell` shows a line to the user. InputError on the root
-  /// as RunLog. All arguments but `first_step` and the texts must outlive it.
+  /// as RunLog. `world` must outlive it.
   RunJournal(const train::TrainOptions& options, Index first_step, const train::RunLog::Texts& config,
              const train::RunLog::Texts& record, const comm::Communicator& world, Tell tell);
 
@@ -25,6 +25,9 @@ class RunJournal {
   void append(const train::Evaluation& evaluation);
   void note(const std::string& name, const std::string& value);
   void flush();
+  /// The run has gone back to the end of `step`: forgets the records after it, in the files too once others follow.
+  /// InputError on the root as RunLog.
+  void go_back(Index step);
   /// As RunLog, on the root; false on the other ranks.
   [[nodiscard]] bool owes_evaluation() const { return log_ && log_->owes_evaluation(); }
   /// The end of the run: InputError on every rank if records are still not on the disk. Collective.
@@ -32,8 +35,11 @@ class RunJournal {
 
  private:
   void attempt(const std::function<void()>& work);
+  void open(Index first_step);
 
   const comm::Communicator& world_;
+  std::filesystem::path folder_;
+  train::RunLog::Texts config_, record_;
   train::OnSaveFailure on_failure_;
   Tell tell_;
   std::optional<train::RunLog> log_;

@@ -62,9 +62,8 @@ bool Saver::attempt(const std::function<void()>& work) {
 
 void Saver::save() {
   const Clock::time_point start = Clock::now();
-  journal_.flush();
+  finish();
   last_step_ = trainer_.steps_done();
-  if (async_.is_on_its_way()) settle([&] { return async_.finish(); });
   const bool is_done = attempt([&] {
     if (trainer_.options().checkpoint_async) {
       begin();
@@ -112,9 +111,13 @@ void Saver::choose_interval(double cost_s) {
       interval, agreed_cost_s, step_s, time_text(options.mtbf_s)));
 }
 
-void Saver::at_end() {
+void Saver::finish() {
   journal_.flush();
   if (async_.is_on_its_way()) settle([&] { return async_.finish(); });
+}
+
+void Saver::at_end() {
+  finish();
   for (int tries = 1; !attempt([&] { save_now(); }); ++tries) {
     if (tries == tries_at_end) {
       throw InputError(fmt::format("the end of the run, step {}, could not be saved", trainer_.steps_done()),

@@ -27,6 +27,10 @@ class Saver {
   /// is told, and tried again at the next due step, after five minutes at the latest; with on_save_failure = stop it is
   /// an InputError on every rank.
   void after_step(const train::StepRecord& step);
+  /// Waits for what is on its way, so that the last checkpoint stands.
+  void finish();
+  /// The trainer has gone back to a checkpoint, or to its start: saves are due from there on.
+  void go_back() { last_step_ = trainer_.steps_done(); }
   /// The end of the run, after after_step: waits for what is on its way and saves. A save that fails is tried three
   /// times; then it is an InputError on every rank.
   void at_end();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "apps/summary.hpp"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <numeric>
 
@@ -75,11 +77,19 @@ std::string expert_costs(model::Model<float>& model, const train::OptimizerOptio
 }
 
 void RunSummary::add(const train::StepRecord& step) {
+  ++num_steps_;
+  if (!step.skipped.empty()) {
+    skipped_.push_back(step.step);
+    return;
+  }
   last_ = step;
   losses_.push_back(step.loss);
   layers_.resize(step.layers.size());
   for (std::size_t l = 0; l < layers_.size(); ++l) layers_[l].add(step.layers[l]);
-  if (++num_steps_ == 1) return;
+  if (losses_.size() == 1) {
+    first_step_ = step.step;
+    return;
+  }
   ++timed_steps_;
   tokens_ += step.tokens;
   seconds_ += step.seconds;
@@ -88,13 +98,27 @@ void RunSummary::add(const train::StepRecord& step) {
 }
 
 std::string RunSummary::text(const train::TrainOptions& options, std::optional<double> entropy) const {
-  return losses(entropy) + times() + layers(options);
+  return skipped() + (losses_.empty() ? "" : losses(entropy) + times() + layers(options));
+}
+
+void RunSummary::go_back() {
+  RunSummary anew;
+  anew.times_back_ = times_back_ + 1;
+  *this = std::move(anew);
+}
+
+std::string RunSummary::skipped() const {
+  std::string out;
+  if (!skipped_.empty()) {
+    out = fmt::format("\nSkipped: {} of {} steps ({})\n", skipped_.size(), num_steps_, fmt::join(skipped_, ", "));
+  }
+  if (times_back_ > 0) out += fmt::format("\nTimes that the run went back: {}\n", times_back_);
+  return out;
 }
 
 std::string RunSummary::losses(std::optional<double> entropy) const {
-  std::string out =
-      fmt::format("\nTraining loss, steps {} to {}: {:.3f} to {:.3f} {}\n  {}\n", last_.step - num_steps_ + 1,
-                  last_.step, losses_.front(), losses_.back(), last_.loss_unit, curve(losses_));
+  std::string out = fmt::format("\nTraining loss, steps {} to {}: {:.3f} to {:.3f} {}\n  {}\n", first_step_, last_.step,
+                                losses_.front(), losses_.back(), last_.loss_unit, curve(losses_));
   out += fmt::format("\nLoss after step {} [{}]\n", last_.step, last_.loss_unit);
   out += fmt::format("  {:<34}{:8.4f}\n", "training, last step", last_.loss);
   if (evaluation_) {

@@ -17,23 +17,31 @@ class RunSummary {
   void add(const train::StepRecord& step);
   void add(const train::Evaluation& evaluation) { evaluation_ = evaluation; }
 
+  /// The run has gone back to the end of an earlier step: what was added is of no account, but that it went back is.
+  void go_back();
+
   /// The loss as a curve and against the data's entropy (if it is known), speed, where the time went and what each
-  /// layer's router did. Speed and times leave out the first step, which allocates; drop rates are over all steps.
+  /// layer's router did, each over the steps that were not skipped; how many were. Speed and times leave out the first
+  /// step, which allocates; drop rates are over all steps.
   [[nodiscard]] std::string text(const train::TrainOptions& options, std::optional<double> entropy) const;
 
  private:
+  [[nodiscard]] std::string skipped() const;
   [[nodiscard]] std::string losses(std::optional<double> entropy) const;
   [[nodiscard]] std::string times() const;
   [[nodiscard]] std::string layers(const train::TrainOptions& options) const;
 
   Index num_steps_ = 0;
+  Index first_step_ = 0;  // that was not skipped
+  std::vector<Index> skipped_;
+  Index times_back_ = 0;
   Index timed_steps_ = 0;
   Index tokens_ = 0;                                // of timed steps
   double seconds_ = 0.0;                            // of timed steps
   std::array<double, num_phases> phase_seconds_{};  // mean over ranks, of timed steps
   double communication_s_ = 0.0;                    // the same
   train::StepRecord last_;
-  std::vector<double> losses_;                  // of every step
+  std::vector<double> losses_;                  // of every step that was not skipped
   std::vector<model::LayerStatistics> layers_;  // over all steps
   std::optional<train::Evaluation> evaluation_;
 };

@@ -8,6 +8,7 @@
 #include "apps/memory.hpp"
 #include "apps/progress.hpp"
 #include "apps/router_options.hpp"
+#include "apps/run_folder.hpp"
 #include "apps/run_record.hpp"
 #include "apps/saver.hpp"
 #include "apps/stopping.hpp"
@@ -33,36 +34,6 @@ using train::TrainOptions;
 
 constexpr Index folder_is_lost = -2;  // a step's request, beside those of Stopping
 
-// A run must not mix with another one in its folder, be it new, resumed elsewhere, or taken back to an earlier step.
-void refuse_used_folder(const comm::Communicator& world, const TrainOptions& options,
-                        const std::optional<OpenedCheckpoint>& from) {
-  const train::FoundCheckpoint found = train::newest_checkpoint(world, options.out);
-  if (found.file.empty() && found.passed_over.empty()) return;
-  bool goes_on = false;
-  train::on_root(world, [&] { goes_on = from && std::filesystem::equivalent(found.file, from->file); });
-  if (world.any(goes_on)) return;
-  if (from && !found.file.empty() && std::filesystem::path(options.out) == train::folder_of(from->file)) {
-    throw InputError(fmt::format("'{}' holds a newer checkpoint than {}: {}", options.out, from->file.string(),
-                                 found.file.filename().string()),
-                     "to go on from the earlier one name another folder with --out, so that the newer one is not lost");
-  }
-  throw InputError(fmt::format("'{}' already holds checkpoints of a run", options.out),
-                   fmt::format("continue it with --resume {}, or name another folder with --out", options.out));
-}
-
-void write_configuration(const comm::Communicator& world, const TrainOptions& options) {
-  train::on_root(world, [&] {
-    const std::filesystem::path path = std::filesystem::path(options.out) / "config.ini";
-    std::error_code failed;
-    std::filesystem::create_directories(options.out, failed);
-    std::ofstream file(path);
-    file << training_configuration(options);
-    file.flush();
-    if (!file)
-      throw InputError(fmt::format("cannot write {}", path.string()), "check the folder's rights and free space");
-  });
-}
-
 /// One call of the command: what the root shows and writes, and when the run is evaluated and saved.
 class Run {
  public:
@@ -73,26 +44,27 @@ class Run {
         dataset_(dataset),
         stopping_(stopping),
         lock_(lock),
-        trainer_(options, dataset, session.world),
         watchdog_(watchdog),
-        stop_rule_(options.time_margin.seconds, checkpoint_bytes(), evaluation_steps()) {
-    trainer_.note_in(&watchdog_.whereabouts());
+        stop_rule_(options.time_margin.seconds, checkpoint_bytes(make_trainer()), evaluation_steps()) {
     record_ = run_record(session);
     if (options.model.moe_every > 0) router_notices_ = router_notices(options.model.router, session.given);
     for (const std::string& difference : ranks_that_differ(session.world, record_)) say(difference);
   }
 
   void restore(const OpenedCheckpoint& from) {
-    trainer_.restore(from.file, from.header);
+    trainer_->restore(from.file, from.header);
+    resumed_from_ = from;
+    saved_ = from.file;
     watchdog_.saved(from.file);
-    say(fmt::format("resumed from {} after step {}", from.file.string(), trainer_.steps_done()));
+    say(fmt::format("resumed from {} after step {}", from.file.string(), trainer_->steps_done()));
     for (const std::string& difference : differences_that_change_bits(from.header.record, record_)) {
       say("the bits may differ from the run that wrote the checkpoint: " + difference);
     }
   }
 
   void start_from(const OpenedCheckpoint& from) {
-    trainer_.start_from(from.file, from.header);
+    trainer_->start_from(from.file, from.header);
+    began_at_ = from;
     const std::string made =
         fmt::format("{}, step {}", from.file.string(), train::integer_of(from.header, "step", from.file));
     record_["init_from"] = options_.start.upcycle ? made + ", upcycled" : made;
@@ -112,40 +84,51 @@ class Run {
   }
 
  private:
+  struct Reports {
+    Progress& progress;
+    RunJournal& journal;
+    RunSummary& summary;
+  };
+
   int steps() {
     const Index last = options_.stop_after > 0 ? std::min(options_.stop_after, options_.steps) : options_.steps;
-    if (trainer_.steps_done() >= last) {
-      say(fmt::format("nothing to do: {} of {} steps are done", trainer_.steps_done(), last));
+    if (trainer_->steps_done() >= last) {
+      say(fmt::format("nothing to do: {} of {} steps are done", trainer_->steps_done(), last));
       return 0;
     }
     take_folder();
     write_configuration(world_, options_);
-    Progress progress(trainer_.steps_done(), last, world_.is_root());
+    Progress progress(trainer_->steps_done(), last, world_.is_root());
     const auto tell = [&](const std::string& text) { progress.note(text); };
-    RunJournal journal(options_, trainer_.steps_done(), option_values(options_), record_, world_, tell);
+    RunJournal journal(options_, trainer_->steps_done(), option_values(options_), record_, world_, tell);
     const auto saved = [&](const std::filesystem::path& file, double seconds) {
       saved_ = file;
       stop_rule_.saw_save(seconds);
       watchdog_.saved(file);
     };
-    Saver saver(trainer_, world_, journal, option_values(options_), what_bits_depend_on(record_), tell, saved);
+    Saver saver(*trainer_, world_, journal, option_values(options_), what_bits_depend_on(record_), tell, saved);
     introduce();
     if (!stopping_.notice().empty()) say(stopping_.notice());
     RunSummary summary;
-    if (world_.any(journal.owes_evaluation() && is_due(trainer_.steps_done(), options_.eval_every))) {
-      evaluate(progress, summary, journal);
+    const Reports reports{progress, journal, summary};
+    if (world_.any(journal.owes_evaluation() && is_due(trainer_->steps_done(), options_.eval_every))) {
+      evaluate(reports);
     }
     std::string stopped_by;
-    while (stopped_by.empty() && trainer_.steps_done() < last) {
-      const train::StepRecord& step = do_step(saver);
-      if (step.request.what == folder_is_lost) train::on_root(world_, [&] { lock_.refuse_loss(); });
-      summary.add(step);
-      note_choices(journal);
-      journal.append(step);
-      for (const std::string& alarm : step.alarms) progress.note(alarm);
-      if (!step.straggler.empty()) progress.note(step.straggler);
-      progress.update(step.step, fmt::format("loss {:.4f}  dropped {:.1f} %  {:.0f} tokens/s", step.loss,
-                                             100.0 * step.drop_rate(), step.tokens_per_s()));
+    while (stopped_by.empty() && trainer_->steps_done() < last) {
+      const train::StepRecord* done = nullptr;
+      try {
+        done = &do_step(saver);
+      } catch (const train::NotFiniteError& error) {
+        refuse_lost_folder();
+        saver.finish();
+        go_back(error, reports);
+        saver.go_back();
+        continue;
+      }
+      const train::StepRecord& step = *done;
+      if (step.request.what == folder_is_lost) refuse_lost_folder();
+      tell_of(step, reports);
       const bool at_end = step.step == last;
       if (!at_end && step.request.what != 0) stopped_by = stopping_.reason(step.request);
       // First what must not be lost. A run that is stopped has no time for the evaluation: it is made up for later.
@@ -154,15 +137,18 @@ class Run {
       } else {
         saver.after_step(step);
       }
-      if (stopped_by.empty() && (at_end || is_due(step.step, options_.eval_every)))
-        evaluate(progress, summary, journal);
+      if (stopped_by.empty() && (at_end || is_due(step.step, options_.eval_every))) evaluate(reports);
     }
     journal.flush();
     progress.finish();
-    if (noted_choices_ > 0) say("exchange auto: " + summary_of(trainer_.exchange_choices()));
-    if (world_.is_root()) fmt::print("{}", summary.text(options_, dataset_.entropy()));
-    if (stopped_by.empty() && last == options_.steps) test(journal);
-    journal.close();
+    return end(stopped_by, last, reports);
+  }
+
+  int end(const std::string& stopped_by, Index last, const Reports& reports) {
+    if (noted_choices_ > 0) say("exchange auto: " + summary_of(trainer_->exchange_choices()));
+    if (world_.is_root()) fmt::print("{}", reports.summary.text(options_, dataset_.entropy()));
+    if (stopped_by.empty() && last == options_.steps) test(reports.journal);
+    reports.journal.close();
     return stopped_by.empty() ? 0 : stop(stopped_by);
   }
 
@@ -173,11 +159,72 @@ class Run {
     if (world_.any(is_new)) refuse_used_folder(world_, options_, {});
   }
 
+  void refuse_lost_folder() {
+    train::on_root(world_, [&] {
+      if (!lock_.is_held()) lock_.refuse_loss();
+    });
+  }
+
+  void tell_of(const train::StepRecord& step, const Reports& reports) {
+    reports.summary.add(step);
+    note_choices(reports.journal);
+    reports.journal.append(step);
+    for (const std::string& alarm : step.alarms) reports.progress.note(alarm);
+    if (!step.straggler.empty()) reports.progress.note(step.straggler);
+    if (!step.skipped.empty()) {
+      reports.progress.note("skipped: " + step.skipped);
+      return;
+    }
+    reports.progress.update(step.step, fmt::format("loss {:.4f}  dropped {:.1f} %  {:.0f} tokens/s", step.loss,
+                                                   100.0 * step.drop_rate(), step.tokens_per_s()));
+  }
+
+  // What no step can be done with any more is left, and the run goes on from its last checkpoint, or its beginning, as
+  // another start of the program would, but that it passes over the step. InputError on every rank if the options do
+  // not want that.
+  void go_back(const train::NotFiniteError& error, const Reports& reports) {
+    const auto tell = [&](const std::string& text) { reports.progress.note(text); };
+    std::optional<OpenedCheckpoint> last = last_checkpoint(world_, options_, tell);
+    if (!last) last = resumed_from_;
+    const std::string place = last ? last->file.string() : "no checkpoint, so the run begins anew";
+    const train::NotFiniteOptions& o = options_.not_finite;
+    if (o.on_nan != train::OnNan::rollback) {
+      throw InputError(error.what(), fmt::format("{} (last checkpoint: {})", error.hint(), place));
+    }
+    train::SkippedSteps skipped = trainer_->skipped();
+    skipped.add(error.step(), error.what());
+    make_trainer();
+    if (last) {
+      trainer_->restore(last->file, last->header);
+    } else if (began_at_) {
+      trainer_->start_from(began_at_->file, began_at_->header);
+    }
+    const Index done = trainer_->steps_done();
+    if (std::max(skipped.found_in_row(error.step()), skipped.found_after(done)) > o.on_nan_limit) {
+      throw InputError(
+          fmt::format("{}; with it more than on_nan_limit = {} steps since {}", error.what(), o.on_nan_limit, place),
+          error.hint());
+    }
+    trainer_->skipped() = std::move(skipped);
+    tell(fmt::format("{}; back to the end of step {} ({}), and on without the data of step {}", error.what(), done,
+                     place, error.step()));
+    reports.journal.go_back(done);
+    reports.summary.go_back();
+    noted_choices_ = 0;
+  }
+
+  // In the place of the one that there is, if any: what refers to it refers to the new one.
+  train::Trainer& make_trainer() {
+    trainer_.emplace(options_, dataset_, world_);
+    trainer_->note_in(&watchdog_.whereabouts());
+    return *trainer_;
+  }
+
   static bool is_due(Index step, Index every) { return every > 0 && step % every == 0; }
 
-  [[nodiscard]] double checkpoint_bytes() {
+  [[nodiscard]] double checkpoint_bytes(train::Trainer& trainer) const {
     const auto states = static_cast<double>(train::make_optimizer(options_.optimizer)->states().size());
-    return static_cast<double>(trainer_.model().num_parameters()) * sizeof(float) * (1.0 + states);
+    return static_cast<double>(trainer.model().num_parameters()) * sizeof(float) * (1.0 + states);
   }
   // How many steps' sequences are evaluated.
   [[nodiscard]] double evaluation_steps() const {
@@ -188,10 +235,10 @@ class Run {
 
   const train::StepRecord& do_step(const Saver& saver) {
     const Clock::time_point start = Clock::now();
-    return trainer_.step([&] {
+    return trainer_->step([&] {
       stop_rule_.saw_step(seconds_since(start));
       if (world_.is_root() && !lock_.is_held()) return folder_is_lost;
-      const Index done = trainer_.steps_done() + 1;  // this one included
+      const Index done = trainer_->steps_done() + 1;  // this one included
       return stopping_.request(
           stop_rule_.needed_s({.saves = saver.is_due(done), .evaluates = is_due(done, options_.eval_every)}));
     });
@@ -199,7 +246,7 @@ class Run {
 
   // All is saved.
   int stop(const std::string& reason) {
-    say(fmt::format("stopped by {} after step {}; saved {}; go on with --resume {}", reason, trainer_.steps_done(),
+    say(fmt::format("stopped by {} after step {}; saved {}; go on with --resume {}", reason, trainer_->steps_done(),
                     saved_.string(), options_.out));
     if (world_.is_root()) {
       const std::string restart = stopping_.ask_for_restart();
@@ -214,7 +261,7 @@ class Run {
 
   // How rows travel is decided in the first steps.
   void note_choices(RunJournal& journal) {
-    const std::span<const comm::ExchangeChoice> choices = trainer_.exchange_choices();
+    const std::span<const comm::ExchangeChoice> choices = trainer_->exchange_choices();
     for (; noted_choices_ < choices.size(); ++noted_choices_) {
       const comm::ExchangeChoice& choice = choices[noted_choices_];
       journal.note("exchange " + choice.inbox, text_of(choice));
@@ -227,26 +274,26 @@ class Run {
         options_.kind() == model::ModelKind::feature_classifier
             ? fmt::format("{} vectors", options_.sequences)
             : fmt::format("{} sequences of {} tokens", options_.sequences, options_.model.context);
-    say(fmt::format("{} parameters; {} a step, in {} groups", trainer_.model().num_parameters(), samples,
+    say(fmt::format("{} parameters; {} a step, in {} groups", trainer_->model().num_parameters(), samples,
                     options_.groups));
-    if (options_.model.moe_every > 0) say(expert_costs(trainer_.model(), options_.optimizer));
+    if (options_.model.moe_every > 0) say(expert_costs(trainer_->model(), options_.optimizer));
     for (const std::string& notice : dataset_.notices()) say(notice);
     for (const std::string& notice : router_notices_) say(notice);
   }
 
-  void evaluate(Progress& progress, RunSummary& summary, RunJournal& journal) {
+  void evaluate(const Reports& reports) {
     const Clock::time_point start = Clock::now();
-    const train::Evaluation evaluation = trainer_.evaluate();
+    const train::Evaluation evaluation = trainer_->evaluate();
     stop_rule_.saw_evaluation(seconds_since(start));
     if (evaluation.tokens == 0) return;
-    summary.add(evaluation);
-    journal.append(evaluation);
+    reports.summary.add(evaluation);
+    reports.journal.append(evaluation);
     std::string note = fmt::format("step {}: held-out loss {:.4f} {} over {}", evaluation.step, evaluation.loss,
                                    evaluation.loss_unit, evaluation.size_text());
     if (evaluation.confusion.classes() > 0) {
       note += ", " + class_summary(evaluation.confusion, evaluation.accuracy);
     }
-    progress.note(note);
+    reports.progress.note(note);
   }
 
   // Of classifiers, once the run is done: samples that no decision of the run has looked at, or, where there are none,
@@ -254,7 +301,7 @@ class Run {
   void test(RunJournal& journal) {
     if (dataset_.class_names().empty()) return;
     const bool has_test = dataset_.num_sequences(train::Split::test) > 0;
-    const train::Evaluation evaluation = has_test ? trainer_.evaluate(train::Split::test, 0) : trainer_.evaluate();
+    const train::Evaluation evaluation = has_test ? trainer_->evaluate(train::Split::test, 0) : trainer_->evaluate();
     if (evaluation.tokens == 0) return;
     if (has_test) journal.append(evaluation);
     if (!world_.is_root()) return;
@@ -267,11 +314,13 @@ class Run {
   const comm::Communicator& world_;
   const train::Samples& dataset_;
   const Stopping& stopping_;
-  train::FolderLock& lock_;  // the root's
-  train::Trainer trainer_;
+  train::FolderLock& lock_;                // the root's
+  std::optional<train::Trainer> trainer_;  // always there
   train::Watchdog& watchdog_;
   StopRule stop_rule_;
-  std::filesystem::path saved_;  // the newest checkpoint of this call
+  std::filesystem::path saved_;                   // the newest checkpoint
+  std::optional<OpenedCheckpoint> resumed_from_;  // when this call began
+  std::optional<OpenedCheckpoint> began_at_;      // whose parameters were the run's first
   std::map<std::string, std::string> record_;
   std::size_t noted_choices_ = 0;
   std::vector<std::string> router_notices_;

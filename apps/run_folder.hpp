@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The folder that a training run writes into.
+#pragma once
+
+#include "apps/train_options.hpp"
+
+namespace conclave::apps {
+
+/// A run must not mix with another one in its folder, be it new, resumed elsewhere, or taken back to an earlier step:
+/// InputError on every rank if options.out holds checkpoints of which `from` is not the newest. Collective.
+void refuse_used_folder(const comm::Communicator& world, const train::TrainOptions& options,
+                        const std::optional<OpenedCheckpoint>& from);
+
+/// Writes the options as a file for --config into the run's folder, which is made if it is missing. InputError on every
+/// rank if that fails. Collective.
+void write_configuration(const comm::Communicator& world, const train::TrainOptions& options);
+
+/// The newest checkpoint in the run's folder that is sound, or nothing; `tell` is given a line for each that was passed
+/// over. Collective.
+[[nodiscard]] std::optional<OpenedCheckpoint> last_checkpoint(const comm::Communicator& world,
+                                                              const train::TrainOptions& options,
+                                                              const std::function<void(const std::string&)>& tell);
+
+}  // namespace conclave::apps
