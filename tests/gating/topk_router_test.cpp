@@ -98,6 +98,39 @@ TEST_F(TopkRouterTest, LogitsThatAreNotFiniteNameStepLayerAndToken) {
   }
 }
 
+// Where they are noted, a token whose logits are not finite is routed as one whose logits are 0.
+TEST_F(TopkRouterTest, NotedLogitsThatAreNotFiniteAreTakenForZero) {
+  for (const char* name : {"topk", "expert_choice"}) {
+    for (const double bad : {std::numeric_limits<double>::infinity(), std::numeric_limits<double>::quiet_NaN()}) {
+      Draws draw(3);
+      RouterCase c;
+      c.options.router = name;
+      c.options.experts = 5;
+      c.options.capacity_factor = 1.0;
+      c.width = 4;
+      c.num_tokens = 9;
+      c.first_token = 100;
+      fill_case(c, draw);
+      const auto routed = [&](double value, bool notes) {
+        for (const std::size_t token : {4U, 7U}) std::fill_n(c.x.begin() + 4 * static_cast<Index>(token), 4, value);
+        RouterInput<double> input = input_of(c);
+        input.notes_not_finite = notes;
+        auto tape = c.router->make_tape();
+        c.router->route(ParameterView<const double>(c.values), input, *tape);
+        return tape;
+      };
+      const auto zero = routed(0.0, false);
+      const auto noted = routed(bad, true);
+      EXPECT_EQ(zero->not_finite, std::nullopt);
+      EXPECT_EQ(noted->not_finite, TokenId{104});
+      EXPECT_GT(noted->routing.kept().size(), 4U);
+      EXPECT_TRUE(std::ranges::equal(noted->routing.kept(), zero->routing.kept())) << name;
+      EXPECT_THROW(routed(bad, false), InputError);
+      EXPECT_EQ(routed(1.0, true)->not_finite, std::nullopt);
+    }
+  }
+}
+
 TEST_F(TopkRouterTest, RegistersTheParametersThatItHas) {
   const auto names = [](bool bias, bool noise, GateKind gate = GateKind::linear, Index gate_width = 0) {
     RouterOptions options;
