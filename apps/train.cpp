@@ -186,11 +186,11 @@ class Run {
     const auto tell = [&](const std::string& text) { reports.progress.note(text); };
     std::optional<OpenedCheckpoint> last = last_checkpoint(world_, options_, tell);
     if (!last) last = resumed_from_;
-    const std::string place = last ? last->file.string() : "no checkpoint, so the run begins anew";
+    const std::string hint = fmt::format(
+        "{} ({})", error.hint(),
+        last ? fmt::format("the last checkpoint is {}", last->file.string()) : "there is no checkpoint yet");
     const train::NotFiniteOptions& o = options_.not_finite;
-    if (o.on_nan != train::OnNan::rollback) {
-      throw InputError(error.what(), fmt::format("{} (last checkpoint: {})", error.hint(), place));
-    }
+    if (o.on_nan != train::OnNan::rollback) throw InputError(error.what(), hint);
     train::SkippedSteps skipped = trainer_->skipped();
     skipped.add(error.step(), error.what());
     make_trainer();
@@ -201,13 +201,13 @@ class Run {
     }
     const Index done = trainer_->steps_done();
     if (std::max(skipped.found_in_row(error.step()), skipped.found_after(done)) > o.on_nan_limit) {
-      throw InputError(
-          fmt::format("{}; with it more than on_nan_limit = {} steps since {}", error.what(), o.on_nan_limit, place),
-          error.hint());
+      throw InputError(fmt::format("{}; with it more than on_nan_limit = {} steps in a row, or after step {}",
+                                   error.what(), o.on_nan_limit, done),
+                       hint);
     }
     trainer_->skipped() = std::move(skipped);
     tell(fmt::format("{}; back to the end of step {} ({}), and on without the data of step {}", error.what(), done,
-                     place, error.step()));
+                     last ? last->file.string() : "the beginning", error.step()));
     reports.journal.go_back(done);
     reports.summary.go_back();
     noted_choices_ = 0;

@@ -60,6 +60,7 @@ inline StepRecord some_step(Index step, const LogShape& shape = {}) {
     r.drops.push_back({d, random.bits(9, d) % 1000, d, random.bits(9, 10 + d) % shape.experts,
                        d == 0 ? gating::DropReason::refused_second : gating::DropReason::unchosen});
   }
+  if (step % 7 == 3) r.skipped = fmt::format("step {}: of no use", step);
   if (step % 5 == 0) r.alarms.push_back(fmt::format("alarm {}", step));
   return r;
 }
@@ -188,6 +189,7 @@ inline void expect_steps(const Hdf5File& file, const std::vector<StepRecord>& st
   expect_numbers(file, "/steps/seconds", steps, &StepRecord::seconds);
   expect_numbers(file, "/steps/tokens_per_s", steps, &StepRecord::tokens_per_s);
   expect_numbers(file, "/steps/drop_rate", steps, &StepRecord::drop_rate);
+  expect_numbers(file, "/steps/skipped", steps, [](const StepRecord& r) { return Index{r.skipped.empty() ? 0 : 1}; });
   expect_table<double>(file, "/steps/phases", steps, {num_phases, 3}, [](const auto& r, auto& out) {
     for (const PhaseSpread& p : r.phases) out.insert(out.end(), {p.min_s, p.mean_s, p.max_s});
   });

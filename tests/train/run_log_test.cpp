@@ -26,7 +26,7 @@ TEST_F(RunLogTest, HoldsWhatWasAppended) {
   EXPECT_EQ(file.attribute<std::string>("/steps/seconds", "unit"), "s");
   EXPECT_EQ(file.attribute<std::string>("/steps/phases", "columns"), "min,mean,max");
   EXPECT_TRUE(file.attribute<std::string>("/steps/phases", "phases").starts_with("data,embedding,attention,"));
-  EXPECT_EQ(file.members("/steps").size(), 23U);
+  EXPECT_EQ(file.members("/steps").size(), 24U);
   EXPECT_EQ(file.members("/evaluations").size(), 6U);
 }
 
@@ -120,7 +120,7 @@ TEST_F(RunLogTest, WithoutLayersOrDomains) {
   log_steps(0, 6, shape);
   log_steps(5, 9, shape);
   expect_run_file(h5(), 1, 9, shape);
-  EXPECT_EQ(Hdf5File::open(h5()).members("/steps").size(), 11U);
+  EXPECT_EQ(Hdf5File::open(h5()).members("/steps").size(), 12U);
   EXPECT_EQ(content_of(jsonl()), expected_lines(9, shape));
 }
 
@@ -128,6 +128,7 @@ TEST_F(RunLogTest, NumbersThatAreNotFinite) {
   StepRecord step = some_step(1);
   step.loss = std::numeric_limits<double>::quiet_NaN();
   step.gradient_norm = std::numeric_limits<double>::infinity();
+  step.skipped = "step 1: why";
   {
     RunLog log(folder(), 0, {}, {});
     log.append(step);
@@ -135,6 +136,7 @@ TEST_F(RunLogTest, NumbersThatAreNotFinite) {
   expect_steps(Hdf5File::open(h5()), {step});
   EXPECT_TRUE(contains(content_of(jsonl()), "\"loss\":null")) << content_of(jsonl());
   EXPECT_TRUE(contains(content_of(jsonl()), "\"gradient_norm\":null"));
+  EXPECT_TRUE(contains(content_of(jsonl()), "\"skipped\":\"step 1: why\""));
   EXPECT_EQ(log_steps(1, 2), Names{});
   EXPECT_EQ(Hdf5File::open(h5()).shape("/steps/loss"), std::vector<Index>{2});
 }
