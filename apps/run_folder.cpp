@@ -24,6 +24,12 @@ void refuse_used_folder(const comm::Communicator& world, const train::TrainOptio
                    fmt::format("continue it with --resume {}, or name another folder with --out", options.out));
 }
 
+void take_if_there(const comm::Communicator& world, train::FolderLock& lock, const std::filesystem::path& folder) {
+  train::on_root(world, [&] {
+    if (std::filesystem::exists(folder)) lock.take(folder);
+  });
+}
+
 void write_configuration(const comm::Communicator& world, const train::TrainOptions& options) {
   train::on_root(world, [&] {
     const std::filesystem::path path = std::filesystem::path(options.out) / "config.ini";

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "apps/train_options.hpp"
+#include "runtime/train/folder_lock.hpp"
 
 namespace conclave::apps {
 
@@ -10,6 +11,10 @@ namespace conclave::apps {
 /// InputError on every rank if options.out holds checkpoints of which `from` is not the newest. Collective.
 void refuse_used_folder(const comm::Communicator& world, const train::TrainOptions& options,
                         const std::optional<OpenedCheckpoint>& from);
+
+/// The root takes the folder if it is there. One that is not is made only once the run begins, so that a run that is
+/// refused leaves none. InputError on every rank as FolderLock::take. Collective.
+void take_if_there(const comm::Communicator& world, train::FolderLock& lock, const std::filesystem::path& folder);
 
 /// Writes the options as a file for --config into the run's folder, which is made if it is missing. InputError on every
 /// rank if that fails. Collective.

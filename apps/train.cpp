@@ -23,10 +23,6 @@
 #include "runtime/train/trainer.hpp"
 #include "runtime/train/watchdog.hpp"
 
-#include <cerrno>
-#include <cstring>
-#include <fstream>
-
 namespace conclave::apps {
 namespace {
 
@@ -340,13 +336,6 @@ void refuse_what_does_not_fit(const TrainOptions& options, const Session& sessio
   const std::string need = refuse_too_much_memory(
       session.world, model::memory_need(options.model, dataset.shape(), sizes, session.world.rank()));
   if (session.world.is_root()) fmt::print(stderr, "{}\n", need);
-}
-
-// A folder that is not there is made only once the run begins, so that one that is refused leaves none.
-void take_if_there(const comm::Communicator& world, train::FolderLock& lock, const std::filesystem::path& folder) {
-  train::on_root(world, [&] {
-    if (std::filesystem::exists(folder)) lock.take(folder);
-  });
 }
 
 // `auto` is the place that the run has come to, so that one command line serves its start and every restart. What its
