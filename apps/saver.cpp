@@ -71,7 +71,9 @@ void Saver::save() {
       save_now();
     }
   });
-  if (is_done) choose_interval(seconds_since(start));
+  if (!is_done) return;
+  journal_.note("save_s", fmt::format("{}", seconds_since(start)));
+  choose_interval(seconds_since(start));
 }
 
 void Saver::save_now() {
@@ -103,12 +105,12 @@ void Saver::choose_interval(double cost_s) {
   if (options.checkpoint_every) return;
   const double step_s = steps_s_ / static_cast<double>(num_steps_);
   const double agreed_cost_s = world_.max(cost_s);
-  const Index interval = train::young_interval(agreed_cost_s, options.mtbf_s, step_s);
+  const Index interval = train::young_interval(agreed_cost_s, options.mtbf.seconds, step_s);
   if (interval == interval_) return;
   interval_ = interval;
   tell_(fmt::format(
       "saves every {} steps: one stops the run for {:.3g} s, a step takes {:.3g} s, and failures are {} apart",
-      interval, agreed_cost_s, step_s, time_text(options.mtbf_s)));
+      interval, agreed_cost_s, step_s, time_text(options.mtbf.seconds)));
 }
 
 void Saver::finish() {

@@ -3,7 +3,6 @@
 
 #include "runtime/train/labelled.hpp"
 
-#include <cmath>
 #include <tuple>
 
 namespace conclave::train {
@@ -40,7 +39,7 @@ void describe_files(TrainOptions& o, OptionTable& table) {
   table.add("rule_file", o.rule_file, "router = rule: a file of rules, which become the run's own (see rules)");
   table.add("checkpoint_every", o.checkpoint_every,
             "steps between checkpoints; 0: only at the end; auto: by what one costs and mtbf");
-  table.add("mtbf", o.mtbf_s, "checkpoint_every = auto: seconds between failures, on average, of the whole job");
+  table.add("mtbf", o.mtbf, "checkpoint_every = auto: the time between failures, on average, of the whole job");
   table.add("checkpoint_async", o.checkpoint_async,
             "write checkpoints while the run goes on: it stops only to copy them in memory");
   table.add("on_save_failure", o.on_save_failure,
@@ -113,10 +112,10 @@ void validate(const TrainOptions& o) {
   }
   model::validate(o.transport);
   if (o.checkpoint_every) refuse_below(0, *o.checkpoint_every, "checkpoint_every");
-  if (!(o.mtbf_s >= 0.0) || !std::isfinite(o.mtbf_s) || o.checkpoint_every.has_value() == (o.mtbf_s > 0.0)) {
+  if (o.checkpoint_every.has_value() == (o.mtbf.seconds > 0.0)) {
     throw InputError(fmt::format("checkpoint_every = {} with mtbf = {}",
-                                 o.checkpoint_every ? fmt::format("{}", *o.checkpoint_every) : "auto", o.mtbf_s),
-                     "auto needs the mean time between failures, in seconds, and nothing else does");
+                                 o.checkpoint_every ? fmt::format("{}", *o.checkpoint_every) : "auto", text_of(o.mtbf)),
+                     "auto needs the mean time between failures, such as 12h or 1-12:00:00, and nothing else does");
   }
   refuse_below(1, o.keep.last, "keep_last");
   refuse_below(0, o.keep.every, "keep_every");

@@ -56,8 +56,8 @@ struct TrainOptions {
   std::string out = "conclave-run";
   std::string resume;
   std::string rule_file;
-  std::optional<Index> checkpoint_every = 500;  // nothing: by mtbf_s and what a save costs
-  double mtbf_s = 0.0;
+  std::optional<Index> checkpoint_every = 500;  // nothing: by mtbf and what a save costs
+  Duration mtbf;
   bool checkpoint_async = false;
   OnSaveFailure on_save_failure = OnSaveFailure::retry;
   Retention keep;

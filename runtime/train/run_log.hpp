@@ -5,7 +5,8 @@
 // whole records, up to the last flush. Open it anew to see more; without file locks, read it at once and close it. Row
 // i of all tables of a group belongs together.
 //   /config, /record        attributes: the options, and what computed the run (the latest process if it was resumed);
-//                           "exchange NAME": how the rows of an exchange travelled, if that was measured
+//                           "exchange NAME": how the rows of an exchange travelled, if that was measured; "save_s":
+//                           seconds for which the first save stopped the run, if there was one before its end
 //   /steps/step             [n] int64    steps done, this one included; ascending
 //   /steps/tokens           [n] int64
 //   /steps/loss             [n] float64  nats/token; of a classifier nats/sample

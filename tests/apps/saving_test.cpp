@@ -109,11 +109,13 @@ TEST(Saving, a_log_that_vanishes_is_told_of_at_once_and_at_the_end) {
 TEST(Saving, as_often_as_failures_ask_for) {
   const TemporaryFolder folder;
   const std::string out = "--out " + folder.path("run");
-  const Outcome outcome = on_ranks(2, CONCLAVE_PROGRAM, small + "--checkpoint-every auto --mtbf 1e9 " + out);
+  const Outcome outcome = on_ranks(2, CONCLAVE_PROGRAM, small + "--checkpoint-every auto --mtbf 1000-12:00 " + out);
   EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
   EXPECT_EQ(count(outcome.output, "step 1: saved"), 1) << outcome.output;
   EXPECT_EQ(count(outcome.output, ": saved"), 2) << outcome.output;
   EXPECT_EQ(count(outcome.output, "saves every "), 1) << outcome.output;
+  EXPECT_EQ(count(outcome.output, "failures are 1000 d 12 h apart"), 1) << outcome.output;
+  EXPECT_EQ(count(content_of(folder.path("run/config.ini")), "\nmtbf = 1000d12h\n"), 1);
   for (const char* wrong : {"--checkpoint-every auto ", "--mtbf 60 "}) {
     EXPECT_EQ(count(conclave(small + wrong).output, "mean time between failures"), 1) << wrong;
   }
