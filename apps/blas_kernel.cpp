@@ -2,6 +2,7 @@
 #include "apps/blas_kernel.hpp"
 
 #include "apps/launch.hpp"
+#include "apps/stop_signal.hpp"
 #include "runtime/core/cpu.hpp"
 #include "runtime/core/gemm.hpp"
 
@@ -47,7 +48,9 @@ BlasChoice settle_blas_kernel(char** argv) {
   constexpr int replace = 1;
   setenv(core_type_variable, choice.better->c_str(), replace);
   setenv(guard_variable, choice.better->c_str(), replace);
+  hand_on_stop_signals();
   execv("/proc/self/exe", argv);
+  take_back_stop_signals();
   // Still here: no /proc, or no right to execute. Slower, but right.
   choice.why += "; starting again with it failed";
   return choice;

@@ -71,7 +71,7 @@ const Command& command_named(const std::vector<Command>& all, std::string_view w
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> all{train_command(),   evaluate_command(), generate_command(), bench_command(),
-                                        inspect_command(), check_command(),    doctor_command()};
+                                        inspect_command(), check_command(),    doctor_command(),   slurm_command()};
   return all;
 }
 
@@ -85,6 +85,11 @@ CalledCommand called_command(std::span<const std::string> words) {
   }
   const Command& member = command_named(first.members, first.name, words[1]);
   return {member, fmt::format("{} {}", words[0], words[1]), words.subspan(2)};
+}
+
+bool keeps_stop_signals(std::span<const std::string> words) {
+  const Command* command = words.empty() ? nullptr : find_command(commands(), words.front());
+  return command != nullptr && command->keeps_stop_signals;
 }
 
 std::optional<std::string> help_text(std::span<const std::string> words, Index width) {

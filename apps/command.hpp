@@ -37,7 +37,8 @@ struct Command {
   std::string_view help;       // one line
   std::string_view arguments;  // what it takes beside options, for its usage line ("FILE..."); empty for nothing
   std::function<std::unique_ptr<CommandCall>()> call;
-  std::vector<Command> members{};  // of a family, which is called by a member's name behind its own
+  std::vector<Command> members{};   // of a family, which is called by a member's name behind its own
+  bool keeps_stop_signals = false;  // looks at stop_signal(), so that none may end it from its first moment on
 };
 
 /// The call of a command that is two functions over an aggregate of options, which starts with the defaults.
@@ -77,6 +78,9 @@ struct CalledCommand {
 /// unknown one, and where a family is called without a member.
 [[nodiscard]] CalledCommand called_command(std::span<const std::string> words);
 
+/// Whether `words` call a command that keeps stop signals. Of any words.
+[[nodiscard]] bool keeps_stop_signals(std::span<const std::string> words);
+
 /// What `words` (the command line after the program's name) ask to be printed: the table of commands for --help or no
 /// word at all, a family's members or one command's options for COMMAND --help, the version for --version. Nothing if
 /// there is work to do.
@@ -89,5 +93,6 @@ struct CalledCommand {
 [[nodiscard]] Command inspect_command();
 [[nodiscard]] Command check_command();
 [[nodiscard]] Command doctor_command();
+[[nodiscard]] Command slurm_command();
 
 }  // namespace conclave::apps

@@ -7,6 +7,8 @@
 #include "apps/launch.hpp"
 #include "apps/option_text.hpp"
 #include "apps/progress.hpp"
+#include "apps/start_watch.hpp"
+#include "apps/stop_signal.hpp"
 #include "comm/mpi/environment.hpp"
 #include "runtime/core/cpu.hpp"
 #include "runtime/core/gemm.hpp"
@@ -52,7 +54,8 @@ ReadyCall prepare(const std::vector<std::string>& words, const comm::Communicato
   return ready;
 }
 
-int run(const std::vector<std::string>& words, const comm::Communicator& world, const BlasChoice& blas) {
+int run(const std::vector<std::string>& words, const comm::Communicator& world, const BlasChoice& blas,
+        std::optional<StartWatch>& start) {
   std::optional<ReadyCall> ready;
   try {
     ready.emplace(prepare(words, world, blas));
@@ -60,6 +63,7 @@ int run(const std::vector<std::string>& words, const comm::Communicator& world, 
     if (world.is_root()) print_error("conclave", error);
     return wrong_use;
   }
+  start.reset();  // a command watches itself
   const int exit_code = ready->call->run(ready->session);
   // What was printed may have got stuck on a full disk.
   if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
@@ -70,13 +74,15 @@ int run(const std::vector<std::string>& words, const comm::Communicator& world, 
 }
 
 int main_under_mpi(int argc, char** argv, const std::vector<std::string>& words, const BlasChoice& blas) {
+  std::optional<StartWatch> start(std::in_place, start_limit_s(words), "MPI_Init");
   comm::Environment environment(argc, argv);
+  start->enter("the reading of its options");
   const comm::Communicator& world = environment.world();
   try {
     make_blas_single_threaded();
     const plan::Topology topology = world.topology();
     use_threads(default_threads(static_cast<Index>(topology.ranks(topology.node(world.rank())).size())));
-    return run(words, world, blas);
+    return run(words, world, blas, start);
   } catch (const std::exception& error) {
     return fail_job(world, "conclave " + words.front(), error);
   }
@@ -96,6 +102,7 @@ int main(int argc, char** argv) {
       if (launched_rank() == 0) fmt::print("{}", *text);
       return 0;
     }
+    if (keeps_stop_signals(words)) keep_stop_signals();
     const BlasChoice blas = settle_blas_kernel(argv);
     set_mpi_defaults();
     return main_under_mpi(argc, argv, words, blas);

@@ -21,6 +21,7 @@ constexpr std::array<StopSignal, 4> stop_signals{
 // Handlers may only touch atomics that take no lock.
 std::atomic<int> first_signal{0};
 std::atomic<bool> was_interrupted{false};
+bool keeps = false;
 static_assert(std::atomic<int>::is_always_lock_free && std::atomic<bool>::is_always_lock_free);
 
 extern "C" void keep_signal(int signal) {
@@ -31,23 +32,44 @@ extern "C" void keep_signal(int signal) {
   ::raise(SIGINT);  // takes effect when this handler returns
 }
 
+sigset_t set_of_stop_signals() {
+  sigset_t all;
+  sigemptyset(&all);
+  for (const StopSignal& stop : stop_signals) sigaddset(&all, stop.number);
+  return all;
+}
+
 }  // namespace
 
 void keep_stop_signals() {
-  sigset_t all;
-  sigemptyset(&all);
+  keeps = true;
+  sigset_t all = set_of_stop_signals();
   for (const StopSignal& stop : stop_signals) {
     struct sigaction before {};
     sigaction(stop.number, nullptr, &before);
-    if (stop.number == SIGINT && before.sa_handler == SIG_IGN) continue;
+    if (stop.number == SIGINT && before.sa_handler == SIG_IGN) {
+      sigdelset(&all, SIGINT);
+      continue;
+    }
     struct sigaction action {};
     action.sa_handler = keep_signal;
     action.sa_flags = SA_RESTART;
     sigemptyset(&action.sa_mask);
     invariant(sigaction(stop.number, &action, nullptr) == 0, "no handler for {}", stop.name);
-    sigaddset(&all, stop.number);
   }
   sigprocmask(SIG_UNBLOCK, &all, nullptr);
+}
+
+// Handlers and their atomics are lost with the program; which signals are blocked and which of those wait is not.
+void hand_on_stop_signals() {
+  if (!keeps) return;
+  const sigset_t all = set_of_stop_signals();
+  sigprocmask(SIG_BLOCK, &all, nullptr);
+  if (const int signal = stop_signal(); signal != 0) ::raise(signal);
+}
+
+void take_back_stop_signals() {
+  if (keeps) keep_stop_signals();
 }
 
 void obey_stop_signals() {

@@ -14,6 +14,7 @@
 #include "apps/stopping.hpp"
 #include "apps/summary.hpp"
 #include "apps/train_options.hpp"
+#include "apps/training_needs.hpp"
 #include "runtime/core/clock.hpp"
 #include "runtime/core/parallel.hpp"
 #include "runtime/model/memory_need.hpp"
@@ -325,14 +326,7 @@ class Run {
 // Before anything of the model is made.
 void refuse_what_does_not_fit(const TrainOptions& options, const Session& session, const train::Samples& dataset) {
   const model::Transport transport(options.transport, session.world);
-  const model::RunSizes sizes{
-      .transport = transport.row_transport(),
-      .groups_in_pass = options.groups_in_pass(),
-      .group_rows = options.sequences_in_group() * dataset.tokens_in_sample(),
-      .num_states = std::ssize(train::make_optimizer(options.optimizer)->states()),
-      .threads = num_threads(),
-      .checkpoint_copy = options.checkpoint_async,
-  };
+  const model::RunSizes sizes = run_sizes(options, dataset, transport.row_transport(), num_threads());
   const std::string need = refuse_too_much_memory(
       session.world, model::memory_need(options.model, dataset.shape(), sizes, session.world.rank()));
   if (session.world.is_root()) fmt::print(stderr, "{}\n", need);
@@ -387,8 +381,10 @@ int run(const TrainOptions& given, const Session& session) {
 }  // namespace
 
 Command train_command() {
-  return make_command<TrainOptions>("train", "train a mixture-of-experts model; --resume continues", "",
-                                    describe_training, run);
+  Command command = make_command<TrainOptions>("train", "train a mixture-of-experts model; --resume continues", "",
+                                               describe_training, run);
+  command.keeps_stop_signals = true;
+  return command;
 }
 
 }  // namespace conclave::apps

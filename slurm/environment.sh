@@ -12,7 +12,10 @@
 
 # --- The program
 
-conclave=${CONCLAVE:-$slurm_folder/../build/release/apps/conclave}
+# Installed, this folder is PREFIX/share/conclave/slurm; else it lies beside the build's.
+conclave=$slurm_folder/../../../bin/conclave
+[ -x "$conclave" ] || conclave=$slurm_folder/../build/release/apps/conclave
+conclave=${CONCLAVE:-$conclave}
 
 # --- Ranks, threads and memory. The jobs ask SLURM for whole nodes, of all their memory. A rank for each NUMA domain keeps
 # what a rank touches near its cores. sbatch's --ntasks-per-node, --ntasks and --cpus-per-task go before.

@@ -22,22 +22,41 @@ std::string exchange_names() {
   return fmt::format("{}", fmt::join(names, ", "));
 }
 
+namespace {
+
+Index waves_of(const TransportOptions& o, const comm::Exchange& exchange, const plan::Topology& topology) {
+  constexpr Index over_a_network = 4;
+  const bool pays = topology.num_nodes() > 1 && !exchange.merges_copies();
+  return o.waves.value_or(pays ? over_a_network : 1);
+}
+
+plan::RowTransport row_transport_of(const TransportOptions& o, Index waves, const plan::Topology& topology,
+                                    RankId rank) {
+  return {.exchange = o.exchange,
+          .num_ranks = topology.num_ranks(),
+          .node_ranks = std::ssize(topology.ranks(topology.node(rank))),
+          .waves = waves,
+          .element_bytes = o.wire == Wire::fp32 ? 4 : 2};
+}
+
+}  // namespace
+
+plan::RowTransport planned_row_transport(const TransportOptions& o, const comm::Communicator& asking,
+                                         const plan::Topology& topology, RankId rank) {
+  validate(o);
+  const Index waves = waves_of(o, *comm::make_exchange(o.exchange, asking), topology);
+  return row_transport_of(o, waves, topology, rank);
+}
+
 Transport::Transport(const TransportOptions& o, const comm::Communicator& communicator)
-    : communicator_(communicator), name_(o.exchange), wire_(o.wire) {
+    : communicator_(communicator), options_(o) {
   validate(o);
   exchange_ = comm::make_exchange(o.exchange, communicator);
-  constexpr Index over_a_network = 4;
-  const bool pays = exchange_->topology().num_nodes() > 1 && !exchange_->merges_copies();
-  waves_ = o.waves.value_or(pays ? over_a_network : 1);
+  waves_ = waves_of(o, *exchange_, exchange_->topology());
 }
 
 plan::RowTransport Transport::row_transport() const {
-  const plan::Topology& topology = exchange_->topology();
-  return {.exchange = name_,
-          .num_ranks = topology.num_ranks(),
-          .node_ranks = std::ssize(topology.ranks(topology.node(communicator_.rank()))),
-          .waves = waves_,
-          .element_bytes = wire_ == Wire::fp32 ? 4 : 2};
+  return row_transport_of(options_, waves_, exchange_->topology(), communicator_.rank());
 }
 
 }  // namespace conclave::model

@@ -22,6 +22,12 @@ void validate(const TransportOptions& options);
 /// "flat (every rank sends to every peer directly), ..."
 [[nodiscard]] std::string exchange_names();
 
+/// What formulas of memory would know on rank `rank` of other ranks than these: those of `topology`. Refers to
+/// `options`. InputError as of Transport. Collective over the ranks that ask.
+[[nodiscard]] plan::RowTransport planned_row_transport(const TransportOptions& options,
+                                                       const comm::Communicator& asking, const plan::Topology& topology,
+                                                       RankId rank);
+
 /// What the options ask for, on the ranks of a communicator, which must outlive it.
 class Transport {
  public:
@@ -31,16 +37,15 @@ class Transport {
   Transport(const TransportOptions& options, const comm::Communicator& communicator);
   [[nodiscard]] const comm::Exchange& exchange() const { return *exchange_; }
   /// Refers to this object.
-  [[nodiscard]] Ranks ranks() const { return {&communicator_, exchange_.get(), waves_, wire_}; }
+  [[nodiscard]] Ranks ranks() const { return {&communicator_, exchange_.get(), waves_, options_.wire}; }
   /// What formulas of memory know of it on this rank. Refers to this object.
   [[nodiscard]] plan::RowTransport row_transport() const;
 
  private:
   const comm::Communicator& communicator_;
-  std::string name_;
+  TransportOptions options_;
   std::unique_ptr<comm::Exchange> exchange_;
   Index waves_;
-  Wire wire_;
 };
 
 }  // namespace conclave::model

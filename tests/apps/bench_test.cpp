@@ -191,6 +191,41 @@ TEST(BenchScaling, MeasuresStrongAndWeakOnEachNumberOfRanks) {
   EXPECT_EQ(count(picture, "<circle "), 4) << picture;
 }
 
+void expect_refusal(const Outcome& outcome, const std::string& part) {
+  EXPECT_NE(outcome.exit_code, 0) << outcome.output;
+  EXPECT_THAT(outcome.output, testing::HasSubstr(part));
+  EXPECT_EQ(count(outcome.output, "hint: "), 1) << outcome.output;
+}
+
+TEST(BenchScaling, GoesOnWithWhatIsMissing) {
+  const TemporaryFolder folder;
+  const std::string points = folder.path("points");
+  const std::string study = "scaling" + tiny_layer + "--points " + points;
+  const auto lines = [&] { return count(content_of(points), "\"point\":"); };
+  EXPECT_EQ(object_of(3, study + " --ranks 3").at("results").size(), 2U);
+  EXPECT_EQ(lines(), 2);
+  // As a program leaves it that is killed while it measures, and while it writes.
+  const std::string three = content_of(points);
+  std::ofstream(points, std::ios::app) << R"({"begins":{"kind":"strong","ranks":1}})"
+                                       << "\n{\"poi";
+  const json part = object_of(3, study + " --ranks 1,3 --collect");
+  EXPECT_EQ(part.at("results").size(), 2U);
+  EXPECT_EQ(part.at("missing"), json({"weak, 1 ranks", "strong, 1 ranks"})) << part;  // what was tried comes last
+  EXPECT_EQ(lines(), 2);
+  const json all = object_of(3, study + " --ranks 1,3");
+  EXPECT_EQ(all.at("results").size(), 4U);
+  EXPECT_TRUE(all.at("missing").empty()) << all;
+  EXPECT_EQ(lines(), 4);
+  EXPECT_TRUE(content_of(points).starts_with(three)) << "what was measured has changed";
+  const json again = object_of(3, study + " --ranks 1,3 --collect");
+  EXPECT_EQ(again.at("results"), all.at("results"));
+  expect_refusal(on_ranks(3, CONCLAVE_PROGRAM, "bench " + study + " --skew zipf"), "has points with skew = ");
+  expect_refusal(on_ranks(3, CONCLAVE_PROGRAM, "bench " + study + " --ranks 2 --collect"), "has no point of these");
+  expect_refusal(conclave("bench scaling --collect"), "collect = yes without points");
+  folder.write("text", "nothing of the kind\n");
+  expect_refusal(conclave("bench scaling --points " + folder.path("text")), "holds no points of a study");
+}
+
 TEST(BenchExchange, MeasuresEveryStrategyInEverySize) {
   const json object = object_of(2, "exchange --sizes 96,960 --row-bytes 48 --repeats 1");
   const json& rates = object.at("bytes_per_s");
@@ -264,12 +299,6 @@ TEST(BenchLayer, TakesOtherRoutersAndExperts) {
     ASSERT_TRUE(object.is_object()) << more;
     EXPECT_GT(object.at("ratio").get<double>(), 0.0) << more;
   }
-}
-
-void expect_refusal(const Outcome& outcome, const std::string& part) {
-  EXPECT_NE(outcome.exit_code, 0) << outcome.output;
-  EXPECT_THAT(outcome.output, testing::HasSubstr(part));
-  EXPECT_EQ(count(outcome.output, "hint: "), 1) << outcome.output;
 }
 
 TEST(Bench, HelpsWithEachMeasurement) {

@@ -116,6 +116,31 @@ TEST_P(SignalledRun, saves_ends_with_75_and_goes_on_with_the_same_bits) {
   expect_same_bits_when_resumed(folder_, out_, step, ranks % 3 + 1);
 }
 
+// Whether a process has begun to keep SIGUSR1.
+bool keeps_signals(pid_t process) {
+  const std::string status = content_of(fmt::format("/proc/{}/status", process));
+  const auto at = status.find("SigCgt:\t");
+  return at != std::string::npos && (std::stoull(status.substr(at + 8), nullptr, 16) >> (SIGUSR1 - 1)) % 2 == 1;
+}
+
+// Before MPI_Init or in it.
+TEST_P(SignalledRun, hears_a_signal_of_its_first_moment) {
+  const Index rank = GetParam() - 1;
+  auto run =
+      std::async(std::launch::async, [&] { return on_ranks(GetParam(), CONCLAVE_PROGRAM, tiny + "--out " + out_); });
+  pid_t process = 0;
+  while (run.wait_for(milliseconds(1)) != std::future_status::ready) {
+    if (process == 0) process = process_of(out_, rank);
+    if (process == 0 || !keeps_signals(process)) continue;
+    ::kill(process, SIGUSR1);
+    break;
+  }
+  EXPECT_FALSE(fs::exists(out_ + "/config.ini")) << "the signal came late";
+  const Outcome outcome = run.get();
+  EXPECT_EQ(outcome.exit_code, stopped) << outcome.output;
+  EXPECT_EQ(stopped_step(outcome.output, fmt::format("SIGUSR1 at rank {}", rank)), 1) << outcome.output;
+}
+
 INSTANTIATE_TEST_SUITE_P(Ranks, SignalledRun, testing::Values(1, 2, 3));
 
 // A signal that waits for the program when it starts.
@@ -232,6 +257,19 @@ TEST(Stopping, refuses_to_be_started_again_by_nobody) {
   EXPECT_EQ(outcome.exit_code, 1) << outcome.output;
   EXPECT_EQ(count(outcome.output, "requeue = yes outside of a SLURM job"), 1) << outcome.output;
   EXPECT_FALSE(fs::exists(folder.path("run/config.ini")));
+}
+
+// One of two processes never calls MPI_Init.
+TEST(Start, that_waits_for_a_rank_is_ended) {
+  const TemporaryFolder folder;
+  folder.write("run.ini", "hang_timeout = 1\n");
+  for (const std::string& timeout : {std::string("--hang-timeout 1"), "--config " + folder.path("run.ini")}) {
+    const Outcome outcome = test::run(fmt::format("{} 1 100 {} train {} --out {} : -n 1 sleep 90", CONCLAVE_MPIRUN,
+                                                  CONCLAVE_PROGRAM, timeout, folder.path("run")));
+    EXPECT_EQ(outcome.exit_code, 76) << outcome.output;
+    EXPECT_EQ(count(outcome.output, "conclave: rank 0 of 2 of job "), 1) << outcome.output;
+    EXPECT_EQ(count(outcome.output, " has been in MPI_Init for "), 1) << outcome.output;
+  }
 }
 
 TEST(Stopping, refuses_what_is_no_time) {

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "apps/training_needs.hpp"
+
+#include "comm/plan/memory_need.hpp"
+#include "runtime/model/transport.hpp"
+#include "runtime/train/hdf5.hpp"
+#include "runtime/train/optimizer.hpp"
+
+#include <algorithm>
+#include <charconv>
+
+namespace conclave::apps {
+namespace {
+
+// A number of the record; nothing if it has none of that name.
+template <class Number>
+std::optional<Number> recorded(const train::Hdf5File& file, const std::string& name) {
+  if (!file.has_attribute("/record", name)) return std::nullopt;
+  const auto text = file.attribute<std::string>("/record", name);
+  Number value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc{} ? std::optional(value) : std::nullopt;
+}
+
+double steady_median(std::vector<double> seconds, Index& steps) {
+  const auto first = seconds.begin() + (std::ssize(seconds) + 9) / 10;
+  seconds.erase(seconds.begin(), std::ssize(seconds) > 1 ? first : seconds.begin());
+  steps = std::ssize(seconds);
+  const auto middle = seconds.begin() + steps / 2;
+  std::nth_element(seconds.begin(), middle, seconds.end());
+  return *middle;
+}
+
+}  // namespace
+
+model::RunSizes run_sizes(const train::TrainOptions& options, const train::Samples& samples,
+                          const plan::RowTransport& transport, Index threads) {
+  return {
+      .transport = transport,
+      .groups_in_pass = options.groups_in_pass(),
+      .group_rows = options.sequences_in_group() * samples.tokens_in_sample(),
+      .num_states = std::ssize(train::make_optimizer(options.optimizer)->states()),
+      .threads = threads,
+      .checkpoint_copy = options.checkpoint_async,
+  };
+}
+
+double fullest_rank_bytes(const train::TrainOptions& options, const train::Samples& samples,
+                          const plan::Topology& topology, Index threads, const comm::Communicator& asking) {
+  model::RunSizes sizes = run_sizes(
+      options, samples, model::planned_row_transport(options.transport, asking, topology, RankId{0}), threads);
+  double most = 0.0;
+  for (RankId rank; rank < RankId{topology.num_ranks()}; ++rank) {
+    sizes.transport.node_ranks = std::ssize(topology.ranks(topology.node(rank)));
+    most = std::max(most, plan::total_bytes(model::memory_need(options.model, samples.shape(), sizes, rank)));
+  }
+  return most;
+}
+
+MeasuredRun measured_run(const std::filesystem::path& folder) {
+  const train::Hdf5File file = train::Hdf5File::open(folder / "run.h5");
+  const auto ranks = recorded<Index>(file, "ranks");
+  const auto threads = recorded<Index>(file, "threads_per_rank");
+  if (!file.exists("/steps") || !ranks || !threads) {
+    throw InputError(fmt::format("'{}' has no step of a run", file.path().string()),
+                     "name the folder of a run that has done some steps, or give --step-time or --time");
+  }
+  MeasuredRun run;
+  run.ranks = *ranks;
+  run.threads = *threads;
+  run.save_s = recorded<double>(file, "save_s");
+  run.step_s = steady_median(file.read<double>("/steps/seconds"), run.steps);
+  for (const std::string& name : file.attributes("/config")) {
+    run.config[name] = file.attribute<std::string>("/config", name);
+  }
+  return run;
+}
+
+double training_seconds(const train::TrainOptions& o, double step_s, std::optional<double> save_s) {
+  constexpr double beside = 0.1;
+  constexpr double beside_s = 600.0;
+  const Index steps = o.stop_after > 0 ? std::min(o.stop_after, o.steps) : o.steps;
+  const Index every = o.checkpoint_every.value_or(0);
+  const Index saves = 1 + (every > 0 ? steps / every : 0);
+  const double work_s = static_cast<double>(steps) * step_s + static_cast<double>(saves) * save_s.value_or(0.0);
+  return work_s * (1.0 + beside) + beside_s;
+}
+
+}  // namespace conclave::apps
