@@ -18,6 +18,7 @@ namespace conclave::train {
 namespace {
 
 constexpr double look_every_s = 0.1;
+constexpr double for_other_nodes_s = 2.0;
 constexpr double for_a_job_that_ends_s = 0.4;  // a launcher that ends all ranks needs no comment
 
 std::string host_name() {
@@ -147,7 +148,11 @@ void Watchdog::watch() {
     if (const std::string gone = gone_mate(); !gone.empty()) {
       if (sleep_for(for_a_job_that_ends_s)) end_job({gone});
     } else if (const double timeout_s = settings().hang_timeout_s; timeout_s > 0.0 && unmoved_s > timeout_s) {
-      end_job(hang_report(mates_[static_cast<std::size_t>(own_)], unmoved_s, look_at_node(), num_ranks_));
+      const std::vector<std::string> report =
+          hang_report(mates_[static_cast<std::size_t>(own_)], unmoved_s, look_at_node(), num_ranks_);
+      // The node of the rank that is waited for can name it: others let it speak first.
+      const bool names_it = report.size() > 1 || num_ranks_ == node_.size();
+      if (names_it || unmoved_s > timeout_s + for_other_nodes_s) end_job(report);
     }
   }
 }

@@ -30,7 +30,8 @@ struct WatchedRank {
 
 /// While it lives, a thread of each rank looks at the whereabouts of the ranks of its node, which stand in memory that
 /// they share; it never calls MPI. When this rank has not moved for hang_timeout seconds, or a process of the node has
-/// gone, the first thread of the node to see it says so on stderr, writes the whereabouts of all its ranks to
+/// gone, the first thread of the node to see it (where it can only say that its node waits for another, two seconds
+/// later, so that the other may name the rank) says so on stderr, writes the whereabouts of all its ranks to
 /// FOLDER/hang-HOST.txt, and ends its process, upon which the launcher ends the others; should it not, they follow by
 /// themselves. Time in which the thread itself did not run (a suspended job) is not counted.
 class Watchdog {

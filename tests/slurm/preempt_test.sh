@@ -4,11 +4,10 @@
 # saves then, waits in the queue until the other job has ended, and has the bits of a run that was not interrupted.
 source "$(dirname "$0")/cluster.sh"
 
-run=("${small[@]}" --steps 300 --checkpoint-every 0)
-has_steps() { grep -qs '"kind":"step"' "$1/metrics.jsonl"; }
+run=("${small[@]}" --steps 400 --checkpoint-every 0)
 uninterrupted whole "${run[@]}"
 job=$(submit --nodes=2 --ntasks-per-node=1 --output=run.out "$slurm/train.sbatch" run "${run[@]}")
-wait_until 60 has_steps run
+wait_until 60 test -e run/config.ini
 urgent=$(sbatch --parsable --partition=urgent --nodes=2 --exclusive --output=urgent.out --wrap 'touch urgent-ran; sleep 1')
 completed "$urgent" 60
 [ -e urgent-ran ] || fail "the urgent job has not run"
