@@ -33,17 +33,6 @@ struct StoredTensor {
   std::vector<Index> shape;
 };
 
-void list_tensors(const train::Hdf5File& file, const std::string& group, std::vector<StoredTensor>& tensors) {
-  for (const std::string& member : file.members(group)) {
-    const std::string path = group + "/" + member;
-    if (file.is_group(path)) {
-      list_tensors(file, path, tensors);
-    } else {
-      tensors.push_back({path, file.shape(path)});
-    }
-  }
-}
-
 void print_header(const OpenedCheckpoint& opened) {
   fmt::print("file {}\n", opened.file.string());
   for (const auto& [name, value] : opened.header.integers) fmt::print("  {:<28}{}\n", name, value);
@@ -121,7 +110,9 @@ int run(const InspectOptions& o, const Session& session) {
     std::vector<StoredTensor> tensors;
     {
       const train::Hdf5File file = train::Hdf5File::open(opened.file);
-      for (const std::string group : {"/params", "/optimizer"}) list_tensors(file, group, tensors);
+      for (const std::string group : {"/params", "/optimizer"}) {
+        for (const std::string& path : file.datasets(group)) tensors.push_back({path, file.shape(path)});
+      }
     }
     if (o.digests) {
       fmt::print("file {}\n", opened.file.string());

@@ -105,17 +105,15 @@ std::vector<experts::ExpertShape> shapes_in(const Hdf5File& file, const std::str
   return shapes;
 }
 
-// All datasets below `group`, by their path within it.
-void read_arrays(const Hdf5File& file, const std::string& group, const std::string& prefix,
-                 std::map<std::string, std::vector<double>>& arrays) {
-  for (const std::string& member : file.members(group)) {
-    const std::string path = group + "/" + member;
-    if (file.is_group(path)) {
-      read_arrays(file, path, prefix + member + "/", arrays);
-    } else if (file.type(path) == Hdf5Type::float32 || file.type(path) == Hdf5Type::float64) {
-      arrays[prefix + member] = file.read<double>(path);
-    }
+// All datasets of real numbers below `group`, by their path within it.
+std::map<std::string, std::vector<double>> read_arrays(const Hdf5File& file, const std::string& group) {
+  std::map<std::string, std::vector<double>> arrays;
+  for (const std::string& path : file.datasets(group)) {
+    const Hdf5Type type = file.type(path);
+    if (type != Hdf5Type::float32 && type != Hdf5Type::float64) continue;
+    arrays[path.substr(std::min(path.size(), group.size() + 1))] = file.read<double>(path);
   }
+  return arrays;
 }
 
 void check_size(std::string_view what, std::size_t size, Index expected) {
@@ -184,8 +182,8 @@ ReferenceCase read_case(const std::filesystem::path& path) {
   c.dy = file.read<double>("/input/dy");
   for (const Index id : file.read<std::int64_t>("/input/token_ids"))
     c.token_ids.push_back(static_cast<std::int32_t>(id));
-  read_arrays(file, "/params", "", c.parameters);
-  read_arrays(file, "/expected/grad", "", c.gradients);
+  c.parameters = read_arrays(file, "/params");
+  c.gradients = read_arrays(file, "/expected/grad");
   c.y = file.read<double>("/expected/y");
   c.combine = file.read<double>("/expected/combine");
   c.load = file.read<std::int64_t>("/expected/load");

@@ -3,6 +3,7 @@
 
 #include "runtime/train/agreed.hpp"
 #include "runtime/train/checkpoint_folder.hpp"
+#include "runtime/train/seal.hpp"
 
 #include <algorithm>
 #include <optional>
@@ -38,6 +39,8 @@ auto with_remedy(const fs::path& file, Work&& work) {
 }  // namespace
 
 Hdf5File open_checkpoint(const fs::path& path) {
+  if (!fs::exists(path)) throw InputError(fmt::format("there is no file '{}'", path.string()));
+  require_sealed(path);  // before HDF5 looks at it
   Hdf5File file = Hdf5File::open(path);
   const bool is_checkpoint = file.has_attribute("/", "format") && file.has_attribute("/", "version") &&
                              file.attribute_type("/", "format") == Hdf5Type::text &&
@@ -68,7 +71,7 @@ CheckpointHeader read_header(const comm::Communicator& communicator, const fs::p
 
 void read_tensors(const comm::Communicator& communicator, const fs::path& file, std::span<const TensorPart> parts) {
   with_remedy(file, [&] {
-    on_root(communicator, [&] { open_checkpoint(file).close(); });
+    agreed(communicator, [&] { open_checkpoint(file).close(); });
     read_parts(communicator, file, parts);
   });
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Checkpoints: one HDF5 file each, FOLDER/step-00001000.h5, that is whole or does not exist. It holds the bytes of the
-// tensors and nothing that depends on the number of ranks: equal states make equal files.
+// tensors and nothing that depends on the number of ranks: equal states make equal files. Behind the end of what HDF5
+// reads stands a seal over all but the tensors' values: it is compared before HDF5 opens the file.
 #pragma once
 
 #include "runtime/train/checkpoint_header.hpp"

@@ -2,6 +2,7 @@
 #include "runtime/train/checkpoint_draft.hpp"
 
 #include "runtime/train/agreed.hpp"
+#include "runtime/train/seal.hpp"
 
 namespace conclave::train {
 
@@ -106,6 +107,15 @@ std::vector<PlacedValues> CheckpointDraft::placed(std::span<const TensorPart> pa
   return runs;
 }
 
+std::vector<Range> CheckpointDraft::ranges_of_values() const {
+  std::vector<Range> ranges;
+  for (std::size_t i = 0; i < tensors_.size(); ++i) {
+    const Index bytes = num_elements(tensors_[i].shape) * static_cast<Index>(sizeof(float));
+    ranges.push_back({offsets_[i], offsets_[i] + bytes});
+  }
+  return ranges;
+}
+
 void CheckpointDraft::mark_complete(std::span<const std::uint64_t> checksums) const {
   Hdf5File file = Hdf5File::open_writable(partial_);
   store_checksums(file, tensors_, checksums);
@@ -128,6 +138,7 @@ void CheckpointDraft::complete(std::span<const std::uint64_t> checksums, const R
                      "two jobs run in one folder: end one of them, or give each its own");
   }
   mark_complete(checksums);
+  seal(partial_, ranges_of_values());
   disk_->sync();
   read_structure_back(checksums);
   fs::rename(partial_, file_);

@@ -38,11 +38,13 @@ class CheckpointDraft {
   /// Where this rank's values belong.
   [[nodiscard]] std::vector<PlacedValues> placed(std::span<const TensorPart> parts) const;
   /// With every rank's values on the disk and read back: adds the checksums of the whole tensors, marks the file
-  /// complete, reads that back too, gives it its name, lets `latest` lead to it, and removes what `retention` does not
-  /// keep.
+  /// complete, seals it, reads that back too, gives it its name, lets `latest` lead to it, and removes what `retention`
+  /// does not keep.
   void complete(std::span<const std::uint64_t> checksums, const Retention& retention) const;
 
  private:
+  /// Where the tensors' values stand in the file [bytes].
+  [[nodiscard]] std::vector<Range> ranges_of_values() const;
   void mark_complete(std::span<const std::uint64_t> checksums) const;
   void read_structure_back(std::span<const std::uint64_t> checksums) const;
 

@@ -114,18 +114,15 @@ std::map<std::string, std::string> load_texts(const Hdf5File& file, const std::s
   return texts;
 }
 
-void load_tables(const Hdf5File& file, const std::string& prefix, std::map<std::string, NumberTable>& tables) {
-  for (const std::string& member : file.members("/tables" + prefix)) {
-    const std::string name = prefix + "/" + member;
-    const std::string path = "/tables" + name;
-    if (file.is_group(path)) {
-      load_tables(file, name, tables);
-      continue;
-    }
+std::map<std::string, NumberTable> load_tables(const Hdf5File& file) {
+  const std::string group = "/tables";
+  std::map<std::string, NumberTable> tables;
+  for (const std::string& path : file.datasets(group)) {
     const std::vector<Index> shape = file.shape(path);
     if (shape.size() != 2) throw InputError(fmt::format("{} has {} dimensions instead of 2", path, shape.size()));
-    tables[name.substr(1)] = {shape[0], shape[1], file.read<double>(path)};
+    tables[path.substr(std::min(path.size(), group.size() + 1))] = {shape[0], shape[1], file.read<double>(path)};
   }
+  return tables;
 }
 
 }  // namespace
@@ -176,7 +173,7 @@ CheckpointHeader load_header(const Hdf5File& file) {
       header.integers[name] = file.attribute<std::int64_t>("/state", name);
     }
   }
-  load_tables(file, "", header.tables);
+  header.tables = load_tables(file);
   if (checksum(header) != file.attribute<std::uint64_t>("/", checksum_name)) {
     throw InputError(
         fmt::format("'{}' is damaged: what stands in /config, /state, /record and /tables does not match "

@@ -3,8 +3,10 @@
 
 #include "comm/mpi/io_hints.hpp"
 #include "runtime/train/hdf5_calls.hpp"
+#include "runtime/train/hdf5_guard.hpp"
 
 #include <algorithm>
+#include <set>
 
 namespace conclave::train {
 
@@ -56,9 +58,19 @@ std::string empty_file() {
   return {*static_cast<const char* const*>(handle), size};
 }
 
+/// The path of a group's member.
+std::string below(const std::string& group, const std::string& member) {
+  return group == "/" ? "/" + member : group + "/" + member;
+}
+
 /// Names given by one of HDF5's iterations.
-herr_t collect_link(hid_t, const char* name, const H5L_info_t*, void* into) {
-  static_cast<std::vector<std::string>*>(into)->emplace_back(name);
+struct Links {
+  std::vector<std::string> names;
+  std::vector<std::string> to_elsewhere;
+};
+herr_t collect_link(hid_t, const char* name, const H5L_info_t* link, void* into) {
+  auto& links = *static_cast<Links*>(into);
+  (link->type == H5L_TYPE_HARD ? links.names : links.to_elsewhere).emplace_back(name);
   return 0;
 }
 herr_t collect_attribute(hid_t, const char* name, const H5A_info_t*, void* into) {
@@ -106,11 +118,19 @@ void Hdf5File::close() { check(file_.close(), "close '{}'", path_.string()); }
 std::string Hdf5File::where(const std::string& name) const { return fmt::format("{} of '{}'", name, path_.string()); }
 
 Hdf5Handle Hdf5File::object(const std::string& name) const {
+  require_own_path(file_.id(), name, where(name));
   return {check(H5Oopen(file_.id(), name.c_str(), H5P_DEFAULT), "open {}", where(name)), H5Oclose};
 }
 
 Hdf5Handle Hdf5File::dataset(const std::string& name) const {
+  require_own_path(file_.id(), name, where(name));
   return {check(H5Dopen2(file_.id(), name.c_str(), H5P_DEFAULT), "open dataset {}", where(name)), H5Dclose};
+}
+
+Hdf5Handle Hdf5File::readable_dataset(const std::string& name) const {
+  Hdf5Handle handle = dataset(name);
+  require_own_values(file_.id(), handle.id(), where(name));
+  return handle;
 }
 
 bool Hdf5File::exists(const std::string& name) const {
@@ -126,12 +146,35 @@ bool Hdf5File::exists(const std::string& name) const {
 bool Hdf5File::is_group(const std::string& name) const { return H5Iget_type(object(name).id()) == H5I_GROUP; }
 
 std::vector<std::string> Hdf5File::members(const std::string& group) const {
-  std::vector<std::string> names;
+  Links links;
   const Hdf5Handle handle = object(group);
   // Sorted here: to have HDF5 1.10 sort the names of a damaged group is to have it crash.
-  check(H5Literate(handle.id(), H5_INDEX_NAME, H5_ITER_NATIVE, nullptr, collect_link, &names), "list {}", where(group));
-  std::sort(names.begin(), names.end());
-  return names;
+  check(H5Literate(handle.id(), H5_INDEX_NAME, H5_ITER_NATIVE, nullptr, collect_link, &links), "list {}", where(group));
+  if (!links.to_elsewhere.empty()) throw leads_elsewhere(where(below(group, links.to_elsewhere.front())));
+  std::sort(links.names.begin(), links.names.end());
+  return std::move(links.names);
+}
+
+std::vector<std::string> Hdf5File::datasets(const std::string& top) const {
+  std::vector<std::string> found;
+  std::vector<std::string> open{top};
+  std::set<std::uint64_t> seen;
+  while (!open.empty()) {
+    const std::string path = std::move(open.back());
+    open.pop_back();
+    // A group within itself has no end.
+    if (!seen.insert(address_of(object(path).id(), where(path))).second) {
+      throw InputError(fmt::format("{} has another name too, or contains itself", where(path)),
+                       "the file is damaged or was made to mislead: do not use it");
+    }
+    if (!is_group(path)) {
+      found.push_back(path);
+      continue;
+    }
+    for (const std::string& member : members(path)) open.push_back(below(path, member));
+  }
+  std::sort(found.begin(), found.end());
+  return found;
 }
 
 void Hdf5File::create_group(const std::string& group) {
@@ -175,6 +218,7 @@ T Hdf5File::attribute(const std::string& name, const std::string& attribute_name
   const Hdf5Handle handle = attribute_handle(name, attribute_name);
   const Hdf5Handle type(check(H5Aget_type(handle.id()), "read the type of {}", what), H5Tclose);
   const Hdf5Handle space(check(H5Aget_space(handle.id()), "read the shape of {}", what), H5Sclose);
+  require_possible_shape(space.id(), what);
   const Index count = num_elements(shape_of(space.id()));
   if (count != 1) throw InputError(fmt::format("{} has {} values; one was expected", what, count));
   if constexpr (std::same_as<T, std::string>) {
@@ -218,14 +262,14 @@ Hdf5Type Hdf5File::type(const std::string& name) const {
 }
 
 std::vector<Index> Hdf5File::shape(const std::string& name) const {
-  const Hdf5Handle handle = dataset(name);
+  const Hdf5Handle handle = readable_dataset(name);
   return shape_of(Hdf5Handle(H5Dget_space(handle.id()), H5Sclose).id());
 }
 
 template <Hdf5Value T>
 std::vector<T> Hdf5File::read(const std::string& name) const {
   if constexpr (std::same_as<T, std::string>) {
-    const Hdf5Handle handle = dataset(name);
+    const Hdf5Handle handle = readable_dataset(name);
     const Hdf5Handle type(check(H5Dget_type(handle.id()), "read the type of {}", where(name)), H5Tclose);
     const Hdf5Handle space(check(H5Dget_space(handle.id()), "read the shape of {}", where(name)), H5Sclose);
     return read_texts(type.id(), space.id(), where(name), [&](hid_t memory, void* into) {
@@ -279,7 +323,7 @@ Index Hdf5File::reserve(const std::string& name, const std::vector<Index>& shape
 
 template <Hdf5Number T>
 void Hdf5File::read_range(const std::string& name, Range range, T* values) const {
-  const Hdf5Handle handle = dataset(name);
+  const Hdf5Handle handle = readable_dataset(name);
   const Hdf5Handle type(check(H5Dget_type(handle.id()), "read the type of {}", where(name)), H5Tclose);
   require_fit(type.id(), memory_type<T>(), where(name));
   const Hdf5Handle space(check(H5Dget_space(handle.id()), "read the shape of {}", where(name)), H5Sclose);

@@ -77,7 +77,9 @@ concept Hdf5Value = Hdf5Number<T> || std::same_as<T, std::string>;
 
 /// An open file. Objects are named by absolute paths ("/params/head"). Numbers are read as T if every value of the
 /// stored type is one of T, or is a float64 nearest to it (float32 as double, int32 as int64, integers as double);
-/// anything narrower is refused. Texts are UTF-8, of fixed or variable length.
+/// anything narrower is refused. Texts are UTF-8, of fixed or variable length. A file cannot make its reader read
+/// another file, or take more memory than its values need: links other than names, values stored elsewhere, and shapes
+/// that the file's bytes cannot fill are refused.
 class Hdf5File {
  public:
   /// Read only.
@@ -101,6 +103,9 @@ class Hdf5File {
   [[nodiscard]] bool is_group(const std::string& object) const;
   /// The names in a group, sorted.
   [[nodiscard]] std::vector<std::string> members(const std::string& group) const;
+  /// The absolute paths of all datasets below a group, or of the dataset itself, sorted. InputError where an object has
+  /// several names, as in a group that contains itself.
+  [[nodiscard]] std::vector<std::string> datasets(const std::string& object) const;
   /// Creates a group and those above it.
   void create_group(const std::string& group);
 
@@ -142,6 +147,8 @@ class Hdf5File {
       : turn_(std::move(turn)), file_(std::move(file)), path_(std::move(path)) {}
   [[nodiscard]] Hdf5Handle object(const std::string& name) const;
   [[nodiscard]] Hdf5Handle dataset(const std::string& name) const;
+  /// One whose values are all in this file. Not of a shared file.
+  [[nodiscard]] Hdf5Handle readable_dataset(const std::string& name) const;
   [[nodiscard]] Hdf5Handle attribute_handle(const std::string& object, const std::string& name) const;
   [[nodiscard]] Hdf5Handle create_dataset(const std::string& name, std::int64_t type, const std::vector<Index>& shape);
   [[nodiscard]] std::string where(const std::string& name) const;

@@ -177,18 +177,6 @@ std::string listed(const std::vector<std::string>& lines) {
   return fmt::format("\n  {}{}", fmt::join(first, "\n  "), more);
 }
 
-/// Adds the paths of all datasets under `group`.
-void add_datasets(const Hdf5File& file, const std::string& group, std::set<std::string>& into) {
-  for (const std::string& name : file.members(group)) {
-    const std::string path = group == "/" ? "/" + name : group + "/" + name;
-    if (file.is_group(path)) {
-      add_datasets(file, path, into);
-    } else {
-      into.insert(path);
-    }
-  }
-}
-
 /// The paths of all datasets under the top-level groups of the parts.
 std::set<std::string> stored_names(const Hdf5File& file, std::span<const TensorPart> parts) {
   std::set<std::string> tops;
@@ -196,11 +184,7 @@ std::set<std::string> stored_names(const Hdf5File& file, std::span<const TensorP
   std::set<std::string> names;
   for (const std::string& top : tops) {
     if (!file.exists(top)) continue;
-    if (file.is_group(top)) {
-      add_datasets(file, top, names);
-    } else {
-      names.insert(top);
-    }
+    for (std::string& name : file.datasets(top)) names.insert(std::move(name));
   }
   return names;
 }
@@ -311,7 +295,9 @@ TensorTotals verify_tensors(const comm::Communicator& communicator, const std::f
   agreed(communicator, [&] {
     const Hdf5File file = Hdf5File::open(path);
     std::set<std::string> found;
-    for (const std::string& group : groups) add_datasets(file, group, found);
+    for (const std::string& group : groups) {
+      for (std::string& name : file.datasets(group)) found.insert(std::move(name));
+    }
     for (const std::string& name : found) {
       if (file.type(name) != Hdf5Type::float32 || !file.has_attribute(name, checksum_name)) {
         throw InputError(fmt::format("'{}' is damaged: {} is no tensor with a checksum", path.string(), name));

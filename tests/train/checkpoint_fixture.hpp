@@ -7,6 +7,7 @@
 #include "runtime/train/checkpoint_draft.hpp"
 #include "tests/support/file_content.hpp"
 #include "tests/support/mpi_world.hpp"
+#include "tests/support/sealed_file.hpp"
 
 #include <gtest/gtest.h>
 
@@ -17,6 +18,7 @@
 namespace conclave::train::testing_support {
 
 namespace fs = std::filesystem;
+using test::change_and_seal;
 using test::content_of;
 
 struct Described {

@@ -44,8 +44,23 @@ TEST_F(CheckpointRefusal, Truncated) {
   expect_refused(damaged([](const fs::path& file) { fs::resize_file(file, fs::file_size(file) - 100); }), "truncated");
 }
 
+TEST_F(CheckpointRefusal, Lengthened) {
+  expect_refused(damaged([](const fs::path& file) { overwrite(file, content_of(file) + '\0'); }),
+                 "does not end with its seal");
+}
+
+TEST_F(CheckpointRefusal, DamagedStructureBeforeHdf5LooksAtIt) {
+  // The file's very beginning: HDF5 would find no superblock, and say so in other words.
+  expect_refused(damaged([](const fs::path& file) {
+                   std::string bytes = content_of(file);
+                   bytes[0] ^= 1;
+                   overwrite(file, bytes);
+                 }),
+                 "what stands in it beside its tensors does not match its checksum");
+}
+
 TEST_F(CheckpointRefusal, NotHdf5) {
-  expect_refused(damaged([](const fs::path& file) { overwrite(file, "some text"); }), "not an HDF5 file");
+  expect_refused(damaged([](const fs::path& file) { overwrite(file, "some text"); }), "does not end with its seal");
 }
 
 TEST_F(CheckpointRefusal, NotThere) {
@@ -60,6 +75,7 @@ void forge(const fs::path& file, const std::string& format, std::int64_t version
   out.write_attribute("/", "version", version);
   if (complete >= 0) out.write_attribute("/", "complete", complete);
   out.close();
+  seal(file, {});
 }
 
 TEST_F(CheckpointRefusal, Incomplete) {
@@ -114,8 +130,10 @@ TEST_F(CheckpointRefusal, AFlippedBitOfTheHeader) {
   const Failure failure = refused_header(file);
   EXPECT_NE(failure.message.find("checksum"), std::string::npos) << failure.message;
   EXPECT_EQ(failure.hint, "use an earlier checkpoint: step-00000900.h5 exists");
-  const fs::path table = damaged([&](const fs::path& path) { flip(path, std::array<double, 2>{4.0, 5.0}, 70); });
-  EXPECT_NE(refused_header(table).message.find("does not match its checksum"), std::string::npos);
+  const fs::path table = damaged([&](const fs::path& path) {
+    change_and_seal(path, [&] { flip(path, std::array<double, 2>{4.0, 5.0}, 70); });
+  });
+  EXPECT_NE(refused_header(table).message.find("/tables does not match its checksum"), std::string::npos);
 }
 
 TEST_F(CheckpointRefusal, NoFlippedBitCrashesOrGivesWrongValues) {
@@ -174,6 +192,7 @@ TEST_F(CheckpointRefusal, AnotherType) {
     const std::vector<float> narrow(4);
     out.write<float>("/extra/y", {4}, narrow);
     out.close();
+    seal(file, {});
   }
   world_.barrier();
   Parts parts = uneven_parts(world_, {{"/extra/x", {4}}, {"/extra/y", {4}}}, 2);

@@ -169,10 +169,12 @@ TEST_F(CheckpointFolder, LatestLeadsToTheOneFinishedLast) {
 
 /// Gives one element another value.
 void damage_a_tensor(const fs::path& file) {
-  Hdf5File out = Hdf5File::open_writable(file);
-  const float value = -element(0, 0);
-  out.write_range<float>("/params/embedding", {0, 1}, &value);
-  out.close();
+  change_and_seal(file, [&] {
+    Hdf5File out = Hdf5File::open_writable(file);
+    const float value = -element(0, 0);
+    out.write_range<float>("/params/embedding", {0, 1}, &value);
+    out.close();
+  });
 }
 
 TEST_F(CheckpointFolder, ADamagedOneIsPassedOver) {

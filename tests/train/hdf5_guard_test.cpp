@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Files that were made to mislead: they name other files, never end, or claim more than they hold.
+#include "runtime/train/hdf5.hpp"
+#include "tests/train/temporary_folder.hpp"
+
+#include <gtest/gtest.h>
+#include <hdf5.h>
+
+#include <array>
+#include <functional>
+
+namespace conclave::train {
+namespace {
+
+constexpr std::array<float, 4> secret{1.0F, 2.0F, 3.0F, 4.0F};
+
+class Hdf5Guard : public testing::Test {
+ protected:
+  /// A file with the dataset /g/x that `change` has worked on, and another one beside it that it may lead to.
+  std::string made(const std::function<void(hid_t)>& change) {
+    for (const char* name : {"other.h5", "made.h5"}) {
+      std::filesystem::remove(folder_.path(name));
+      Hdf5File file = Hdf5File::create(folder_.path(name));
+      file.write<float>("/g/x", {4}, secret);
+      file.close();
+    }
+    folder_.write("other.bin", std::string(16, 'x'));
+    const hid_t file = H5Fopen(folder_.path("made.h5").c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
+    change(file);
+    EXPECT_GE(H5Fclose(file), 0);
+    return folder_.path("made.h5");
+  }
+  /// The message with which `work` on the file is refused.
+  std::string refused(const std::function<void(hid_t)>& change, const std::function<void(const Hdf5File&)>& work) {
+    const Hdf5File file = Hdf5File::open(made(change));
+    try {
+      work(file);
+    } catch (const InputError& error) {
+      EXPECT_NE(std::string(error.what()).find("made.h5"), std::string::npos) << error.what();
+      EXPECT_FALSE(error.hint().empty());
+      return error.what();
+    }
+    ADD_FAILURE() << "nothing was refused";
+    return {};
+  }
+  [[nodiscard]] std::string path(const char* name) const { return folder_.path(name); }
+
+ private:
+  TemporaryFolder folder_;
+};
+
+void read_y(const Hdf5File& file) { static_cast<void>(file.read<float>("/g/y")); }
+
+/// A dataset /g/y of floats, made with these properties.
+void create_y(hid_t file, const std::vector<hsize_t>& shape, const std::function<void(hid_t)>& properties) {
+  const hid_t creation = H5Pcreate(H5P_DATASET_CREATE);
+  properties(creation);
+  const hid_t space = H5Screate_simple(static_cast<int>(shape.size()), shape.data(), nullptr);
+  const hid_t set = H5Dcreate2(file, "/g/y", H5T_IEEE_F32LE, space, H5P_DEFAULT, creation, H5P_DEFAULT);
+  EXPECT_GE(set, 0);
+  H5Dclose(set);
+  H5Sclose(space);
+  H5Pclose(creation);
+}
+
+TEST_F(Hdf5Guard, reads_what_is_as_it_should_be) {
+  const Hdf5File file = Hdf5File::open(made([](hid_t) {}));
+  EXPECT_EQ(file.read<float>("/g/x").size(), 4U);
+  EXPECT_EQ(file.datasets("/"), std::vector<std::string>{"/g/x"});
+  EXPECT_EQ(file.datasets("/g/x"), std::vector<std::string>{"/g/x"});
+}
+
+TEST_F(Hdf5Guard, follows_no_link_to_another_file_or_name) {
+  const std::string other = "other.h5";
+  const std::vector<std::function<void(hid_t)>> links{
+      [&](hid_t file) { H5Lcreate_external(other.c_str(), "/g/x", file, "/g/y", H5P_DEFAULT, H5P_DEFAULT); },
+      [](hid_t file) { H5Lcreate_soft("/g/x", file, "/g/y", H5P_DEFAULT, H5P_DEFAULT); },
+      [](hid_t file) { H5Lcreate_soft("/g/y", file, "/g/y", H5P_DEFAULT, H5P_DEFAULT); },
+      [](hid_t file) { H5Lcreate_soft("nowhere", file, "/g/y", H5P_DEFAULT, H5P_DEFAULT); }};
+  for (const auto& link : links) {
+    EXPECT_NE(refused(link, read_y).find("/g/y of "), std::string::npos);
+    EXPECT_NE(refused(link, [](const Hdf5File& file) { (void)file.members("/g"); }).find("leads elsewhere"),
+              std::string::npos);
+    EXPECT_NE(refused(link, [](const Hdf5File& file) { (void)file.datasets("/"); }).find("leads elsewhere"),
+              std::string::npos);
+  }
+  // A group on the way.
+  const auto in_between = [](hid_t file) {
+    H5Lcreate_external("other.h5", "/g", file, "/h", H5P_DEFAULT, H5P_DEFAULT);
+  };
+  EXPECT_NE(refused(in_between, [](const Hdf5File& file) { (void)file.read<float>("/h/x"); }).find("leads elsewhere"),
+            std::string::npos);
+}
+
+TEST_F(Hdf5Guard, ends_in_a_group_that_contains_itself) {
+  const auto cycle = [](hid_t file) { H5Lcreate_hard(file, "/g", file, "/g/again", H5P_DEFAULT, H5P_DEFAULT); };
+  EXPECT_NE(refused(cycle, [](const Hdf5File& file) { (void)file.datasets("/"); }).find("contains itself"),
+            std::string::npos);
+  const auto twice = [](hid_t file) { H5Lcreate_hard(file, "/g/x", file, "/g/y", H5P_DEFAULT, H5P_DEFAULT); };
+  EXPECT_NE(refused(twice, [](const Hdf5File& file) { (void)file.datasets("/"); }).find("another name"),
+            std::string::npos);
+}
+
+TEST_F(Hdf5Guard, reads_no_values_from_other_files) {
+  const std::string raw = path("other.bin");
+  const std::string virtually = path("other.h5");
+  const auto external = [&](hid_t file) {
+    create_y(file, {4}, [&](hid_t creation) { H5Pset_external(creation, raw.c_str(), 0, 16); });
+  };
+  EXPECT_NE(refused(external, read_y).find("values elsewhere"), std::string::npos);
+  const auto mapped = [&](hid_t file) {
+    const hsize_t size = 4;
+    const hid_t space = H5Screate_simple(1, &size, nullptr);
+    create_y(file, {4}, [&](hid_t creation) { H5Pset_virtual(creation, space, virtually.c_str(), "/g/x", space); });
+    H5Sclose(space);
+  };
+  EXPECT_NE(refused(mapped, read_y).find("values elsewhere"), std::string::npos);
+}
+
+TEST_F(Hdf5Guard, takes_no_memory_for_values_that_are_not_there) {
+  const auto sparse = [](hid_t file) {
+    create_y(file, {hsize_t{1} << 40}, [](hid_t creation) {
+      const hsize_t chunk = 1024;
+      H5Pset_chunk(creation, 1, &chunk);
+    });
+  };
+  EXPECT_NE(refused(sparse, read_y).find("claims the shape [1099511627776]"), std::string::npos);
+  const auto late = [](hid_t file) { create_y(file, {hsize_t{1} << 40}, [](hid_t) {}); };
+  EXPECT_NE(refused(late, read_y).find("claims the shape [1099511627776]"), std::string::npos);
+  const auto overflowing = [](hid_t file) {
+    create_y(file, {hsize_t{1} << 31, hsize_t{1} << 31, 4}, [](hid_t creation) {
+      const std::array<hsize_t, 3> chunk{1, 1, 4};
+      H5Pset_chunk(creation, 3, chunk.data());
+    });
+  };
+  EXPECT_NE(refused(overflowing, read_y).find("more than a file can hold"), std::string::npos);
+  // Only where a shape may grow are chunks larger than it.
+  const auto growing = [](hid_t file) {
+    const hid_t creation = H5Pcreate(H5P_DATASET_CREATE);
+    const hsize_t chunk = hsize_t{1} << 29;
+    H5Pset_chunk(creation, 1, &chunk);
+    H5Pset_deflate(creation, 1);
+    const hsize_t now = 4;
+    const hsize_t most = H5S_UNLIMITED;
+    const hid_t space = H5Screate_simple(1, &now, &most);
+    H5Dclose(H5Dcreate2(file, "/g/y", H5T_IEEE_F32LE, space, H5P_DEFAULT, creation, H5P_DEFAULT));
+    H5Sclose(space);
+    H5Pclose(creation);
+  };
+  EXPECT_NE(refused(growing, read_y).find("chunks of"), std::string::npos);
+}
+
+TEST_F(Hdf5Guard, takes_no_attribute_without_a_value_for_zero) {
+  const auto empty = [](hid_t file) {
+    const hid_t space = H5Screate(H5S_NULL);
+    H5Aclose(H5Acreate2(file, "nothing", H5T_STD_I64LE, space, H5P_DEFAULT, H5P_DEFAULT));
+    H5Sclose(space);
+  };
+  const auto read = [](const Hdf5File& file) { (void)file.attribute<std::int64_t>("/", "nothing"); };
+  EXPECT_NE(refused(empty, read).find("has no value"), std::string::npos);
+}
+
+TEST_F(Hdf5Guard, reads_compressed_values) {
+  const auto compressed = [](hid_t file) {
+    create_y(file, {100000}, [](hid_t creation) {
+      const hsize_t chunk = 50000;
+      H5Pset_chunk(creation, 1, &chunk);
+      H5Pset_deflate(creation, 9);
+      H5Pset_alloc_time(creation, H5D_ALLOC_TIME_EARLY);
+    });
+    const std::vector<float> same(100000, 3.0F);
+    const hid_t set = H5Dopen2(file, "/g/y", H5P_DEFAULT);
+    H5Dwrite(set, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, same.data());
+    H5Dclose(set);
+  };
+  EXPECT_EQ(Hdf5File::open(made(compressed)).read<float>("/g/y"), std::vector<float>(100000, 3.0F));
+}
+
+}  // namespace
+}  // namespace conclave::train
