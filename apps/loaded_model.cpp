@@ -1,7 +1,29 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "apps/loaded_model.hpp"
 
+#include "apps/memory.hpp"
+#include "apps/training_needs.hpp"
+
 namespace conclave::apps {
+
+namespace {
+
+// Sizes that data give to a run; of a checkpoint they are only what it says.
+void refuse_impossible(const model::DataShape& shape, const train::TrainOptions& options,
+                       const std::filesystem::path& file) {
+  const bool classifies = options.task == train::Task::classify;
+  const bool has_features = options.kind() == model::ModelKind::feature_classifier;
+  const auto is_size = [](Index value, Index least) { return value >= least && value <= largest_size; };
+  if (is_size(shape.vocabulary, has_features ? 0 : 1) && is_size(shape.features, has_features ? 1 : 0) &&
+      is_size(shape.classes, classifies ? 1 : 0)) {
+    return;
+  }
+  throw InputError(fmt::format("checkpoint '{}' is of a model with vocabulary = {}, features = {}, classes = {}",
+                               file.string(), shape.vocabulary, shape.features, shape.classes),
+                   "no run writes these: use another checkpoint");
+}
+
+}  // namespace
 
 LoadedModel load_model(const Session& session, const std::string& path, double eval_capacity_factor,
                        const ComputeOptions& compute, const std::string& exchange) {
@@ -29,6 +51,8 @@ LoadedModel load_model(const Session& session, const std::string& path, double e
     shape.classes = train::integer_of(opened.header, "classes", opened.file);
     loaded.encoding = train::load_encoding(opened.header, opened.file);
   }
+  refuse_impossible(shape, loaded.options, opened.file);
+  static_cast<void>(refuse_too_much_memory(world, model_memory(loaded.options, shape, *loaded.transport, world)));
   loaded.model = model::make_model<float>(loaded.options.model, shape, loaded.options.seed, loaded.transport->ranks());
   train::load_values(opened.file, world, *loaded.model);
   return loaded;

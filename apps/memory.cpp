@@ -2,6 +2,7 @@
 #include "apps/memory.hpp"
 
 #include <fmt/ranges.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <fstream>
@@ -57,6 +58,15 @@ double proportional_memory() { return kib * number_in("/proc/self/smaps_rollup",
 double resident_memory() { return kib * number_in("/proc/self/status", "VmRSS:").value_or(0.0); }
 double peak_resident_memory() { return kib * number_in("/proc/self/status", "VmHWM:").value_or(0.0); }
 
+double left_by_address_space() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) {
+    return std::numeric_limits<double>::infinity();
+  }
+  return std::max(0.0,
+                  static_cast<double>(limit.rlim_cur) - kib * number_in("/proc/self/status", "VmSize:").value_or(0.0));
+}
+
 std::string bytes_text(double bytes) {
   constexpr const char* units[] = {"KiB", "MiB", "GiB", "TiB"};
   double value = bytes / kib;
@@ -65,27 +75,51 @@ std::string bytes_text(double bytes) {
   return fmt::format("{:.3g} {}", value, units[unit]);
 }
 
-std::string refuse_too_much_memory(const comm::Communicator& world, const std::vector<plan::MemoryItem>& need) {
-  const std::vector<double> mine{plan::total_bytes(need), available_memory()};
+namespace {
+
+// What one rank needs and may have [bytes].
+struct RankMemory {
+  double needed = 0.0;
+  double on_node = 0.0;
+  double of_process = 0.0;
+};
+
+std::vector<RankMemory> memory_of_all(const comm::Communicator& world, double needed) {
+  const std::vector<double> mine{needed, available_memory(), left_by_address_space()};
   const std::vector<double> all = world.gather_all<double>(mine);
+  std::vector<RankMemory> ranks;
+  for (std::size_t i = 0; i < all.size(); i += mine.size()) ranks.push_back({all[i], all[i + 1], all[i + 2]});
+  return ranks;
+}
+
+}  // namespace
+
+std::string refuse_too_much_memory(const comm::Communicator& world, const std::vector<plan::MemoryItem>& need) {
+  const std::vector<RankMemory> all = memory_of_all(world, plan::total_bytes(need));
   const plan::Topology topology = world.topology();
+  const char* const remedy =
+      "give it more nodes or fewer ranks a node, split its steps into more passes, or make the model smaller";
   for (NodeId node; node < NodeId{topology.num_nodes()}; ++node) {
     double needed = 0.0;
     double available = std::numeric_limits<double>::infinity();
     for (const RankId rank : topology.ranks(node)) {
-      needed += all[2 * static_cast<std::size_t>(rank.value())];
-      available = std::min(available, all[2 * static_cast<std::size_t>(rank.value()) + 1]);
+      const RankMemory& memory = all[static_cast<std::size_t>(rank.value())];
+      needed += memory.needed;
+      available = std::min(available, memory.on_node);
+      if (memory.needed <= memory.of_process) continue;
+      throw InputError(fmt::format("this run needs {} on rank {}, whose process may have {} more (ulimit -v)",
+                                   bytes_text(memory.needed), rank.value(), bytes_text(memory.of_process)),
+                       remedy);
     }
     if (needed <= available) continue;
     throw InputError(
         fmt::format("this run needs {} on the node of rank {} ({} ranks), of which {} are free", bytes_text(needed),
                     topology.leader(node).value(), topology.ranks(node).size(), bytes_text(available)),
-        "give it more nodes or fewer ranks a node, split its steps into more passes, or make the model "
-        "smaller");
+        remedy);
   }
   std::size_t fullest = 0;
-  for (std::size_t r = 0; 2 * r < all.size(); ++r) {
-    if (all[2 * r] > all[2 * fullest]) fullest = r;
+  for (std::size_t r = 0; r < all.size(); ++r) {
+    if (all[r].needed > all[fullest].needed) fullest = r;
   }
   std::vector<std::string> parts;
   for (const plan::MemoryItem& item : need) parts.push_back(fmt::format("{} {}", item.what, bytes_text(item.bytes)));
@@ -93,7 +127,8 @@ std::string refuse_too_much_memory(const comm::Communicator& world, const std::v
   return fmt::format(
       "memory by formula: {} on the fullest rank, beside the program itself; here {}. {} are free on this node of {} "
       "ranks",
-      bytes_text(all[2 * fullest]), fmt::join(parts, ", "), bytes_text(mine.back()), topology.ranks(node).size());
+      bytes_text(all[fullest].needed), fmt::join(parts, ", "),
+      bytes_text(all[static_cast<std::size_t>(world.rank().value())].on_node), topology.ranks(node).size());
 }
 
 }  // namespace conclave::apps

@@ -19,8 +19,12 @@ namespace conclave::apps {
 [[nodiscard]] double resident_memory();
 [[nodiscard]] double peak_resident_memory();
 
+/// What the limit on this process' address space (ulimit -v) leaves; infinite where there is none.
+[[nodiscard]] double left_by_address_space();
+
 /// "412 MiB a rank, by formula (experts' weights and gradients 200 MiB, ...); 23.1 GiB are free on a node of 2 ranks",
-/// of the rank that needs most. InputError on every rank where the ranks of a node need more than it has. Collective.
+/// of the rank that needs most. InputError on every rank where the ranks of a node need more than it has, or a rank
+/// more than its process may have. Collective.
 [[nodiscard]] std::string refuse_too_much_memory(const comm::Communicator& world,
                                                  const std::vector<plan::MemoryItem>& need);
 

@@ -159,7 +159,7 @@ Checked checked(const SlurmTrain& o, const Session& session) {
     alike.seed = 0;
     if (!seen.insert(training_configuration(alike)).second) continue;
     const double bytes =
-        fullest_rank_bytes(run.options.train, *run.samples, topology, o.job.cpus_per_task, session.world);
+        fullest_rank_bytes(run.options.train, run.samples->shape(), topology, o.job.cpus_per_task, session.world);
     result.rank_bytes = std::max(result.rank_bytes, bytes);
   }
   return result;

@@ -17,7 +17,6 @@
 #include "apps/training_needs.hpp"
 #include "runtime/core/clock.hpp"
 #include "runtime/core/parallel.hpp"
-#include "runtime/model/memory_need.hpp"
 #include "runtime/train/agreed.hpp"
 #include "runtime/train/checkpoint_folder.hpp"
 #include "runtime/train/folder_lock.hpp"
@@ -326,9 +325,8 @@ class Run {
 // Before anything of the model is made.
 void refuse_what_does_not_fit(const TrainOptions& options, const Session& session, const train::Samples& dataset) {
   const model::Transport transport(options.transport, session.world);
-  const model::RunSizes sizes = run_sizes(options, dataset, transport.row_transport(), num_threads());
-  const std::string need = refuse_too_much_memory(
-      session.world, model::memory_need(options.model, dataset.shape(), sizes, session.world.rank()));
+  const std::string need =
+      refuse_too_much_memory(session.world, training_memory(options, dataset.shape(), transport, session.world));
   if (session.world.is_root()) fmt::print(stderr, "{}\n", need);
 }
 

@@ -47,7 +47,11 @@ std::vector<std::string> adopt_options(const train::CheckpointHeader& header, co
   std::vector<std::string> changed;
   for (const auto& [name, text] : header.config) {
     const Option* option = sections.find(name);
-    if (option == nullptr) {
+    if (of_one_start.contains(name)) {
+      // No run writes these: where to write and what to start is for who starts the program to say.
+      changed.push_back(
+          fmt::format("the checkpoint's option {} = {} is of one start of the program and ignored", name, text));
+    } else if (option == nullptr) {
       changed.push_back(
           fmt::format("the checkpoint's option {} = {} is unknown to this version and ignored", name, text));
     } else if (given.contains(name)) {

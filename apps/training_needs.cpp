@@ -2,7 +2,7 @@
 #include "apps/training_needs.hpp"
 
 #include "comm/plan/memory_need.hpp"
-#include "runtime/model/transport.hpp"
+#include "runtime/core/parallel.hpp"
 #include "runtime/train/hdf5.hpp"
 #include "runtime/train/optimizer.hpp"
 
@@ -31,28 +31,40 @@ double steady_median(std::vector<double> seconds, Index& steps) {
   return *middle;
 }
 
-}  // namespace
-
-model::RunSizes run_sizes(const train::TrainOptions& options, const train::Samples& samples,
-                          const plan::RowTransport& transport, Index threads) {
-  return {
-      .transport = transport,
-      .groups_in_pass = options.groups_in_pass(),
-      .group_rows = options.sequences_in_group() * samples.tokens_in_sample(),
-      .num_states = std::ssize(train::make_optimizer(options.optimizer)->states()),
-      .threads = threads,
-      .checkpoint_copy = options.checkpoint_async,
-  };
+model::RunSizes training_sizes(const train::TrainOptions& options, const plan::RowTransport& transport,
+                               Index threads) {
+  return {.transport = transport,
+          .groups_in_pass = options.groups_in_pass(),
+          .group_rows = options.sequences_in_group() * options.tokens_in_sample(),
+          .num_states = std::ssize(train::make_optimizer(options.optimizer)->states()),
+          .threads = threads,
+          .checkpoint_copy = options.checkpoint_async};
 }
 
-double fullest_rank_bytes(const train::TrainOptions& options, const train::Samples& samples,
+}  // namespace
+
+std::vector<plan::MemoryItem> training_memory(const train::TrainOptions& options, const model::DataShape& shape,
+                                              const model::Transport& transport, const comm::Communicator& world) {
+  const model::RunSizes sizes = training_sizes(options, transport.row_transport(), num_threads());
+  return model::memory_need(options.model, shape, sizes, world.rank());
+}
+
+std::vector<plan::MemoryItem> model_memory(const train::TrainOptions& options, const model::DataShape& shape,
+                                           const model::Transport& transport, const comm::Communicator& world) {
+  model::RunSizes sizes = training_sizes(options, transport.row_transport(), num_threads());
+  sizes.num_states = 0;
+  sizes.checkpoint_copy = false;
+  return model::memory_need(options.model, shape, sizes, world.rank());
+}
+
+double fullest_rank_bytes(const train::TrainOptions& options, const model::DataShape& shape,
                           const plan::Topology& topology, Index threads, const comm::Communicator& asking) {
-  model::RunSizes sizes = run_sizes(
-      options, samples, model::planned_row_transport(options.transport, asking, topology, RankId{0}), threads);
+  model::RunSizes sizes = training_sizes(
+      options, model::planned_row_transport(options.transport, asking, topology, RankId{0}), threads);
   double most = 0.0;
   for (RankId rank; rank < RankId{topology.num_ranks()}; ++rank) {
     sizes.transport.node_ranks = std::ssize(topology.ranks(topology.node(rank)));
-    most = std::max(most, plan::total_bytes(model::memory_need(options.model, samples.shape(), sizes, rank)));
+    most = std::max(most, plan::total_bytes(model::memory_need(options.model, shape, sizes, rank)));
   }
   return most;
 }

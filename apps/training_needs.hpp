@@ -4,6 +4,7 @@
 
 #include "comm/mpi/communicator.hpp"
 #include "runtime/model/memory_need.hpp"
+#include "runtime/model/transport.hpp"
 #include "runtime/train/options.hpp"
 
 #include <filesystem>
@@ -12,13 +13,20 @@
 
 namespace conclave::apps {
 
-/// What formulas of memory know of a run beside its model. Refers to what `transport` does.
-[[nodiscard]] model::RunSizes run_sizes(const train::TrainOptions& options, const train::Samples& samples,
-                                        const plan::RowTransport& transport, Index threads);
+/// What a training run with these options needs on this rank, and the model alone, for use without its optimizer, on
+/// data of this shape. Nothing of the model is made.
+[[nodiscard]] std::vector<plan::MemoryItem> training_memory(const train::TrainOptions& options,
+                                                            const model::DataShape& shape,
+                                                            const model::Transport& transport,
+                                                            const comm::Communicator& world);
+[[nodiscard]] std::vector<plan::MemoryItem> model_memory(const train::TrainOptions& options,
+                                                         const model::DataShape& shape,
+                                                         const model::Transport& transport,
+                                                         const comm::Communicator& world);
 
 /// Bytes that the rank that needs most keeps beside the program itself, by formula, on the ranks of `topology`, which
 /// may be others than those that ask. Collective over these.
-[[nodiscard]] double fullest_rank_bytes(const train::TrainOptions& options, const train::Samples& samples,
+[[nodiscard]] double fullest_rank_bytes(const train::TrainOptions& options, const model::DataShape& shape,
                                         const plan::Topology& topology, Index threads,
                                         const comm::Communicator& asking);
 

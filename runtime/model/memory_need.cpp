@@ -57,6 +57,38 @@ double block_columns(const ModelOptions& o, const DataShape& shape) {
   return (has_attention(shape) ? 2.0 + 4.0 : 0.0) * width + (o.residual ? 1.0 : 0.0) * width + 2.0 * width;
 }
 
+// Blocks that need the same.
+struct Blocks {
+  Index count = 0;
+  Index example = 0;  // one of them
+};
+
+std::vector<Blocks> kinds_of_blocks(const ModelOptions& o) {
+  const Index with_experts = o.moe_every == 0 ? 0 : o.layers / o.moe_every;
+  std::vector<Blocks> kinds;
+  if (with_experts > 0) kinds.push_back({with_experts, o.moe_every - 1});
+  if (with_experts < o.layers) kinds.push_back({o.layers - with_experts, 0});
+  return kinds;
+}
+
+// Bytes that the blocks' matrices take at the very least, as a number that cannot overflow where counts of elements
+// would.
+double least_bytes(const ModelOptions& o, const DataShape& shape, Index num_ranks) {
+  const auto width = static_cast<double>(o.width);
+  const auto narrowest = [&](Index hidden) { return width * static_cast<double>(std::min(hidden, o.width)); };
+  double elements = has_attention(shape) ? static_cast<double>(o.layers) * 4.0 * width * width : 0.0;
+  for (const Blocks& blocks : kinds_of_blocks(o)) {
+    const auto count = static_cast<double>(blocks.count);
+    if (!o.is_moe(blocks.example)) {
+      elements += count * narrowest(o.dense_hidden);
+    } else if (o.experts.expert_sharing == experts::ExpertSharing::none) {
+      elements += count * static_cast<double>(o.router.experts) / static_cast<double>(num_ranks) *
+                  narrowest(std::ranges::min(o.experts.expert_hidden));
+    }
+  }
+  return element_bytes * elements;
+}
+
 // Elements that a gradient's sum over terms on all ranks takes: partial sums, what arrives of them and what leaves, and
 // the slice that they add up to.
 double summed(const plan::ReducePlan& plan, const RunSizes& run, RankId rank, Index largest_range) {
@@ -83,7 +115,7 @@ void add(std::vector<plan::MemoryItem>& items, const plan::MemoryItem& item) {
 
 Index replicated_elements(const ModelOptions& o, const DataShape& shape) {
   Index elements = end_elements(o, shape);
-  for (Index b = 0; b < o.layers; ++b) elements += block_elements(o, shape, b);
+  for (const Blocks& blocks : kinds_of_blocks(o)) elements += blocks.count * block_elements(o, shape, blocks.example);
   return elements;
 }
 
@@ -125,6 +157,9 @@ plan::MoeLayerSizes moe_layer_sizes(const gating::RouterOptions& router,
 std::vector<plan::MemoryItem> memory_need(const ModelOptions& o, const DataShape& shape, const RunSizes& run,
                                           RankId rank) {
   const Index num_ranks = run.transport.num_ranks;
+  constexpr double no_machine_has = 0x1p56;
+  const double least = least_bytes(o, shape, num_ranks);
+  if (least > no_machine_has) return {{"parameters alone", least}};
   const auto tokens =
       static_cast<double>(even_share(run.groups_in_pass, num_ranks, rank.value()).size() * run.group_rows);
   const Index replicated = replicated_elements(o, shape);
@@ -151,24 +186,26 @@ std::vector<plan::MemoryItem> memory_need(const ModelOptions& o, const DataShape
                                                        : experts::expert_shapes(o.experts, o.width, o.router.experts);
   const ExpertMap map = ExpertMap::contiguous(std::ssize(shapes), num_ranks);
   const plan::ReducePlan base(base_elements(shapes), std::ssize(shapes), num_ranks);
-  for (Index b = 0; b < o.layers; ++b) {
-    add_activations(block_columns(o, shape));
-    if (!o.is_moe(b)) {
-      add_activations(tape_columns(dense_shape(o)));
+  for (const Blocks& blocks : kinds_of_blocks(o)) {
+    const auto count = static_cast<double>(blocks.count);
+    add_activations(count * block_columns(o, shape));
+    if (!o.is_moe(blocks.example)) {
+      add_activations(count * tape_columns(dense_shape(o)));
       continue;
     }
     for (const experts::ExpertShape& expert : experts::shared_shapes(o.experts, o.width)) {
-      add_activations(tape_columns(expert) + static_cast<double>(o.width));
+      add_activations(count * (tape_columns(expert) + static_cast<double>(o.width)));
     }
     const plan::MoeLayerSizes layer =
         moe_layer_sizes(o.router, shapes, o.width, static_cast<Index>(tokens), map.experts_of(rank), run.transport);
-    add_states(layer.expert_elements);
+    add_states(blocks.count * layer.expert_elements);
     if (base.num_elements() > 0) {
-      add(items, {"experts' shared base", element_bytes * (static_cast<double>(base.num_elements()) +
-                                                           summed(base, run, rank, base.num_elements()))});
-      add_states(base.slice_of(rank).size());
+      add(items, {"experts' shared base",
+                  element_bytes * count *
+                      (static_cast<double>(base.num_elements()) + summed(base, run, rank, base.num_elements()))});
+      add_states(blocks.count * base.slice_of(rank).size());
     }
-    for (const plan::MemoryItem& item : plan::moe_layer_memory(layer)) add(items, item);
+    for (const plan::MemoryItem& item : plan::moe_layer_memory(layer)) add(items, {item.what, count * item.bytes});
   }
   // however rows travel, the updated parameters are gathered by messages
   add(items, plan::library_memory({.num_ranks = num_ranks}, run.threads));

@@ -21,6 +21,14 @@ using ObjectInfo = H5O_info_t;
 /// The largest factor by which deflate, the strongest of HDF5's own compressions, makes bytes fewer.
 constexpr double most_compressed = 1032.0;
 
+constexpr const char* misleading = "the file is damaged or was made to mislead: do not use it";
+
+/// Its beginning and its end, which names the file.
+std::string shortened(const std::string& what) {
+  constexpr std::size_t side = 80;
+  return what.size() <= 2 * side ? what : what.substr(0, side) + " … " + what.substr(what.size() - side);
+}
+
 void require_chunks_of_bounded_size(hid_t creation, Index value_bytes, const std::string& what) {
   constexpr Index most = Index{1} << 28;
   std::array<hsize_t, H5S_MAX_RANK> sizes{};
@@ -41,6 +49,14 @@ InputError leads_elsewhere(const std::string& what) {
 
 void require_own_path(hid_t file, const std::string& object, const std::string& what) {
   if (object == "/") return;
+  // Every step is looked up from the top; no file that is meant to be read has names this long.
+  constexpr Index most_steps = 32;
+  const Index steps = std::count(object.begin(), object.end(), '/');
+  if (steps > most_steps) {
+    throw InputError(fmt::format("{} is nested {} deep; at most {} groups within one another are read", shortened(what),
+                                 steps, most_steps),
+                     misleading);
+  }
   for (std::size_t end = object.find('/', 1);; end = object.find('/', end + 1)) {
     const std::string step = object.substr(0, end);
     // A step that is not there is told by who opens it.
@@ -54,7 +70,7 @@ void require_own_path(hid_t file, const std::string& object, const std::string& 
 
 void require_possible_shape(hid_t space, const std::string& what) {
   if (H5Sget_simple_extent_type(space) == H5S_NULL) {
-    throw InputError(fmt::format("{} has no value", what), "the file is damaged or was made to mislead: do not use it");
+    throw InputError(fmt::format("{} has no value", what), misleading);
   }
   constexpr double most = static_cast<double>(Index{1} << 60);
   double elements = 1.0;
@@ -64,7 +80,7 @@ void require_possible_shape(hid_t space, const std::string& what) {
     elements = all == 0.0 ? elements : elements * all;
     if (size < 0 || elements > most) {
       throw InputError(fmt::format("{} claims the shape [{}], more than a file can hold", what, fmt::join(shape, ", ")),
-                       "the file is damaged or was made to mislead: do not use it");
+                       misleading);
     }
   }
 }

@@ -276,6 +276,12 @@ void Trainer::restore(const std::filesystem::path& checkpoint, const CheckpointH
         fmt::format("{} has {} = {}, this run's options make it {}", checkpoint.string(), name, integer(name), value),
         "seed, sequences and context cannot change within a run: the order of the data depends on them");
   }
+  const auto history = header.tables.find("history");
+  if (history != header.tables.end() && (history->second.cols != 4 || history->second.rows != integer("step"))) {
+    throw InputError(fmt::format("{} has a history of [{}, {}] after {} steps", checkpoint.string(),
+                                 history->second.rows, history->second.cols, integer("step")),
+                     "it has four numbers a step: use another checkpoint");
+  }
   const std::vector<TensorPart> parts = optimizer_.parts();
   read_tensors(communicator_, checkpoint, parts);
   optimizer_.share_values();
@@ -283,7 +289,6 @@ void Trainer::restore(const std::filesystem::path& checkpoint, const CheckpointH
   step_ = integer("step");
   const auto skipped = header.tables.find("skipped");
   skipped_.resume(skipped == header.tables.end() ? NumberTable{0, 2, {}} : skipped->second, step_);
-  const auto history = header.tables.find("history");
   if (history != header.tables.end()) history_ = history->second;
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What is said of ranks that are not there is what these ranks say of themselves, asked about their own number.
 #include "apps/training_needs.hpp"
+
+#include "runtime/core/parallel.hpp"
 #include "runtime/model/transport.hpp"
 #include "tests/support/mpi_world.hpp"
 
@@ -31,9 +33,8 @@ TEST(TrainingNeeds, of_planned_ranks_are_those_of_real_ones) {
     EXPECT_EQ(planned.node_ranks, real.node_ranks);
     EXPECT_EQ(planned.waves, real.waves);
     EXPECT_EQ(planned.element_bytes, real.element_bytes);
-    const double mine = plan::total_bytes(
-        model::memory_need(options.model, samples->shape(), run_sizes(options, *samples, real, 1), world().rank()));
-    const double most = fullest_rank_bytes(options, *samples, topology, 1, world());
+    const double mine = plan::total_bytes(training_memory(options, samples->shape(), transport, world()));
+    const double most = fullest_rank_bytes(options, samples->shape(), topology, num_threads(), world());
     EXPECT_EQ(most, world().max(mine)) << exchange;
     EXPECT_GT(most, 0.0);
   }

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Work in a copy of this process that may crash, hang, or ask for all memory, without harm to this one.
+#pragma once
+
+#include <functional>
+#include <string>
+
+namespace conclave::fuzz {
+
+struct ChildLimits {
+  double memory_bytes = 1024.0 * 1024.0 * 1024.0;  // more than the process has when it starts
+  double cpu_s = 30.0;
+  double wall_s = 120.0;  // others may use the machine
+};
+
+struct ChildEnding {
+  enum class How { done, threw, died };
+  How how = How::died;  // died: by a signal, or at a limit
+  std::string text;     // what `work` returned, or how the child ended instead
+};
+
+/// Forks, does `work` in the child, and waits for its end. The child has no other threads than this one; its standard
+/// error goes into `scratch_file`, as does the text.
+[[nodiscard]] ChildEnding in_child(const std::function<std::string()>& work, const std::string& scratch_file,
+                                   const ChildLimits& limits);
+
+}  // namespace conclave::fuzz
