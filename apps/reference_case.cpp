@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "apps/reference_case.hpp"
 
+#include <algorithm>
+#include <array>
+
 namespace conclave::apps {
 namespace {
 
@@ -48,9 +51,59 @@ void describe(CaseOptions& o, OptionTable& table) {
   table.add("fusion", o.fusion, "how outputs are combined");
 }
 
+// What a case of version 1 says of its router. Later options have to be left at their defaults.
+constexpr std::array<std::string_view, 24> router_options{"balance_count",
+                                                          "balance_scope",
+                                                          "blocks",
+                                                          "blocks_kept",
+                                                          "c_balance",
+                                                          "c_importance",
+                                                          "c_z",
+                                                          "capacity_factor",
+                                                          "experts",
+                                                          "gate_scale",
+                                                          "jitter",
+                                                          "min_capacity",
+                                                          "noise",
+                                                          "normalise",
+                                                          "overflow",
+                                                          "priority",
+                                                          "router",
+                                                          "router_bias",
+                                                          "scorer",
+                                                          "second_policy",
+                                                          "selection",
+                                                          "selection_bias",
+                                                          "sinkhorn_iterations",
+                                                          "top_k"};
+
+// A case that leaves an option out would be computed with whatever is the default today.
+void refuse_missing(const Hdf5File& file, const OptionTable& of_case) {
+  const std::vector<std::string> given = file.attributes("/config");
+  std::vector<std::string> missing;
+  const auto require = [&](std::string_view name) {
+    if (!std::binary_search(given.begin(), given.end(), name)) missing.emplace_back(name);
+  };
+  for (const Option& option : of_case.options()) require(option.name);
+  for (const std::string_view name : router_options) require(name);
+  if (missing.empty()) return;
+  throw InputError(fmt::format("/config of '{}' does not say {}", file.path().string(), fmt::join(missing, ", ")),
+                   "a case gives every option a value: write it again");
+}
+
+void refuse_other_version(const Hdf5File& file) {
+  constexpr std::int64_t version = 1;
+  const std::int64_t stored = file.has_attribute("/", "version") ? file.attribute<std::int64_t>("/", "version") : 0;
+  if (stored == version) return;
+  throw InputError(fmt::format("'{}' is a reference case of version {}; this program reads version {}",
+                               file.path().string(), stored, version),
+                   "check it with a program of its time, or write it again");
+}
+
 void read_config(const Hdf5File& file, CaseOptions& options, gating::RouterOptions& router) {
   OptionTable table;
   describe(options, table);
+  refuse_missing(file, table);
   gating::describe(router, table);
   for (const std::string& name : file.attributes("/config")) table.assign(name, attribute_text(file, name));
   if (options.groups < 1 || options.tokens < 1 || options.tokens % options.groups != 0 || options.width < 1) {
@@ -161,6 +214,7 @@ ReferenceCase read_case(const std::filesystem::path& path) {
     throw InputError(fmt::format("{} is not a reference case", path.string()),
                      "a case has the attribute format = moe-layer-case at its root");
   }
+  refuse_other_version(file);
   ReferenceCase c;
   c.name = path.stem().string();
   CaseOptions options;

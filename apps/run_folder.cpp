@@ -3,8 +3,7 @@
 
 #include "runtime/train/agreed.hpp"
 #include "runtime/train/checkpoint_folder.hpp"
-
-#include <fstream>
+#include "runtime/train/disk_file.hpp"
 
 namespace conclave::apps {
 
@@ -35,11 +34,9 @@ void write_configuration(const comm::Communicator& world, const train::TrainOpti
     const std::filesystem::path path = std::filesystem::path(options.out) / "config.ini";
     std::error_code failed;
     std::filesystem::create_directories(options.out, failed);
-    std::ofstream file(path);
-    file << training_configuration(options);
-    file.flush();
-    if (!file)
-      throw InputError(fmt::format("cannot write {}", path.string()), "check the folder's rights and free space");
+    const train::Failure failure =
+        train::failure_of([&] { train::replace_file(path, training_configuration(options)); });
+    if (!failure.message.empty()) throw InputError(failure.message, "check the folder's rights and free space");
   });
 }
 

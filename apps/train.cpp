@@ -19,6 +19,7 @@
 #include "runtime/core/parallel.hpp"
 #include "runtime/train/agreed.hpp"
 #include "runtime/train/checkpoint_folder.hpp"
+#include "runtime/train/disk_file.hpp"
 #include "runtime/train/folder_lock.hpp"
 #include "runtime/train/trainer.hpp"
 #include "runtime/train/watchdog.hpp"

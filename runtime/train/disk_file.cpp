@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <iterator>
 #include <system_error>
 
 namespace conclave::train {
@@ -61,6 +62,45 @@ bool DiskFile::is_in_place() const {
   struct stat by_id {};
   return ::stat(path_.c_str(), &by_name) == 0 && ::fstat(id_, &by_id) == 0 && by_name.st_dev == by_id.st_dev &&
          by_name.st_ino == by_id.st_ino;
+}
+
+namespace {
+
+struct OpenFile {
+  int id;
+  ~OpenFile() {
+    if (id >= 0) ::close(id);
+  }
+};
+
+}  // namespace
+
+void write_new_file(const std::filesystem::path& path, std::string_view bytes, Index room_bytes) {
+  const auto require = [&](bool holds, const std::string& action) {
+    if (holds) return;
+    const std::string reason = std::generic_category().message(errno);
+    throw InputError(fmt::format("cannot {} '{}': {}", action, path.string(), reason));
+  };
+  const OpenFile file{::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666)};
+  require(file.id >= 0, "create");
+  const bool is_reserved = room_bytes == 0 || ::fallocate(file.id, 0, 0, room_bytes) == 0;
+  // Not every file system can be asked for space; then a full disk is met later.
+  require(is_reserved || errno == EOPNOTSUPP || errno == ENOSYS,
+          fmt::format("take {:.1f} MiB of space for", static_cast<double>(room_bytes) / (1 << 20)));
+  require(::write(file.id, bytes.data(), bytes.size()) == std::ssize(bytes), "write to");
+}
+
+void replace_file(const std::filesystem::path& path, std::string_view text) {
+  std::filesystem::path partial = path;
+  partial.replace_filename(fmt::format(".{}.partial", path.filename().string()));
+  std::error_code error;
+  std::filesystem::remove(partial, error);
+  write_new_file(partial, text);
+  std::filesystem::rename(partial, path, error);
+  if (!error) return;
+  std::error_code ignored;
+  std::filesystem::remove(partial, ignored);
+  throw InputError(fmt::format("cannot replace '{}': {}", path.string(), error.message()));
 }
 
 }  // namespace conclave::train

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <string_view>
 
 namespace conclave::train {
 
@@ -37,5 +38,14 @@ class DiskFile {
   std::filesystem::path path_;
   int id_;
 };
+
+/// Creates a file of `bytes` with disk space of `room_bytes`, readable and writable as far as the user's umask allows.
+/// What has that name already, a link that somebody put there included, is never followed or written to: InputError, as
+/// if the disk is full.
+void write_new_file(const std::filesystem::path& path, std::string_view bytes, Index room_bytes = 0);
+
+/// Gives a name to a new file of `text`, in place of what had it before: at every instant it leads to one or the other.
+/// A link of that name is replaced, not followed. InputError if that fails.
+void replace_file(const std::filesystem::path& path, std::string_view text);
 
 }  // namespace conclave::train

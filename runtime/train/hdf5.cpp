@@ -2,6 +2,7 @@
 #include "runtime/train/hdf5.hpp"
 
 #include "comm/mpi/io_hints.hpp"
+#include "runtime/train/disk_file.hpp"
 #include "runtime/train/hdf5_calls.hpp"
 #include "runtime/train/hdf5_guard.hpp"
 
@@ -107,7 +108,7 @@ Hdf5File Hdf5File::create(const std::filesystem::path& path, Index room_bytes) {
   const Hdf5Turn turn;
   // HDF5 cannot get rid of a file that it could not write to: it crashes at the program's end. So the beginning of the
   // file is made in memory, and put on the disk, with the room asked for, by calls that can fail.
-  detail::write_new_file(path, empty_file(), room_bytes);
+  write_new_file(path, empty_file(), room_bytes);
   return open_writable(path);
 }
 

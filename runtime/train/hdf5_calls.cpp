@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/train/hdf5_calls.hpp"
 
-#include <fcntl.h>
 #include <fmt/ranges.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <numeric>
 
@@ -182,20 +179,6 @@ void for_each_block(hid_t file_space, Range range, const std::string& what,
           what);
     at += block.size;
   }
-}
-
-void write_new_file(const std::filesystem::path& path, const std::string& bytes, Index room_bytes) {
-  const auto require = [&](bool holds, const std::string& action) {
-    if (!holds) throw InputError(fmt::format("cannot {} '{}': {}", action, path.string(), std::strerror(errno)));
-  };
-  const int id = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL, 0666);
-  require(id >= 0, "create");
-  const Hdf5Handle closer(id, [](std::int64_t open) { return ::close(static_cast<int>(open)); });
-  const bool is_reserved = room_bytes == 0 || ::fallocate(id, 0, 0, room_bytes) == 0;
-  // Not every file system can be asked for space; then a full disk is met later.
-  require(is_reserved || errno == EOPNOTSUPP || errno == ENOSYS,
-          fmt::format("take {:.1f} MiB of space for", static_cast<double>(room_bytes) / (1 << 20)));
-  require(::write(id, bytes.data(), bytes.size()) == std::ssize(bytes), "write to");
 }
 
 }  // namespace detail

@@ -64,7 +64,4 @@ void require_fit(hid_t stored, hid_t memory, const std::string& what);
 void for_each_block(hid_t file_space, Range range, const std::string& what,
                     const std::function<herr_t(hid_t, hid_t, Index)>& transfer);
 
-/// Creates a file of `bytes` with disk space of `room_bytes`. InputError if it exists or the disk is full.
-void write_new_file(const std::filesystem::path& path, const std::string& bytes, Index room_bytes);
-
 }  // namespace conclave::train::detail

@@ -34,7 +34,9 @@ std::optional<Index> step_of(std::string_view line) {
 }  // namespace
 
 LineFile::LineFile(std::filesystem::path path)
-    : path_(std::move(path)), file_(::open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666)) {
+    // Not through a link: in a folder that others may write to, it could lead to any file of this user.
+    : path_(std::move(path)),
+      file_(::open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666)) {
   if (file_ < 0) fail("open", path_, errno);
 }
 

@@ -2,6 +2,8 @@
 #include "runtime/train/watchdog.hpp"
 
 #include "runtime/core/clock.hpp"
+#include "runtime/train/agreed.hpp"
+#include "runtime/train/disk_file.hpp"
 
 #include <fmt/ranges.h>
 #include <unistd.h>
@@ -204,13 +206,12 @@ void Watchdog::end_job(const std::vector<std::string>& report) {
 // Every rank of the node, for a look at all nodes together.
 void Watchdog::write_state(const std::vector<std::string>& report) {
   const std::filesystem::path path = settings().folder / fmt::format("hang-{}.txt", host_name());
-  std::ofstream file(path);
-  file << report.front() << '\n';
+  std::string text = report.front() + '\n';
   for (const WatchedRank& r : look_at_node()) {
-    file << line_of(r, r.place.waits ? "waits in" : "is in") << fmt::format("; {} places passed\n", r.place.passed);
+    text += fmt::format("{}; {} places passed\n", line_of(r, r.place.waits ? "waits in" : "is in"), r.place.passed);
   }
-  file.flush();
-  if (!file) fmt::print(stderr, "  cannot write {}\n", path.string());
+  const Failure failure = failure_of([&] { replace_file(path, text); });
+  if (!failure.message.empty()) fmt::print(stderr, "  {}\n", failure.message);
 }
 
 }  // namespace conclave::train

@@ -18,6 +18,7 @@ using test::count;
 using test::digest_of;
 using test::on_ranks;
 using test::Outcome;
+using test::run;
 using train::TemporaryFolder;
 
 const std::string small =
@@ -147,6 +148,70 @@ TEST(Checking, ends_every_rank_where_one_meets_numbers_that_are_not_finite) {
   EXPECT_NE(outcome.exit_code, 0);
   EXPECT_NE(outcome.exit_code, 124) << "it hung";
   EXPECT_GE(count(outcome.output, "token 0 are not finite"), 1) << outcome.output;
+}
+
+// A case that says nothing but its tokens.
+void write_bare_case(const std::string& path) {
+  train::Hdf5File file = train::Hdf5File::create(path);
+  file.write_attribute("/", "format", std::string("moe-layer-case"));
+  file.write_attribute("/", "version", std::int64_t{1});
+  file.create_group("/config");
+  file.write_attribute("/config", "tokens", std::int64_t{1});
+  file.close();
+}
+
+TEST(Checking, says_what_is_wrong_where_no_gradient_is) {
+  const TemporaryFolder folder;
+  const std::string copy = folder.path("wrong.h5");
+  std::filesystem::copy_file(CONCLAVE_CASES "/tiny.h5", copy);
+  {
+    train::Hdf5File file = train::Hdf5File::open_writable(copy);
+    const std::vector<double> y{1e6};
+    file.write_range<double>("/expected/y", {0, 1}, y.data());
+    file.close();
+  }
+  const Outcome outcome = conclave("check " + copy);
+  EXPECT_EQ(outcome.exit_code, 1) << outcome.output;
+  EXPECT_EQ(count(outcome.output, "FAILED: y\n"), 1) << outcome.output;
+}
+
+TEST(Checking, refuses_cases_of_other_versions_and_such_that_leave_options_out) {
+  const TemporaryFolder folder;
+  const std::string copy = folder.path("other.h5");
+  std::filesystem::copy_file(CONCLAVE_CASES "/tiny.h5", copy);
+  const auto change = [&](const std::function<void(train::Hdf5File&)>& work) {
+    train::Hdf5File file = train::Hdf5File::open_writable(copy);
+    work(file);
+    file.close();
+  };
+  change([](train::Hdf5File& file) { file.rewrite_attribute<std::int32_t>("/", "version", 2); });
+  const Outcome version = conclave("check " + copy);
+  EXPECT_EQ(version.exit_code, 1) << version.output;
+  EXPECT_EQ(count(version.output, "is a reference case of version 2; this program reads version 1"), 1)
+      << version.output;
+  std::filesystem::remove(copy);
+  write_bare_case(copy);
+  const Outcome missing = conclave("check " + copy);
+  EXPECT_EQ(missing.exit_code, 1) << missing.output;
+  EXPECT_EQ(count(missing.output, "does not say groups, "), 1) << missing.output;
+}
+
+TEST(Checkpoint, refuses_more_memory_than_a_process_may_have) {
+  const TemporaryFolder folder;
+  const Outcome many =
+      run(fmt::format("timeout 60 {} train --layers 1000000 --out {}", CONCLAVE_PROGRAM, folder.path("many")));
+  EXPECT_EQ(many.exit_code, 1) << many.output;
+  EXPECT_EQ(count(many.output, "this run needs "), 1) << many.output;
+  const Outcome most = run(fmt::format("timeout 60 {} train --layers 16777216 --width 16777216 --heads 2 --out {}",
+                                       CONCLAVE_PROGRAM, folder.path("most")));
+  EXPECT_EQ(most.exit_code, 1) << most.output;
+  EXPECT_EQ(count(most.output, "this run needs "), 1) << most.output;
+  const Outcome limited =
+      run(fmt::format("bash -c 'ulimit -v 4000000; exec timeout 60 {} train --width 4096 --layers 8 --out {}'",
+                      CONCLAVE_PROGRAM, folder.path("limited")));
+  EXPECT_EQ(limited.exit_code, 1) << limited.output;
+  EXPECT_EQ(count(limited.output, "(ulimit -v)"), 1) << limited.output;
+  EXPECT_FALSE(std::filesystem::exists(folder.path("many")));
 }
 
 TEST(Checking, refuses_a_damaged_case_and_goes_on) {

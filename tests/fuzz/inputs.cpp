@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "tests/fuzz/inputs.hpp"
+
+#include "apps/command_line.hpp"
+#include "apps/config_file.hpp"
+#include "apps/train_options.hpp"
+#include "gating/rule_table.hpp"
+#include "runtime/core/duration.hpp"
+#include "runtime/core/error.hpp"
+#include "runtime/train/dataset.hpp"
+#include "runtime/train/labelled.hpp"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+namespace conclave::fuzz {
+namespace {
+
+/// Bytes as a file without a place on a disk.
+class MemoryFile {
+ public:
+  explicit MemoryFile(std::string_view bytes) : id_(::memfd_create("fuzz", MFD_CLOEXEC)) {
+    const bool is_written = id_ >= 0 && ::write(id_, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size());
+    invariant(is_written, "no file of {} bytes in memory", bytes.size());
+  }
+  MemoryFile(const MemoryFile&) = delete;
+  MemoryFile& operator=(const MemoryFile&) = delete;
+  ~MemoryFile() { ::close(id_); }
+  [[nodiscard]] std::string path() const { return fmt::format("/proc/self/fd/{}", id_); }
+
+ private:
+  int id_;
+};
+
+void read_duration(std::string_view bytes) {
+  const std::optional<Duration> duration = parse_duration(bytes);
+  if (!duration) return;
+  const std::optional<Duration> again = parse_duration(text_of(*duration));
+  invariant(again == duration, "'{}' is read as {} s and written as '{}'", bytes, duration->seconds,
+            text_of(*duration));
+}
+
+void read_rules(std::string_view bytes) {
+  const std::vector<std::string> domains{"code", "prose"};
+  const gating::RuleLimits limits{6, 2, domains};
+  const gating::RuleTable table(bytes, "rules.txt", limits);
+  const gating::RuleTable again(table.text(), "again", {6, 2, {}});
+  invariant(again.text() == table.text(), "rules '{}' become '{}'", table.text(), again.text());
+  for (std::int32_t token = 0; token < 256; ++token) {
+    for (const std::int32_t expert : table.experts_of(token, 1)) {
+      invariant(0 <= expert && expert < 6, "expert {} of 6", expert);
+    }
+  }
+}
+
+void validate_and_write(const train::TrainOptions& options) {
+  train::validate(options);
+  // What a run writes down is read back as the same run.
+  const std::string text = apps::training_configuration(options);
+  train::TrainOptions again;
+  apps::OptionSections sections;
+  apps::describe_training(again, sections);
+  const apps::ConfigFile file("again.ini", text, sections);
+  for (const apps::ConfigValue& value : file.values()) {
+    invariant(value.option->assign(value.text), "{} does not take its own '{}'", value.where, value.text);
+  }
+  invariant(apps::training_configuration(again) == text, "a configuration is not read back as it was:\n{}", text);
+}
+
+void read_config(std::string_view bytes) {
+  train::TrainOptions options;
+  apps::OptionSections sections;
+  apps::describe_training(options, sections);
+  const std::vector<std::string> words{"--config", "run.ini"};
+  static_cast<void>(
+      apps::parse_command_line(words, false, sections, [&](const std::string&) { return std::string(bytes); }));
+  validate_and_write(options);
+}
+
+/// A word a line.
+void read_command_line(std::string_view bytes) {
+  std::vector<std::string> words;
+  for (std::size_t at = 0; at <= bytes.size();) {
+    const std::size_t end = std::min(bytes.find('\n', at), bytes.size());
+    words.emplace_back(bytes.substr(at, end - at));
+    at = end + 1;
+  }
+  train::TrainOptions options;
+  apps::OptionSections sections;
+  apps::describe_training(options, sections);
+  static_cast<void>(apps::parse_command_line(words, true, sections, [](const std::string& path) -> std::string {
+    throw InputError(fmt::format("there is no '{}' here", path));
+  }));
+  validate_and_write(options);
+}
+
+/// Every number that a data set gives lies where its model looks for it.
+void read_batches(const train::Samples& samples) {
+  const model::DataShape shape = samples.shape();
+  for (const train::Split split : {train::Split::train, train::Split::validation, train::Split::test}) {
+    const Index count = std::min<Index>(samples.num_sequences(split), 4);
+    if (count == 0) continue;
+    train::Batch batch;
+    samples.read_batch(split, 0, count, batch);
+    const Index targets = shape.classes > 0 ? shape.classes : shape.vocabulary;
+    for (const std::int32_t token : batch.tokens) {
+      invariant(0 <= token && token < shape.vocabulary, "token {} of {}", token, shape.vocabulary);
+    }
+    for (const std::int32_t target : batch.targets) {
+      invariant(0 <= target && target < targets, "target {} of {}", target, targets);
+    }
+  }
+}
+
+void read_corpus(std::string_view bytes) {
+  const MemoryFile file(bytes);
+  train::DataOptions options;
+  options.data = file.path();
+  read_batches(*train::make_dataset(options, 6, 1));
+}
+
+void read_labelled(std::string_view bytes) {
+  const MemoryFile file(bytes);
+  train::DataOptions options;
+  options.data = file.path();
+  read_batches(*train::make_labelled(options, 6, 1, nullptr));
+}
+
+std::vector<std::string> option_names() {
+  train::TrainOptions options;
+  apps::OptionSections sections;
+  apps::describe_training(options, sections);
+  std::vector<std::string> words{"=",  "\n",   "#", "\"", "\\x", "nan", "-1", "1e400", "9223372036854775808",
+                                 "--", "--no-"};
+  for (const Option* option : sections.all()) words.push_back(option->name);
+  return words;
+}
+
+}  // namespace
+
+std::span<const Input> inputs() {
+  static const std::vector<Input> all{
+      {"duration",
+       read_duration,
+       {"90", "1h30m", "2d", "1.5h", "1-12:00:00", "10:30", "0.5s"},
+       {"1", "9", "0", ".", ":", "-", "d", "h", "m", "s", "e", "+", "inf", "99999999999999999999"}},
+      {"rules",
+       read_rules,
+       {"token 1-9, 20 -> 0, 1\nclass letter, digit -> 2, 3 # who\ndomain code -> 4, 5\ndefault -> 1, 2",
+        "token 3 -> 0,1; default -> 2,3"},
+       {"token", "class", "domain", "default", "->", ",", ";", "#", "-", "code", "letter", "4294967296", "\n"}},
+      {"config",
+       read_config,
+       {"# a run\nlayers = 2\nwidth = 16\nheads = 2\nout = \"a \\x41 b\"\nexperts = 4\ntop-k = 2\n",
+        "router = hash\ncapacity_factor = 1.5\ncheckpoint_every = auto\nmtbf = 3600\nexpert_hidden = 8,16\n"},
+       option_names()},
+      {"command_line",
+       read_command_line,
+       {"--layers\n2\n--width=16\n--heads\n2\n--no-noise\n--out\na b", "--experts=4\n--top-k=2\n--\n-x"},
+       option_names()},
+      {"corpus",
+       read_corpus,
+       {std::string(200, 'a') + "\n\xef\xbb\xbf some text \xff\n" + std::string(100, 'b')},
+       {"\n", "\r\n", "\xef\xbb\xbf"}},
+      {"labelled",
+       read_labelled,
+       {"even\tone text\nodd\tanother one\neven\ta third\nodd\tand a fourth\neven\tmore\nodd\tlast\n"},
+       {"\t", "\n", "\r\n", "even", "\xef\xbb\xbf", std::string(1, '\0')}}};
+  return all;
+}
+
+}  // namespace conclave::fuzz
