@@ -109,7 +109,8 @@ po::parsed_options parse_words(const std::vector<std::string>& words, const po::
         .positional(arguments)
         .style(Style::allow_long | Style::long_allow_adjacent | Style::long_allow_next)
         .run();
-  } catch (const po::unknown_option& error) {
+  } catch (const po::error_with_option_name& error) {
+    // What is known is spelt without doubt by now: "--unknown", or "--unknown=", of which Boost says something else.
     fail_unknown(bare(error.get_option_name()), options);
   }
 }

@@ -88,10 +88,12 @@ std::optional<Duration> parse_duration(std::string_view text) {
 
 std::string text_of(Duration duration) {
   if (duration.seconds == 0.0) return "0s";
-  if (duration.seconds != std::floor(duration.seconds)) {
-    std::string digits = fmt::format("{:.9f}", duration.seconds);
-    digits.erase(digits.find_last_not_of('0') + 1);
-    return digits + "s";
+  // Above that, days and hours would be rounded.
+  constexpr double largest_exact = 0x1p53;
+  if (duration.seconds != std::floor(duration.seconds) || duration.seconds > largest_exact) {
+    std::array<char, 1100> digits{};  // the smallest number has 1074 digits behind the point
+    const auto end = std::to_chars(digits.begin(), digits.end(), duration.seconds, std::chars_format::fixed).ptr;
+    return std::string(digits.begin(), end) + "s";
   }
   std::string text;
   double left = duration.seconds;

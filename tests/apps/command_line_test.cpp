@@ -90,6 +90,7 @@ TEST(CommandLine, names_what_is_wrong) {
       {{"--topk", "3"}, "unknown option '--topk'; did you mean --top-k?"},
       {{"--lerning_rate=3"}, "unknown option '--lerning_rate'; did you mean --learning-rate?"},
       {{"--confg", "x"}, "did you mean --config?"},
+      {{"--topk="}, "unknown option '--topk'; did you mean --top-k?"},
       {{"--no-prompt"}, "unknown option '--no-prompt'"},
       {{"--top-k", "many"}, "option '--top-k' cannot be 'many' | it takes an integer; the default is '2'"},
       {{"--colour", "blue"}, "option '--colour' cannot be 'blue' | it takes one of red, green; the default is 'red'"},

@@ -49,7 +49,8 @@ TEST(Duration, RefusesWhatIsNone) {
 TEST(Duration, ReadsWhatItWrites) {
   EXPECT_EQ(text_of({5400.0}), "1h30m");
   EXPECT_EQ(text_of({86400.0 + 1.0}), "1d1s");
-  for (const double seconds : {0.0, 0.25, 1.0, 59.0, 60.0, 61.5, 3599.0, 3600.0, 86399.0, 93784.0, 1e9, 1e17}) {
+  for (const double seconds : {0.0, 0.25, 1.0, 59.0, 60.0, 61.5, 3599.0, 3600.0, 86399.0, 93784.0, 1e9, 1e17,
+                               2999999999999999999.0, 1e300, 1e-12, 0.1}) {
     const std::string text = text_of({seconds});
     const auto parsed = parse_duration(text);
     ASSERT_TRUE(parsed) << text;

@@ -44,7 +44,7 @@ TEST_P(Inputs, damaged_ones_are_read_or_refused) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Inputs, testing::Range(std::size_t{0}, std::size(inputs())),
-                         [](const auto& info) { return std::string(inputs()[info.param].name); });
+                         [](const auto& test) { return std::string(inputs()[test.param].name); });
 
 }  // namespace
 }  // namespace conclave::fuzz
