@@ -45,7 +45,7 @@ TEST(HostileFolder, files_have_the_rights_that_the_umask_leaves) {
       ++num_files;
       EXPECT_EQ(static_cast<unsigned>(entry.status().permissions()), expected) << entry.path() << " under " << umask;
     }
-    EXPECT_EQ(num_files, 5) << "two checkpoints, run.h5, metrics.jsonl, config.ini";
+    EXPECT_EQ(num_files, 6) << "two checkpoints, run.h5, metrics.jsonl, config.ini, run.lock";
     EXPECT_EQ(static_cast<unsigned>(fs::status(folder.path("run")).permissions()),
               (expected & 0700) | 0100U | ((expected & 0044U) >> 2U) | (expected & 0077U));
   }
