@@ -31,8 +31,7 @@ double steady_median(std::vector<double> seconds, Index& steps) {
   return *middle;
 }
 
-model::RunSizes training_sizes(const train::TrainOptions& options, const plan::RowTransport& transport,
-                               Index threads) {
+model::RunSizes training_sizes(const train::TrainOptions& options, const plan::RowTransport& transport, Index threads) {
   return {.transport = transport,
           .groups_in_pass = options.groups_in_pass(),
           .group_rows = options.sequences_in_group() * options.tokens_in_sample(),
@@ -59,8 +58,8 @@ std::vector<plan::MemoryItem> model_memory(const train::TrainOptions& options, c
 
 double fullest_rank_bytes(const train::TrainOptions& options, const model::DataShape& shape,
                           const plan::Topology& topology, Index threads, const comm::Communicator& asking) {
-  model::RunSizes sizes = training_sizes(
-      options, model::planned_row_transport(options.transport, asking, topology, RankId{0}), threads);
+  model::RunSizes sizes =
+      training_sizes(options, model::planned_row_transport(options.transport, asking, topology, RankId{0}), threads);
   double most = 0.0;
   for (RankId rank; rank < RankId{topology.num_ranks()}; ++rank) {
     sizes.transport.node_ranks = std::ssize(topology.ranks(topology.node(rank)));
