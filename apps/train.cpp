@@ -89,15 +89,18 @@ class Run {
 
   int steps() {
     const Index last = options_.stop_after > 0 ? std::min(options_.stop_after, options_.steps) : options_.steps;
-    if (trainer_->steps_done() >= last) {
-      say(fmt::format("nothing to do: {} of {} steps are done", trainer_->steps_done(), last));
-      return 0;
-    }
     take_folder();
-    write_configuration(world_, options_);
     Progress progress(trainer_->steps_done(), last, world_.is_root());
     const auto tell = [&](const std::string& text) { progress.note(text); };
     RunJournal journal(options_, trainer_->steps_done(), option_values(options_), record_, world_, tell);
+    const bool is_done = trainer_->steps_done() >= last;
+    const bool owes_evaluation = world_.any(journal.owes_evaluation() && evaluation_steps() > 0.0 &&
+                                            (is_done || is_due(trainer_->steps_done(), options_.eval_every)));
+    if (is_done && !owes_evaluation) {
+      say(fmt::format("nothing to do: {} of {} steps are done", trainer_->steps_done(), last));
+      return 0;
+    }
+    write_configuration(world_, options_);
     const auto saved = [&](const std::filesystem::path& file, double seconds) {
       saved_ = file;
       stop_rule_.saw_save(seconds);
@@ -108,9 +111,7 @@ class Run {
     if (!stopping_.notice().empty()) say(stopping_.notice());
     RunSummary summary;
     const Reports reports{progress, journal, summary};
-    if (world_.any(journal.owes_evaluation() && is_due(trainer_->steps_done(), options_.eval_every))) {
-      evaluate(reports);
-    }
+    if (owes_evaluation) evaluate(reports);
     std::string stopped_by;
     while (stopped_by.empty() && trainer_->steps_done() < last) {
       const train::StepRecord* done = nullptr;

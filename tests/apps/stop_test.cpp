@@ -193,6 +193,22 @@ TEST(Stopping, leaves_the_evaluation_for_later) {
   EXPECT_EQ(count(evaluations(out + "/metrics.jsonl"), "\n"), 4);
 }
 
+// As after a run that was killed between its last save and its last evaluation.
+TEST(Stopping, makes_up_for_the_last_evaluation_when_no_step_is_left) {
+  const TemporaryFolder folder;
+  const std::string out = folder.path("run");
+  const Outcome cut = signalled_before_start(evaluated + "--eval-every 0 --out " + out);
+  ASSERT_EQ(cut.exit_code, stopped) << cut.output;
+  const std::string resume = "train --stop-after 1 --resume " + out;
+  const Outcome resumed = on_ranks(2, CONCLAVE_PROGRAM, resume);
+  EXPECT_EQ(resumed.exit_code, 0) << resumed.output;
+  EXPECT_EQ(count(resumed.output, "step 1: held-out loss"), 1) << resumed.output;
+  const Outcome again = conclave(resume);
+  EXPECT_EQ(again.exit_code, 0) << again.output;
+  EXPECT_EQ(count(again.output, "held-out loss"), 0) << again.output;
+  EXPECT_EQ(count(again.output, "nothing to do: 1 of 1 steps are done"), 1) << again.output;
+}
+
 TEST(Stopping, saves_before_its_time_is_up) {
   const TemporaryFolder folder;
   const std::string out = folder.path("run");
