@@ -30,13 +30,16 @@ grep -q fragile fragile.sbatch || fail "the job's program was not replaced"
 study() { cut -d, -f1,2 study/scaling.csv | tail -n +2 | tr '\n' ' '; }
 
 touch broken
-! sbatch --wait --output=broken.out fragile.sbatch >/dev/null || fail "a study that lacks a point succeeds"
+job=$(sbatch --parsable --output=broken.out fragile.sbatch)
+wait_until 100 job_is "$job" 'FAILED|COMPLETED'
+job_is "$job" FAILED || fail "a study that lacks a point succeeds"
 [ "$(study)" = "strong,1 strong,4 weak,1 weak,2 weak,4 " ] || fail "the study has measured $(study)"
 grep -q "missing: strong, 2 ranks" study/scaling.txt || fail "the table does not name what is missing"
 
 rm broken
 begun=$(grep -c begins study/points.jsonl)
-sbatch --wait --output=mended.out fragile.sbatch >/dev/null || fail "the study does not go on"
+job=$(sbatch --parsable --output=mended.out fragile.sbatch)
+completed "$job" 60
 [ "$(study)" = "strong,1 strong,2 strong,4 weak,1 weak,2 weak,4 " ] || fail "the study has measured $(study)"
 [ "$(grep -c begins study/points.jsonl)" = $((begun + 1)) ] || fail "points were measured again"
 grep -q missing study/scaling.txt && fail "the table lacks something still"
