@@ -31,7 +31,15 @@ int spawn(const std::vector<std::string>& words, int write_end, pid_t& child) {
   posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   posix_spawn_file_actions_adddup2(&files, write_end, STDOUT_FILENO);
   posix_spawn_file_actions_adddup2(&files, write_end, STDERR_FILENO);
-  const int error = posix_spawnp(&child, arguments[0], &files, nullptr, arguments.data(), environ);
+  // Signals that this program blocks are none of the child's business.
+  posix_spawnattr_t attributes;
+  sigset_t none;
+  sigemptyset(&none);
+  posix_spawnattr_init(&attributes);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+  posix_spawnattr_setsigmask(&attributes, &none);
+  const int error = posix_spawnp(&child, arguments[0], &files, &attributes, arguments.data(), environ);
+  posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&files);
   return error;
 }

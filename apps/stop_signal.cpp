@@ -7,6 +7,9 @@
 
 #include <array>
 #include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
 
 namespace conclave::apps {
 namespace {
@@ -39,6 +42,44 @@ sigset_t set_of_stop_signals() {
   return all;
 }
 
+/// The thread that handlers run in: all others of this program have stop signals blocked. oneDNN's kernels keep data
+/// below the stack pointer, where the system puts a handler's frame: a handler in the midst of a matrix product makes
+/// it write anywhere.
+class Listener {
+ public:
+  ~Listener() { stop(); }
+  void start(const sigset_t& signals) {
+    if (thread_.joinable()) return;
+    ends_ = false;
+    thread_ = std::thread([this, signals] {
+      pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+      std::unique_lock lock(mutex_);
+      wake_.wait(lock, [this] { return ends_; });
+      pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+    });
+  }
+  void stop() {
+    if (!thread_.joinable()) return;
+    {
+      const std::lock_guard lock(mutex_);
+      ends_ = true;
+    }
+    wake_.notify_all();
+    thread_.join();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool ends_ = false;  // under mutex_
+  std::thread thread_;
+};
+
+Listener& listener() {
+  static Listener listener;
+  return listener;
+}
+
 }  // namespace
 
 void keep_stop_signals() {
@@ -57,14 +98,15 @@ void keep_stop_signals() {
     sigemptyset(&action.sa_mask);
     invariant(sigaction(stop.number, &action, nullptr) == 0, "no handler for {}", stop.name);
   }
-  sigprocmask(SIG_UNBLOCK, &all, nullptr);
+  pthread_sigmask(SIG_UNBLOCK, &all, nullptr);  // those that wait come now
+  pthread_sigmask(SIG_BLOCK, &all, nullptr);
+  listener().start(all);
 }
 
 // Handlers and their atomics are lost with the program; which signals are blocked and which of those wait is not.
 void hand_on_stop_signals() {
   if (!keeps) return;
-  const sigset_t all = set_of_stop_signals();
-  sigprocmask(SIG_BLOCK, &all, nullptr);
+  listener().stop();
   if (const int signal = stop_signal(); signal != 0) ::raise(signal);
 }
 

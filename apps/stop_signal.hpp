@@ -11,7 +11,8 @@ namespace conclave::apps {
 /// launcher had blocked them, and calls of the system that they interrupt go on by themselves. A SIGINT that this
 /// process was started to ignore, as shells start what runs in the background, stays ignored. Until the process fails,
 /// and not only while it trains: a launcher that sees one rank end sends SIGTERM to the others, which shall still end
-/// by themselves.
+/// by themselves. Threads of this program are not interrupted by them, but for one that waits for them: call it from
+/// the first thread, before there are others.
 void keep_stop_signals();
 
 /// For a process that is about to become another program by exec: a signal that comes meanwhile, or that was kept,

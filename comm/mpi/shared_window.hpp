@@ -11,7 +11,7 @@ namespace conclave::comm {
 class SharedWindow {
  public:
   SharedWindow() = default;
-  /// A segment of `bytes` for this rank, aligned to pages; others may ask for other sizes. MpiError if the node's
+  /// A segment of `bytes` for this rank, aligned to cache lines; others may ask for other sizes. MpiError if the node's
   /// shared memory is too small. Collective over `node`, the ranks of one node.
   SharedWindow(const Communicator& node, Index bytes);
   SharedWindow(SharedWindow&& other) noexcept;

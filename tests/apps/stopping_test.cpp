@@ -4,14 +4,21 @@
 #include "apps/child_process.hpp"
 #include "apps/slurm_job.hpp"
 #include "apps/stop_signal.hpp"
+#include "runtime/core/gemm.hpp"
+#include "runtime/core/matrix.hpp"
 #include "tests/support/file_content.hpp"
 #include "tests/train/temporary_folder.hpp"
 
 #include <gtest/gtest.h>
 
 #include <signal.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <ctime>
+#include <thread>
 
 namespace conclave::apps {
 namespace {
@@ -37,16 +44,25 @@ TEST(StopRule, needs_a_step_a_save_and_the_margin) {
   EXPECT_DOUBLE_EQ(rule.needed_s({true, true}), 5.0 + 7.0 + 30.0 + 7.0 + 3.0);
 }
 
+// As a launcher or a batch system sends it: to the process, whose threads take it in their own time.
+void send(int signal) {
+  ::kill(::getpid(), signal);
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+}
+
+bool is_blocked_here(int signal) {
+  sigset_t blocked;
+  pthread_sigmask(SIG_SETMASK, nullptr, &blocked);
+  return sigismember(&blocked, signal) == 1;
+}
+
 // Each in a process of its own: what becomes of a signal cannot be taken back.
 TEST(StopSignal, keeps_the_first) {
   EXPECT_EXIT(
       {
         keep_stop_signals();
         const bool none = stop_signal() == 0;
-        raise(SIGUSR2);
-        raise(SIGTERM);
-        raise(SIGUSR1);
-        raise(SIGINT);
+        for (const int signal : {SIGUSR2, SIGTERM, SIGUSR1, SIGINT}) send(signal);
         std::_Exit(none && stop_signal() == SIGUSR2 ? 42 : 1);
       },
       testing::ExitedWithCode(42), "");
@@ -56,8 +72,8 @@ TEST(StopSignal, ends_at_the_second_interrupt) {
   EXPECT_EXIT(
       {
         keep_stop_signals();
-        raise(SIGINT);
-        raise(SIGINT);
+        send(SIGINT);
+        send(SIGINT);
         std::_Exit(1);
       },
       testing::KilledBySignal(SIGINT), "");
@@ -67,9 +83,9 @@ TEST(StopSignal, ends_a_process_that_has_failed) {
   EXPECT_EXIT(
       {
         keep_stop_signals();
-        raise(SIGTERM);
+        send(SIGTERM);
         obey_stop_signals();
-        raise(SIGTERM);
+        send(SIGTERM);
         std::_Exit(1);
       },
       testing::KilledBySignal(SIGTERM), "");
@@ -88,14 +104,78 @@ TEST(StopSignal, hears_what_came_while_it_was_blocked) {
       testing::ExitedWithCode(42), "");
 }
 
+// So that the program that this one becomes finds it waiting.
+TEST(StopSignal, hands_on_what_came) {
+  EXPECT_EXIT(
+      {
+        keep_stop_signals();
+        send(SIGUSR1);
+        hand_on_stop_signals();
+        sigset_t waiting;
+        sigpending(&waiting);
+        std::_Exit(sigismember(&waiting, SIGUSR1) == 1 ? 42 : 1);
+      },
+      testing::ExitedWithCode(42), "");
+}
+
 TEST(StopSignal, leaves_an_interrupt_ignored_that_was) {
   EXPECT_EXIT(
       {
         signal(SIGINT, SIG_IGN);
         keep_stop_signals();
-        raise(SIGINT);
-        raise(SIGINT);
+        send(SIGINT);
+        send(SIGINT);
         std::_Exit(stop_signal() == 0 ? 42 : 1);
+      },
+      testing::ExitedWithCode(42), "");
+}
+
+// A handler within a matrix product of oneDNN damages memory.
+TEST(StopSignal, interrupts_no_thread_that_computes) {
+  EXPECT_EXIT(
+      {
+        keep_stop_signals();
+        bool are_blocked = true;
+        const auto look = [&] {
+          for (const int signal : {SIGTERM, SIGINT, SIGUSR1, SIGUSR2}) are_blocked &= is_blocked_here(signal);
+        };
+        look();
+        std::thread(look).join();
+        std::_Exit(are_blocked ? 42 : 1);
+      },
+      testing::ExitedWithCode(42), "");
+}
+
+// Whether products are right while signals come as fast as they can.
+bool are_products_right_under_signals() {
+  std::atomic<bool> ends{false};
+  std::thread sender([&] {
+    while (!ends) ::kill(::getpid(), SIGUSR1);
+  });
+  Matrix<float> y(24, 256);
+  Matrix<float> w(256, 40);
+  Matrix<float> x(24, 40);
+  y.fill(1.0F);
+  w.fill(2.0F);
+  bool are_right = true;
+  for (int i = 0; i < 20000; ++i) {
+    gemm_nn<float>(y, w, 0.0F, x.view());
+    are_right = are_right && std::all_of(x.data(), x.data() + x.size(), [](float v) { return v == 512.0F; });
+  }
+  ends = true;
+  sender.join();
+  return are_right;
+}
+
+TEST(StopSignal, leaves_products_alone) {
+  if (!has_gemm_backend(GemmBackend::onednn)) GTEST_SKIP() << "built without oneDNN";
+  EXPECT_EXIT(
+      {
+        make_blas_single_threaded();
+        use_gemm_backend(GemmBackend::onednn);
+        keep_stop_signals();
+        const bool are_right = are_products_right_under_signals();
+        std::_Exit(are_right && stop_signal() == SIGUSR1 ? 42 : 1);
       },
       testing::ExitedWithCode(42), "");
 }
