@@ -7,13 +7,18 @@
 
 namespace conclave::plan {
 
+PairwiseRound cyclic_round(Index num_ranks, RankId rank, Index round) {
+  invariant(0 < round && round < num_ranks, "round {} of {} ranks", round, num_ranks);
+  return {RankId{(rank.value() + round) % num_ranks}, RankId{(rank.value() + num_ranks - round) % num_ranks}};
+}
+
 PairwiseRound pairwise_round(Index num_ranks, RankId rank, Index round) {
   invariant(0 < round && round < num_ranks, "round {} of {} ranks", round, num_ranks);
   if (std::has_single_bit(static_cast<std::uint64_t>(num_ranks))) {
     const RankId peer{rank.value() ^ round};
     return {peer, peer};
   }
-  return {RankId{(rank.value() + round) % num_ranks}, RankId{(rank.value() + num_ranks - round) % num_ranks}};
+  return cyclic_round(num_ranks, rank, round);
 }
 
 std::vector<Step> pairwise_schedule(const Topology& topology, const Traffic& traffic) {

@@ -15,8 +15,12 @@ struct PairwiseRound {
   RankId from;
 };
 
+/// The ranks that are `round` further on and back, 1 ... num_ranks - 1. With one round at a time these are the peers of
+/// MPI libraries' own pairwise all-to-all.
+[[nodiscard]] PairwiseRound cyclic_round(Index num_ranks, RankId rank, Index round);
+
 /// Whom `rank` sends to and receives from in a round, 1 ... num_ranks - 1: the same peer, rank xor round, where the
-/// number of ranks is a power of two, else the ranks that are so many further on and back.
+/// number of ranks is a power of two, else as cyclic_round.
 [[nodiscard]] PairwiseRound pairwise_round(Index num_ranks, RankId rank, Index round);
 
 /// Empty messages are left out. A rank's part for itself is in phase 0.
