@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "runtime/sim/rounds.hpp"
+
+#include <algorithm>
+
+namespace conclave::sim {
+namespace {
+
+bool is_sent(const Pair& message) { return message.from != message.to && message.bytes > 0.0; }
+
+}  // namespace
+
+RoundClock::RoundClock(const Network& network)
+    : network_(network),
+      ended_s_(static_cast<std::size_t>(network.num_ranks()), 0.0),
+      next_s_(ended_s_),
+      limited_by_(ended_s_.size(), -1),
+      bytes_(static_cast<std::size_t>(network.num_resources()), 0.0) {}
+
+void RoundClock::load(const Pair& message) {
+  network_.route(RankId{message.from}, RankId{message.to}, route_);
+  for (const Index resource : route_) bytes_[static_cast<std::size_t>(resource)] += message.bytes;
+}
+
+RoundClock::Cost RoundClock::cost(const Pair& message) {
+  const RankId from{message.from};
+  const RankId to{message.to};
+  network_.route(from, to, route_);
+  Cost cost;
+  for (const Index resource : route_) {
+    const double s = bytes_[static_cast<std::size_t>(resource)] / network_.capacity_Bps(resource);
+    if (cost.resource == -1 || s > cost.s) cost = {s, resource};
+  }
+  cost.s += network_.latency_s(from, to);
+  return cost;
+}
+
+void RoundClock::advance(std::span<const Pair> messages) {
+  for (const Pair& message : messages) {
+    if (is_sent(message)) load(message);
+  }
+  for (const Pair& message : messages) {
+    if (!is_sent(message)) continue;
+    const Cost took = cost(message);
+    const double end_s = std::max(ended_s_[message.from], ended_s_[message.to]) + took.s;
+    for (const std::uint32_t rank : {message.from, message.to}) {
+      if (end_s <= next_s_[rank]) continue;
+      next_s_[rank] = end_s;
+      limited_by_[rank] = took.resource;
+    }
+  }
+  ended_s_ = next_s_;
+  for (const Pair& message : messages) {
+    if (!is_sent(message)) continue;
+    network_.route(RankId{message.from}, RankId{message.to}, route_);
+    for (const Index resource : route_) bytes_[static_cast<std::size_t>(resource)] = 0.0;
+  }
+}
+
+double RoundClock::time_s() const {
+  return ended_s_.empty() ? 0.0 : *std::max_element(ended_s_.begin(), ended_s_.end());
+}
+
+Index RoundClock::busiest_resource() const {
+  const auto last = std::max_element(ended_s_.begin(), ended_s_.end());
+  return last == ended_s_.end() ? -1 : limited_by_[static_cast<std::size_t>(last - ended_s_.begin())];
+}
+
+double schedule_s(const Network& network, std::vector<plan::Step> steps) {
+  std::stable_sort(steps.begin(), steps.end(), [](const auto& a, const auto& b) { return a.phase < b.phase; });
+  RoundClock clock(network);
+  std::vector<Pair> messages;
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    messages.push_back({static_cast<std::uint32_t>(steps[i].from.value()),
+                        static_cast<std::uint32_t>(steps[i].to.value()), static_cast<double>(steps[i].bytes)});
+    if (i + 1 < steps.size() && steps[i + 1].phase == steps[i].phase) continue;
+    clock.advance(messages);
+    messages.clear();
+  }
+  return clock.time_s();
+}
+
+}  // namespace conclave::sim
