@@ -25,7 +25,7 @@ std::string commands_help(Index width) {
   return fmt::format(
       "Usage: conclave COMMAND [OPTION...]\n"
       "       mpirun -n RANKS conclave COMMAND [OPTION...]\n\n"
-      "Mixture-of-experts training across MPI ranks.\n\nCommands:\n"
+      "Mixture-of-experts training across MPI ranks, and its simulation.\n\nCommands:\n"
       "{}\n{}\n\n'conclave COMMAND --help' lists a command's options; 'conclave --version' tells the version.\n",
       names_with_help(commands(), width), wrapped(exit_codes_text, 0, width));
 }
@@ -70,8 +70,9 @@ const Command& command_named(const std::vector<Command>& all, std::string_view w
 }  // namespace
 
 const std::vector<Command>& commands() {
-  static const std::vector<Command> all{train_command(),   evaluate_command(), generate_command(), bench_command(),
-                                        inspect_command(), check_command(),    doctor_command(),   slurm_command()};
+  static const std::vector<Command> all{train_command(), evaluate_command(), generate_command(),
+                                        bench_command(), simulate_command(), inspect_command(),
+                                        check_command(), doctor_command(),   slurm_command()};
   return all;
 }
 

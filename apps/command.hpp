@@ -90,6 +90,7 @@ struct CalledCommand {
 [[nodiscard]] Command evaluate_command();
 [[nodiscard]] Command generate_command();
 [[nodiscard]] Command bench_command();
+[[nodiscard]] Command simulate_command();
 [[nodiscard]] Command inspect_command();
 [[nodiscard]] Command check_command();
 [[nodiscard]] Command doctor_command();

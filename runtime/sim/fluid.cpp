@@ -200,10 +200,7 @@ void FluidRun::end_flows_until(double end_s) {
       first_end_s_ = std::min(first_end_s_, end_s_[f]);
       continue;
     }
-    if (end_s_[f] >= now_s_) {
-      now_s_ = end_s_[f];
-      result_.resource = bottleneck_[f];
-    }
+    now_s_ = std::max(now_s_, end_s_[f]);
     for (const std::uint32_t r : route(f)) {
       --resources_[r].active;
       resources_[r].left += rate_[f];

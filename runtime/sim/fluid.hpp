@@ -12,7 +12,6 @@ inline constexpr Index most_fluid_flows = Index{1} << 24;
 
 struct FluidTime {
   double time_s = 0.0;
-  Index resource = -1;  // the one that held back the flow that ended last; -1: nothing is sent
   Index num_flows = 0;
   Index num_fillings = 0;  // how often rates were computed
 };
