@@ -26,10 +26,10 @@ ExchangePrice flat_bound(const Network& network, const Traffic& traffic) {
 // What limits is what the bound names: shares of other resources change while flows end, its load does not.
 ExchangePrice flat_fluid(const Network& network, const Traffic& traffic) {
   const Bound bound = bound_of(network, traffic);
-  const double window_s = affordable_window_s(traffic.most_flows(), bound.time_s);
-  const double time_s = fluid_of(network, traffic, window_s).time_s;
-  return {time_s,      {{"exchange", time_s}}, name_or_nothing(network, bound.resource),
-          Tier::fluid, bound.time_s,           window_s};
+  const FluidTime fluid = fluid_of(network, traffic);
+  return {
+      fluid.time_s,  {{"exchange", fluid.time_s}}, name_or_nothing(network, bound.resource), Tier::fluid, bound.time_s,
+      fluid.window_s};
 }
 
 ExchangePrice price_flat(const Network& network, const Traffic& traffic, Tier tier) {

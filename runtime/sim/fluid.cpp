@@ -5,6 +5,8 @@
 // nobody is faster, its rate stays (the bottleneck condition, same place).
 #include "runtime/sim/fluid.hpp"
 
+#include "runtime/sim/bound.hpp"
+
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -23,12 +25,14 @@ constexpr double same_time = 1e-12;
 
 class FluidRun {
  public:
-  FluidRun(const Network& network, const Traffic& traffic, double window_s);
+  FluidRun(const Network& network, const Traffic& traffic, double rates);
   [[nodiscard]] FluidTime run();
 
  private:
   struct Resource {
     double capacity = 0.0;  // [bytes/s]
+    double boost = 0.0;     // [bytes/s] beside it, until boosted_until_s_
+    double spare = 0.0;     // [bytes] not used in the window that has passed
     double left = 0.0;      // [bytes/s] that no flow has
     double fastest = 0.0;   // [bytes/s] the largest rate of its flows, when rates were computed
     Index unsettled = 0;    // flows whose rate is not yet known, while rates are computed
@@ -42,17 +46,22 @@ class FluidRun {
   }
   [[nodiscard]] bool is_active(Flow f) const { return rate_[f] >= 0.0; }
 
+  [[nodiscard]] double window_s();
   void start_flows();
   void settle_bytes();
   void fill();
   void settle(std::uint32_t resource, double rate);
-  void end_flows_until(double end_s);
+  void end_flows_until(double end_s, bool is_window);
+  void boost();
   [[nodiscard]] bool leaves_rates_as_they_are();
   [[nodiscard]] bool has_other_bottleneck(Flow f);
 
-  double window_s_;
+  double rates_;       // that may be computed
+  double rates_left_;  // of them
+  double bound_s_;     // the time is this at least
   double now_s_ = 0.0;
   double rates_since_s_ = 0.0;  // when rates were computed last
+  double boosted_until_s_ = infinity;
   FluidTime result_;
 
   std::vector<double> bytes_;  // left when rates were computed, [flows]
@@ -71,8 +80,11 @@ class FluidRun {
   static constexpr double ended = -2.0;
 };
 
-FluidRun::FluidRun(const Network& network, const Traffic& traffic, double window_s)
-    : window_s_(window_s), resources_(static_cast<std::size_t>(network.num_resources())) {
+FluidRun::FluidRun(const Network& network, const Traffic& traffic, double rates)
+    : rates_(rates),
+      rates_left_(rates),
+      bound_s_(bound_of(network, traffic).time_s),
+      resources_(static_cast<std::size_t>(network.num_resources())) {
   for (std::size_t r = 0; r < resources_.size(); ++r) {
     resources_[r].capacity = network.capacity_Bps(static_cast<Index>(r));
   }
@@ -99,20 +111,31 @@ FluidRun::FluidRun(const Network& network, const Traffic& traffic, double window
 FluidTime FluidRun::run() {
   while (!active_.empty() || !starts_.empty()) {
     const double next_start_s = starts_.empty() ? infinity : starts_.begin()->first;
-    if (next_start_s <= first_end_s_) {
-      now_s_ = next_start_s;
-      settle_bytes();
-      start_flows();
-      fill();
-      continue;
+    const double next_s = std::min(next_start_s, boosted_until_s_);
+    if (next_s > first_end_s_) {
+      const double window = window_s();
+      end_flows_until(std::min(first_end_s_ * (1.0 + same_time) + window, next_s), window > 0.0);
+      if (window == 0.0 && leaves_rates_as_they_are()) continue;
+    } else {
+      now_s_ = next_s;
     }
-    end_flows_until(std::min(first_end_s_ * (1.0 + same_time) + window_s_, next_start_s));
-    if (!leaves_rates_as_they_are()) {
-      settle_bytes();
-      fill();
-    }
+    settle_bytes();
+    if (now_s_ == next_start_s) start_flows();
+    boost();
+    fill();
   }
   return result_;
+}
+
+// Where the rates that are left are enough for every flow's end by itself, ends are exact. Else the rest of the time is
+// cut so that they are enough; time and rates are both taken not to be quite at their end.
+double FluidRun::window_s() {
+  const auto flows = static_cast<double>(active_.size());
+  if (0.5 * flows * flows <= rates_left_) return 0.0;
+  const double time_left_s = std::max(bound_s_ - now_s_, 1e-2 * bound_s_);
+  const double window_s = std::min(time_left_s * flows / std::max(rates_left_, rates_ / 16.0), 2e-2 * bound_s_);
+  result_.window_s = std::max(result_.window_s, window_s);
+  return window_s;
 }
 
 void FluidRun::start_flows() {
@@ -135,14 +158,15 @@ void FluidRun::settle_bytes() {
 
 void FluidRun::fill() {
   ++result_.num_fillings;
+  rates_left_ -= static_cast<double>(active_.size() + resources_.size() / 4);
   using Share = std::pair<double, std::uint32_t>;
   std::vector<Share> shares;
   for (std::uint32_t r = 0; r < resources_.size(); ++r) {
     Resource& resource = resources_[r];
-    resource.left = resource.capacity;
+    resource.left = resource.capacity + resource.boost;
     resource.unsettled = resource.active;
     resource.fastest = 0.0;
-    if (resource.active > 0) shares.emplace_back(resource.capacity / static_cast<double>(resource.active), r);
+    if (resource.active > 0) shares.emplace_back(resource.left / static_cast<double>(resource.active), r);
   }
   for (const Flow f : active_) rate_[f] = 0.0;
   // Shares only grow while flows are settled, so an outdated one is looked at too early, never too late.
@@ -190,7 +214,8 @@ void FluidRun::settle(std::uint32_t resource, double rate) {
   flows.resize(kept);
 }
 
-void FluidRun::end_flows_until(double end_s) {
+// In a window, time goes on to its end, and what flows that ended before leave unused until then is put aside.
+void FluidRun::end_flows_until(double end_s, bool is_window) {
   loosened_.clear();
   std::size_t kept = 0;
   first_end_s_ = infinity;
@@ -200,17 +225,34 @@ void FluidRun::end_flows_until(double end_s) {
       first_end_s_ = std::min(first_end_s_, end_s_[f]);
       continue;
     }
-    now_s_ = std::max(now_s_, end_s_[f]);
+    result_.time_s = std::max(result_.time_s, end_s_[f]);
     for (const std::uint32_t r : route(f)) {
-      --resources_[r].active;
-      resources_[r].left += rate_[f];
-      if (resources_[r].full) loosened_.push_back(r);
-      resources_[r].full = false;
+      Resource& resource = resources_[r];
+      --resource.active;
+      resource.left += rate_[f];
+      if (is_window) resource.spare += rate_[f] * (end_s - end_s_[f]);
+      if (resource.full) loosened_.push_back(r);
+      resource.full = false;
     }
     rate_[f] = ended;
   }
   active_.resize(kept);
-  result_.time_s = now_s_;
+  now_s_ = is_window ? end_s : result_.time_s;
+}
+
+// What was put aside in a window is given out in one as long that follows, so that it is not lost: no resource carries
+// more than its bandwidth from the beginning on, and flows wait a window for it at most.
+void FluidRun::boost() {
+  const double left_s = std::isfinite(boosted_until_s_) ? boosted_until_s_ - now_s_ : 0.0;
+  const double window = window_s();
+  bool is_any = false;
+  for (Resource& resource : resources_) {
+    const double bytes = resource.spare + resource.boost * left_s;
+    resource.boost = window > 0.0 && bytes > 0.0 ? bytes / window : 0.0;
+    resource.spare = 0.0;
+    is_any = is_any || resource.boost > 0.0;
+  }
+  boosted_until_s_ = is_any ? now_s_ + window : infinity;
 }
 
 bool FluidRun::leaves_rates_as_they_are() {
@@ -234,18 +276,14 @@ bool FluidRun::has_other_bottleneck(Flow f) {
 
 }  // namespace
 
-FluidTime fluid_of(const Network& network, const Traffic& traffic, double window_s) {
+FluidTime fluid_of(const Network& network, const Traffic& traffic, double rates) {
+  invariant(rates > 0.0, "{} rates of flows", rates);
   if (traffic.most_flows() > most_fluid_flows) {
     throw InputError(
         fmt::format("{} flows between {} ranks in the tier fluid", traffic.most_flows(), traffic.num_ranks()),
         fmt::format("it takes up to {} flows: use the tier bound", most_fluid_flows));
   }
-  return FluidRun(network, traffic, window_s).run();
-}
-
-double affordable_window_s(Index num_flows, double bound_s) {
-  constexpr Index few = 8192;
-  return bound_s * std::min(1e-2, 1e-8 * static_cast<double>(std::max<Index>(0, num_flows - few)));
+  return FluidRun(network, traffic, rates).run();
 }
 
 }  // namespace conclave::sim

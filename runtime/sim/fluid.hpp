@@ -10,19 +10,21 @@ namespace conclave::sim {
 /// More flows are refused: a flow takes about 40 bytes and 8 for each resource on its way.
 inline constexpr Index most_fluid_flows = Index{1} << 24;
 
+/// Rates of flows that may be computed, in all, before accuracy gives way: a second or two.
+inline constexpr double affordable_rates = 8e6;
+
 struct FluidTime {
   double time_s = 0.0;
+  double window_s = 0.0;  // the largest within which ends of flows were taken for one
   Index num_flows = 0;
   Index num_fillings = 0;  // how often rates were computed
 };
 
-/// All messages are posted at once. Flows that end within `window_s` of the first of them end together: a flow that is
-/// through waits at most that long before others get its share. So the time is never too small, and too large by the
-/// order of the window; 0 is exact. InputError for more than most_fluid_flows.
-[[nodiscard]] FluidTime fluid_of(const Network& network, const Traffic& traffic, double window_s);
-
-/// A window with which a run takes seconds however many flows there are, each with an end of its own: none for few
-/// flows, then 1e-8 of the shortest possible time (bound_s) for each, up to a hundredth.
-[[nodiscard]] double affordable_window_s(Index num_flows, double bound_s);
+/// All messages are posted at once. Where there are many flows, each with an end of its own, those that end within a
+/// window end together: a flow that is through waits at most that long before others get its share. So the time is
+/// never too small, and too large by the order of the window. The window is what leaves `rates` enough for the rest of
+/// the time, and nothing, which is exact, while few flows are left; infinitely many rates are exact. InputError for
+/// more than most_fluid_flows.
+[[nodiscard]] FluidTime fluid_of(const Network& network, const Traffic& traffic, double rates = affordable_rates);
 
 }  // namespace conclave::sim

@@ -12,6 +12,41 @@ namespace {
 
 std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
+// What the links upwards carry around one ring. Places are kept twice over, so that inner loops run without turning
+// around and a compiler makes vectors of them.
+class Ring {
+ public:
+  explicit Ring(Index size)
+      : size_(size), sent_(at(2 * size)), popularity_(at(2 * size)), reached_(at(size)), carried_(at(size)) {}
+
+  void set(Index place, double sent, double popularity) {
+    sent_[at(place)] = sent_[at(place + size_)] = sent;
+    popularity_[at(place)] = popularity_[at(place + size_)] = popularity;
+  }
+  // Messages go at most `most` steps. The link from place i to the next carries, of those from i - k, k < most, what
+  // goes to i + 1 ... i - k + most.
+  void carry(Index most) {
+    std::fill(reached_.begin(), reached_.end(), 0.0);
+    std::fill(carried_.begin(), carried_.end(), 0.0);
+    for (Index k = most - 1; k >= 0; --k) {
+      const double* farthest = popularity_.data() + (most - k);
+      const double* source = sent_.data() + (size_ - k);
+      for (std::size_t i = 0; i < reached_.size(); ++i) {
+        reached_[i] += farthest[i];
+        carried_[i] += source[i] * reached_[i];
+      }
+    }
+  }
+  [[nodiscard]] double carried(Index place) const { return carried_[at(place)]; }
+
+ private:
+  Index size_;
+  std::vector<double> sent_;        // [2 size]
+  std::vector<double> popularity_;  // [2 size]
+  std::vector<double> reached_;     // [size] popularity of the destinations of k
+  std::vector<double> carried_;     // [size]
+};
+
 class Torus final : public Fabric {
  public:
   Torus(const FabricSpec& spec, Index nodes) : nodes_(nodes), dims_(spec.dims), link_latency_s_(spec.link_latency_s) {
@@ -77,21 +112,21 @@ class Torus final : public Fabric {
         sent[at(n / below)] += term.sent[at(n)];
         popularity[at(n % (below * ring))] += term.popularity[at(n)];
       }
+      Ring here(ring);
       for (Index high = 0; high < above; ++high) {
         for (Index low = 0; low < below; ++low) {
-          const auto from = [&](Index p) { return sent[at(high * ring + p)]; };
-          const auto to = [&](Index q) { return popularity[at(q * below + low)]; };
-          const auto node = [&](Index p) { return (high * ring + p) * below + low; };
-          add_ring(ring, most_up(j), from, to, [&](Index p, double bytes) {
-            loads.add(first_link + link(node(p), j, up), bytes, link_latency_s_);
-          });
-          // Downwards is upwards in the mirror.
-          const Index most_down = (ring - 1) / 2;
-          add_ring(
-              ring, most_down, [&](Index p) { return from(ring - 1 - p); }, [&](Index q) { return to(ring - 1 - q); },
-              [&](Index p, double bytes) {
-                loads.add(first_link + link(node(ring - 1 - p), j, down), bytes, link_latency_s_);
-              });
+          for (const Way way : {up, down}) {
+            // Downwards is upwards in the mirror.
+            const auto place = [&](Index i) { return way == up ? i : ring - 1 - i; };
+            for (Index i = 0; i < ring; ++i) {
+              here.set(i, sent[at(high * ring + place(i))], popularity[at(place(i) * below + low)]);
+            }
+            here.carry(way == up ? ring / 2 : (ring - 1) / 2);
+            for (Index i = 0; i < ring; ++i) {
+              const Index node = (high * ring + place(i)) * below + low;
+              loads.add(first_link + link(node, j, way), here.carried(i), link_latency_s_);
+            }
+          }
         }
       }
     }
@@ -99,21 +134,6 @@ class Torus final : public Fabric {
 
  private:
   enum Way : Index { up = 0, down = 1 };
-
-  // What the link from each place to the next carries of messages that go at most `most` steps: that from place i, of
-  // those from i - k, what goes to i + 1 ... i - k + most.
-  template <class From, class To, class Add>
-  static void add_ring(Index ring, Index most, From from, To to, Add add) {
-    for (Index i = 0; i < ring; ++i) {
-      double reached = 0.0;  // popularity of i + 1 ... i - k + most
-      double bytes = 0.0;
-      for (Index k = most - 1; k >= 0; --k) {
-        reached += to((i - k + most) % ring);
-        bytes += from((i - k + ring) % ring) * reached;
-      }
-      add(i, bytes);
-    }
-  }
 
   static Index steps_up(Index from, Index to, Index ring) { return (to - from + ring) % ring; }
   [[nodiscard]] Index num_dims() const { return std::ssize(dims_); }
