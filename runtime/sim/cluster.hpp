@@ -28,16 +28,16 @@ inline constexpr std::array<EnumName<FabricKind>, 4> enum_names(FabricKind) {
 /// What connects the nodes. Counts of other kinds than `kind` are not looked at.
 struct FabricSpec {
   FabricKind kind = FabricKind::crossbar;
-  std::string routing;  // the kind's only one, or empty
+  std::string routing{};  // the kind's only one, or empty
   double link_Bps = not_given;
   double link_latency_s = not_given;
   // Fat tree. Two levels by three counts, or any number by `down` and `up`, of which the counts are the short form.
   Index nodes_per_leaf = 0;
   Index leaves = 0;
   Index spines = 0;
-  std::vector<Index> down;  // children of a switch, leaves first: what each level multiplies
-  std::vector<Index> up;    // parents of a switch, leaves first; one level fewer
-  std::vector<Index> dims;  // torus
+  std::vector<Index> down{};  // children of a switch, leaves first: what each level multiplies
+  std::vector<Index> up{};    // parents of a switch, leaves first; one level fewer
+  std::vector<Index> dims{};  // torus
   // Dragonfly.
   Index groups = 0;
   Index chassis = 0;  // of a group
@@ -60,8 +60,8 @@ struct Cluster {
   double latency_s = not_given;     // end to end through a crossbar
   double node_latency_s = not_given;
   double rank_flops_per_s = not_given;
-  FabricSpec fabric;
-  std::vector<Fault> faults;
+  FabricSpec fabric{};
+  std::vector<Fault> faults{};
 
   [[nodiscard]] Index num_ranks() const { return nodes * ranks_per_node; }
   /// Ranks fill node after node.

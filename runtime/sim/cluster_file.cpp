@@ -25,7 +25,7 @@ Json parse_without_duplicates(std::string_view text) {
   };
   try {
     return Json::parse(text, notice);
-  } catch (const Json::parse_error& error) {
+  } catch (const Json::exception& error) {
     throw InputError(fmt::format("this is no JSON: {}", error.what()), "see README for an example of a cluster file");
   }
 }
@@ -62,7 +62,9 @@ void assign(const Json& object, OptionTable& table, std::string_view what, const
                        fmt::format("its keys are {}", fmt::join(known, ", ")));
     }
     const std::string text = text_of(key, value);
-    if (!option->assign(text)) {
+    // A word for a number would let "nan" in.
+    const bool takes_words = option->accepts.starts_with("one of") || option->accepts.starts_with("a text");
+    if (value.is_string() != takes_words || !option->assign(text)) {
       throw InputError(fmt::format("'{}' cannot be '{}'", key, text), fmt::format("it takes {}", option->accepts));
     }
   }

@@ -11,7 +11,7 @@ namespace conclave::sim {
 inline constexpr Index most_fluid_flows = Index{1} << 24;
 
 /// Rates of flows that may be computed, in all, before accuracy gives way: a second or two.
-inline constexpr double affordable_rates = 8e6;
+inline constexpr double affordable_rates = 1e7;
 
 struct FluidTime {
   double time_s = 0.0;

@@ -22,7 +22,7 @@ struct StepOptions {
   double capacity_factor = 0.0;  // 0: no limit
   double gradient_bytes = 0.0;   // of each rank
   Reduce reduce = Reduce::ring;
-  ExchangeOptions exchange;
+  ExchangeOptions exchange{};
 };
 void describe(StepOptions& options, OptionTable& table);
 /// InputError for values out of range.
