@@ -3,6 +3,7 @@
 #include "apps/simulate.hpp"
 #include "runtime/train/agreed.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 namespace conclave::apps {
@@ -24,7 +25,7 @@ void describe_exchange(ExchangeSimulation& o, OptionSections& sections) {
 // How far the shared links' time is from what no sharing could be faster than.
 void add_bound(const sim::ExchangePrice& price, Prediction& prediction) {
   if (!price.bound_s) return;
-  const double above = *price.bound_s > 0.0 ? price.time_s / *price.bound_s - 1.0 : 0.0;
+  const double above = *price.bound_s > 0.0 ? std::max(0.0, price.time_s / *price.bound_s - 1.0) : 0.0;
   prediction.facts["bound_s"] = *price.bound_s;
   prediction.facts["above_bound"] = above;
   prediction.facts["merged_within_s"] = price.window_s;
