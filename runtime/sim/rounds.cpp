@@ -4,11 +4,6 @@
 #include <algorithm>
 
 namespace conclave::sim {
-namespace {
-
-bool is_sent(const Pair& message) { return message.from != message.to && message.bytes > 0.0; }
-
-}  // namespace
 
 RoundClock::RoundClock(const Network& network)
     : network_(network),
@@ -19,42 +14,42 @@ RoundClock::RoundClock(const Network& network)
 
 void RoundClock::load(const Pair& message) {
   network_.route(RankId{message.from}, RankId{message.to}, route_);
+  routes_.insert(routes_.end(), route_.begin(), route_.end());
+  sent_.push_back({message.from, message.to, routes_.size()});
   for (const Index resource : route_) bytes_[static_cast<std::size_t>(resource)] += message.bytes;
 }
 
-RoundClock::Cost RoundClock::cost(const Pair& message) {
-  const RankId from{message.from};
-  const RankId to{message.to};
-  network_.route(from, to, route_);
-  Cost cost;
-  for (const Index resource : route_) {
+void RoundClock::end(const Sent& message, std::span<const Index> route) {
+  double longest_s = 0.0;
+  Index busiest = -1;
+  for (const Index resource : route) {
     const double s = bytes_[static_cast<std::size_t>(resource)] / network_.capacity_Bps(resource);
-    if (cost.resource == -1 || s > cost.s) cost = {s, resource};
+    if (busiest != -1 && s <= longest_s) continue;
+    longest_s = s;
+    busiest = resource;
   }
-  cost.s += network_.latency_s(from, to);
-  return cost;
+  const double start_s = std::max(ended_s_[message.from], ended_s_[message.to]);
+  const double end_s = start_s + network_.latency_s(RankId{message.from}, RankId{message.to}) + longest_s;
+  for (const std::uint32_t rank : {message.from, message.to}) {
+    if (end_s <= next_s_[rank]) continue;
+    next_s_[rank] = end_s;
+    limited_by_[rank] = busiest;
+  }
 }
 
 void RoundClock::advance(std::span<const Pair> messages) {
+  sent_.clear();
+  routes_.clear();
   for (const Pair& message : messages) {
-    if (is_sent(message)) load(message);
+    if (message.from != message.to && message.bytes > 0.0) load(message);
   }
-  for (const Pair& message : messages) {
-    if (!is_sent(message)) continue;
-    const Cost took = cost(message);
-    const double end_s = std::max(ended_s_[message.from], ended_s_[message.to]) + took.s;
-    for (const std::uint32_t rank : {message.from, message.to}) {
-      if (end_s <= next_s_[rank]) continue;
-      next_s_[rank] = end_s;
-      limited_by_[rank] = took.resource;
-    }
+  std::size_t begin = 0;
+  for (const Sent& message : sent_) {
+    end(message, std::span(routes_).subspan(begin, message.route_end - begin));
+    begin = message.route_end;
   }
   ended_s_ = next_s_;
-  for (const Pair& message : messages) {
-    if (!is_sent(message)) continue;
-    network_.route(RankId{message.from}, RankId{message.to}, route_);
-    for (const Index resource : route_) bytes_[static_cast<std::size_t>(resource)] = 0.0;
-  }
+  for (const Index resource : routes_) bytes_[static_cast<std::size_t>(resource)] = 0.0;
 }
 
 double RoundClock::time_s() const {

@@ -22,18 +22,21 @@ class RoundClock {
   [[nodiscard]] Index busiest_resource() const;
 
  private:
-  struct Cost {
-    double s = 0.0;
-    Index resource = -1;
+  struct Sent {
+    std::uint32_t from = 0;
+    std::uint32_t to = 0;
+    std::size_t route_end = 0;  // in routes_; it begins where that of the message before ends
   };
-  [[nodiscard]] Cost cost(const Pair& message);
   void load(const Pair& message);
+  void end(const Sent& message, std::span<const Index> route);
 
   const Network& network_;
   std::vector<double> ended_s_;    // [num_ranks]
   std::vector<double> next_s_;     // [num_ranks] of the round that is on
   std::vector<Index> limited_by_;  // [num_ranks] resource that made the rank's last round so long
   std::vector<double> bytes_;      // [num_resources] in this round
+  std::vector<Sent> sent_;         // in this round
+  std::vector<Index> routes_;      // theirs
   std::vector<Index> route_;
 };
 
