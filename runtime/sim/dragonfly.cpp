@@ -142,11 +142,12 @@ class Dragonfly final : public Fabric {
     }
   }
 
-  // Between a router and a gateway: two links between routers at least.
+  // Between a router and a gateway; the link between groups is on the way too.
   void add_route(Index g, Place from, Place to, double bytes, Index first_link, Loads& loads) const {
-    if (from.router != to.router) loads.add(first_link + green(g, from, to.router), bytes, path_s(2));
+    const double latency_s = path_s(hops_within(from, to) + 1);
+    if (from.router != to.router) loads.add(first_link + green(g, from, to.router), bytes, latency_s);
     if (from.chassis != to.chassis) {
-      loads.add(first_link + black(g, {from.chassis, to.router}, to.chassis), bytes, path_s(2));
+      loads.add(first_link + black(g, {from.chassis, to.router}, to.chassis), bytes, latency_s);
     }
   }
 

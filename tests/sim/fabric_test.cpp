@@ -145,6 +145,25 @@ TEST(Loads, OfUniformTrafficHaveTheirLeastLatencyExactly) {
   }
 }
 
+TEST(Loads, BetweenGroupsOfADragonflyHaveTheirLeastLatencyExactly) {
+  const Cluster cluster = known_cluster(36, 1, dragonfly(3, 2, 3, 2));
+  TrafficTerm term{std::vector<double>(36, 0.0), std::vector<double>(36, 0.0)};
+  std::fill_n(term.sent.begin(), 12, 1.0);
+  std::fill_n(term.popularity.begin() + 24, 12, 1.0);
+  Traffic traffic(36);
+  traffic.add(term);
+  const Network network(cluster);
+  const Loads factored = network.loads(traffic);
+  const Loads explicit_ = network.loads(traffic.as_pairs());
+  Index carrying_links = 0;
+  for (Index link = 3 * cluster.nodes; link < factored.size(); ++link) {
+    if (explicit_.bytes(link) == 0.0) continue;
+    ++carrying_links;
+    EXPECT_DOUBLE_EQ(factored.least_latency_s(link), explicit_.least_latency_s(link)) << network.name(link);
+  }
+  EXPECT_GE(carrying_links, 10);
+}
+
 TEST(Network, ASlowNicIsSlowBothWaysAndASlowHostIsNot) {
   Cluster cluster = known_cluster(6, 2);
   cluster.faults = {{.nic = 3, .factor = 0.25}, {.host = 4, .factor = 0.5}};

@@ -30,6 +30,8 @@ TEST(RoundClock, WaitsForBothRanksOfAMessage) {
   clock.advance(std::vector<Pair>{{1, 2, m}});
   EXPECT_NEAR(clock.time_s(), 12.0 * us, 1e-15);
   EXPECT_EQ(network.name(clock.busiest_resource()), "NIC of node 1, out");
+  clock.advance(std::vector<Pair>{{3, 1, m}});
+  EXPECT_NEAR(clock.time_s(), 14.0 * us, 1e-15) << "the receiver was busy for longer than the sender";
 }
 
 TEST(RoundClock, SharesTheResourcesOfARound) {

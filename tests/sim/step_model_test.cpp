@@ -53,15 +53,16 @@ TEST(StepModel, RanksComputeWhatTheyReceive) {
   EXPECT_NEAR(price.dropped, (3.0 / 8.0 - 1.25 / 4.0) + (0.5 - 1.25 / 4.0), 1e-12);
 }
 
+// Ranks 0 and 1 of one leaf send to 2 and 4, whose numbers lead over one spine. On the way back there are two.
 TEST(StepModel, CombineIsDispatchTurnedRound) {
-  const Network network(known_cluster(4));
+  const Network network(known_cluster(6, 1, fat_tree({2, 3}, {2})));
   const double b = 12.5e9;
-  // Rank 0 sends all it has; the others keep theirs. Dispatch leaves by one NIC, combine comes in by the same.
-  const Popularity popularity = Popularity::read("0 1 2 1\n0 1 0 0\n0 0 1 0\n0 0 0 1\n", 4, "weights");
+  const Popularity popularity =
+      Popularity::read("0 0 1 0 0 0\n0 0 0 0 1 0\n0 0 1 0 0 0\n0 0 0 1 0 0\n0 0 0 0 1 0\n0 0 0 0 0 1\n", 6, "weights");
   const StepPrice price = price_step(network, popularity, {.bytes_per_rank = 4e6});
-  EXPECT_NEAR(phase_s(price, "dispatch"), 4e6 / b + 1e-6, 1e-12);
-  EXPECT_NEAR(phase_s(price, "combine"), 4e6 / b + 1e-6, 1e-12);
-  EXPECT_EQ(price.bottleneck, "dispatch: NIC of node 0, out");
+  EXPECT_NEAR(phase_s(price, "dispatch"), 8e6 / b + 4e-6, 1e-12);
+  EXPECT_NEAR(phase_s(price, "combine"), 4e6 / b + 4e-6, 1e-12);
+  EXPECT_EQ(price.bottleneck, "dispatch: up-link 0 of leaf 0");
 }
 
 TEST(Reduction, InARingGoesAtThePaceOfItsSlowestLink) {
