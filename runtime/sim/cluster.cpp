@@ -116,8 +116,10 @@ void check_needs(const Cluster& c) {
   }
   if (c.nodes == 1) return;
   const bool is_crossbar = c.fabric.kind == FabricKind::crossbar;
-  if (c.fabric.kind != FabricKind::torus) expect_given("nic_Bps", c.nic_Bps, "bytes per second each way");
-  if (is_crossbar) expect_given("latency_s", c.latency_s, "end to end, in seconds");
+  if (is_crossbar) {
+    expect_given("nic_Bps", c.nic_Bps, "bytes per second each way");
+    expect_given("latency_s", c.latency_s, "end to end, in seconds");
+  }
   if (!is_crossbar) {
     expect_given("link_Bps", c.fabric.link_Bps, "bytes per second each way");
     expect_given("link_latency_s", c.fabric.link_latency_s, "of one link, in seconds");
@@ -153,7 +155,8 @@ double Cluster::flops_per_s(NodeId node) const {
 void describe(Cluster& c, OptionTable& table) {
   table.add("nodes", c.nodes, "nodes; may be left out where the fabric says");
   table.add("ranks_per_node", c.ranks_per_node, "ranks of each node");
-  table.add("nic_Bps", c.nic_Bps, "bytes per second between a node and the fabric, each way");
+  table.add("nic_Bps", c.nic_Bps,
+            "bytes per second between a node and the fabric, each way; link_Bps where it is left out");
   table.add("node_bus_Bps", c.node_bus_Bps, "bytes per second within a node, which its ranks share");
   table.add("latency_s", c.latency_s, "seconds of a message from node to node through a crossbar, end to end");
   table.add("node_latency_s", c.node_latency_s, "seconds of a message within a node");
@@ -200,6 +203,7 @@ Cluster checked(Cluster c) {
   }
   check_quantities(c);
   if (std::isnan(c.fabric.link_Bps)) c.fabric.link_Bps = c.nic_Bps;
+  if (std::isnan(c.nic_Bps)) c.nic_Bps = c.fabric.link_Bps;
   check_needs(c);
   for (const Fault& fault : c.faults) check(fault, c.nodes);
   return c;

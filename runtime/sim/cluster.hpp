@@ -78,7 +78,8 @@ void describe(Cluster& cluster, OptionTable& table);
 void describe(FabricSpec& fabric, OptionTable& table);
 void describe(Fault& fault, OptionTable& table);
 
-/// Completes what follows from the rest (number of nodes, a fat tree's levels, a link's bandwidth that is the NIC's).
+/// Completes what follows from the rest (number of nodes, a fat tree's levels, a bandwidth of links that is the NICs',
+/// or the other way round).
 /// InputError, naming key, value and remedy, for what is out of range, missing, or does not multiply out.
 [[nodiscard]] Cluster checked(Cluster cluster);
 

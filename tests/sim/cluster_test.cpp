@@ -45,6 +45,7 @@ TEST(Cluster, NeedsOnlyWhatIsNeeded) {
   const Cluster torus = read_cluster(
       R"({"fabric": {"kind": "torus", "dims": [3, 5, 5], "link_Bps": 1e9, "link_latency_s": 0}})", "c.json");
   EXPECT_EQ(torus.nodes, 75);
+  EXPECT_EQ(torus.nic_Bps, 1e9) << "a NIC is as fast as a link where the file does not say";
   const Cluster dragonfly = read_cluster(
       R"({"nic_Bps": 2e9, "fabric": {"kind": "dragonfly", "groups": 4, "chassis": 2, "routers": 3, "nodes": 5,
           "link_latency_s": 1e-6}})",
@@ -78,6 +79,10 @@ TEST(Cluster, RefusesBadValuesByName) {
   EXPECT_EQ(refusal("{\"nodes\": 4, \"nic_Bps\": null, " + rest + "}"), "c.json: 'nic_Bps' cannot be null");
   EXPECT_EQ(refusal(R"({"nodes": 4, "nic_Bps": 1e9, "latency_s": -1e-6})"), "c.json: latency_s = -1e-06");
   EXPECT_EQ(refusal(R"({"nodes": 4, "nic_Bps": 1e9})"), "c.json: 'latency_s' is missing");
+  EXPECT_EQ(refusal(R"({"fabric": {"kind": "torus", "dims": [3], "link_latency_s": 0}})"),
+            "c.json: 'link_Bps' is missing");
+  EXPECT_EQ(refusal(R"({"nic_Bps": 1e9, "fabric": {"kind": "torus", "dims": [3]}})"),
+            "c.json: 'link_latency_s' is missing");
   EXPECT_EQ(refusal(R"({"nodes": 1, "ranks_per_node": 2})"), "c.json: 'node_bus_Bps' is missing");
   EXPECT_EQ(refusal(R"({"nodes": 16777216, "ranks_per_node": 2})"),
             "c.json: nodes x ranks_per_node = 16777216 x 2 is more than 16777216");
