@@ -10,6 +10,7 @@ class Crossbar final : public Fabric {
   explicit Crossbar(double latency_s) : latency_s_(latency_s) {}
 
   [[nodiscard]] Index num_links() const override { return 0; }
+  [[nodiscard]] Index most_links() const override { return 0; }
   [[nodiscard]] std::string link_name(Index link) const override {
     invariant(false, "link {} of a crossbar", link);
     return {};

@@ -29,6 +29,9 @@ class Dragonfly final : public Fabric {
 
   [[nodiscard]] Index num_links() const override { return first_global() + groups_ * groups_; }
 
+  // Two on each side of the one between groups.
+  [[nodiscard]] Index most_links() const override { return 5; }
+
   [[nodiscard]] std::string link_name(Index link) const override {
     if (link >= first_global()) {
       const Index pair = link - first_global();

@@ -32,13 +32,16 @@ ExchangePrice flat_fluid(const Network& network, const Traffic& traffic) {
       fluid.window_s};
 }
 
+bool takes_seconds(const Network& network, const Traffic& traffic) {
+  return traffic.most_flows() <= most_automatic_flows && most_hops(network, traffic) <= most_automatic_hops;
+}
+
 ExchangePrice price_flat(const Network& network, const Traffic& traffic, Tier tier) {
   if (tier == Tier::rounds) {
     throw InputError("tier rounds of the strategy flat, which has no rounds",
                      "use tier bound or fluid, or the strategy pairwise or hierarchical");
   }
-  const bool is_fluid =
-      tier == Tier::fluid || (tier == Tier::automatic && traffic.most_flows() <= most_automatic_flows);
+  const bool is_fluid = tier == Tier::fluid || (tier == Tier::automatic && takes_seconds(network, traffic));
   return is_fluid ? flat_fluid(network, traffic) : flat_bound(network, traffic);
 }
 

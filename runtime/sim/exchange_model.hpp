@@ -16,13 +16,14 @@ inline constexpr std::array<EnumName<Strategy>, 3> enum_names(Strategy) {
 }
 
 /// How exactly, and at what cost: bound.hpp, rounds.hpp, fluid.hpp. automatic: rounds for strategies that have rounds;
-/// else fluid for up to most_automatic_flows, bound beyond.
+/// else fluid for up to most_automatic_flows with most_automatic_hops in all, bound beyond.
 enum class Tier { automatic, bound, rounds, fluid };
 inline constexpr std::array<EnumName<Tier>, 4> enum_names(Tier) {
   return {{{Tier::automatic, "auto"}, {Tier::bound, "bound"}, {Tier::rounds, "rounds"}, {Tier::fluid, "fluid"}}};
 }
 
 inline constexpr Index most_automatic_flows = Index{1} << 20;
+inline constexpr Index most_automatic_hops = Index{1} << 25;
 /// Messages of a schedule in rounds that would take hours to price are refused.
 inline constexpr double most_messages = 1e11;
 

@@ -46,6 +46,8 @@ class Fabric {
   /// Whether a node's way in and out is a NIC with a bandwidth of its own; else it is links of the fabric.
   [[nodiscard]] virtual bool has_nics() const { return true; }
   [[nodiscard]] virtual Index num_links() const = 0;
+  /// Of the longest route, NICs left out.
+  [[nodiscard]] virtual Index most_links() const = 0;
   /// "down-link 1 of leaf 2".
   [[nodiscard]] virtual std::string link_name(Index link) const = 0;
   /// Links that are the node's own, where it has no NIC.

@@ -42,6 +42,8 @@ class FatTree final : public Fabric {
 
   [[nodiscard]] Index num_links() const override { return levels_.empty() ? 0 : levels_.back().end(); }
 
+  [[nodiscard]] Index most_links() const override { return 2 * std::ssize(levels_); }
+
   [[nodiscard]] std::string link_name(Index link) const override {
     std::size_t l = 0;
     while (levels_[l].end() <= link) ++l;

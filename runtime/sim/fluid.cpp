@@ -276,12 +276,15 @@ bool FluidRun::has_other_bottleneck(Flow f) {
 
 }  // namespace
 
+Index most_hops(const Network& network, const Traffic& traffic) { return traffic.most_flows() * network.most_hops(); }
+
 FluidTime fluid_of(const Network& network, const Traffic& traffic, double rates) {
   invariant(rates > 0.0, "{} rates of flows", rates);
-  if (traffic.most_flows() > most_fluid_flows) {
-    throw InputError(
-        fmt::format("{} flows between {} ranks in the tier fluid", traffic.most_flows(), traffic.num_ranks()),
-        fmt::format("it takes up to {} flows: use the tier bound", most_fluid_flows));
+  if (traffic.most_flows() > most_fluid_flows || most_hops(network, traffic) > most_fluid_hops) {
+    throw InputError(fmt::format("{} flows over up to {} resources each in the tier fluid", traffic.most_flows(),
+                                 network.most_hops()),
+                     fmt::format("it takes up to {} flows and {} of both multiplied: use the tier bound",
+                                 most_fluid_flows, most_fluid_hops));
   }
   return FluidRun(network, traffic, rates).run();
 }

@@ -7,8 +7,11 @@
 
 namespace conclave::sim {
 
-/// More flows are refused: a flow takes about 40 bytes and 8 for each resource on its way.
+/// More are refused: a flow takes about 40 bytes, and 8 for each hop, a resource on its way.
 inline constexpr Index most_fluid_flows = Index{1} << 24;
+inline constexpr Index most_fluid_hops = Index{1} << 29;
+/// Flows of a traffic, and their hops, at most.
+[[nodiscard]] Index most_hops(const Network& network, const Traffic& traffic);
 
 /// Rates of flows that may be computed, in all, before accuracy gives way: a second or two.
 inline constexpr double affordable_rates = 1e7;

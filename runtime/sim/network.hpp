@@ -24,6 +24,8 @@ class Network {
 
   /// The resources that a message between two different ranks uses, in place of what was in `resources`.
   void route(RankId from, RankId to, std::vector<Index>& resources) const;
+  /// Resources of the longest route.
+  [[nodiscard]] Index most_hops() const { return 2 + fabric_->most_links(); }
   /// Seconds of an empty message between two different ranks.
   [[nodiscard]] double latency_s(RankId from, RankId to) const;
 

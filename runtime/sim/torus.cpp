@@ -59,6 +59,11 @@ class Torus final : public Fabric {
 
   [[nodiscard]] bool has_nics() const override { return false; }
   [[nodiscard]] Index num_links() const override { return 2 * num_dims() * nodes_; }
+  [[nodiscard]] Index most_links() const override {
+    Index links = 0;
+    for (Index j = 0; j < num_dims(); ++j) links += most_up(j);
+    return links;
+  }
 
   [[nodiscard]] std::string link_name(Index link) const override {
     const Index j = link / 2 % num_dims();

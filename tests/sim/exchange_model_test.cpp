@@ -60,6 +60,8 @@ TEST(ExchangeModel, TakesTheBoundWhereThereAreTooManyFlows) {
   const double expected_s = 64.0 * 1e6 * (1.0 - 64.0 / 1048576.0) / 12.5e9 + 1e-6;
   EXPECT_NEAR(price.time_s, expected_s, 1e-9 * expected_s);
   EXPECT_THROW(static_cast<void>(price_exchange(network, traffic, {Strategy::flat, Tier::fluid})), InputError);
+  const Network long_ways(known_cluster(512, 1, torus({512})));
+  EXPECT_EQ(price_exchange(long_ways, Traffic::uniform(512, 1e6), {}).tier, Tier::bound) << "256 links a flow";
   EXPECT_THROW(static_cast<void>(price_exchange(network, traffic, {Strategy::pairwise, Tier::automatic})), InputError);
 }
 

@@ -79,6 +79,7 @@ TEST(Fabric, LatencyIsThatOfTheLinksOfTheRoute) {
         if (cluster.node_of(RankId{a}) == cluster.node_of(RankId{b})) continue;
         network.route(RankId{a}, RankId{b}, resources);
         EXPECT_DOUBLE_EQ(network.latency_s(RankId{a}, RankId{b}), 1e-6 * static_cast<double>(resources.size()));
+        EXPECT_LE(std::ssize(resources), network.most_hops());
         EXPECT_EQ(std::set<Index>(resources.begin(), resources.end()).size(), resources.size());
       }
     }

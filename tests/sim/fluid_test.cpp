@@ -146,6 +146,8 @@ TEST(Fluid, OfNothingIsNothingAndOfTooMuchIsRefused) {
   EXPECT_EQ(fluid_of(network, Traffic(4)).num_flows, 0);
   const Network large(known_cluster(8192));
   EXPECT_THROW(static_cast<void>(fluid_of(large, Traffic::uniform(8192, 1e6))), InputError);
+  const Network long_ways(known_cluster(2048, 1, torus({2048})));
+  EXPECT_THROW(static_cast<void>(fluid_of(long_ways, Traffic::uniform(2048, 1e6))), InputError);
 }
 
 }  // namespace
