@@ -9,6 +9,10 @@ std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 }  // namespace
 
 Network::Network(Cluster cluster) : cluster_(std::move(cluster)), fabric_(make_fabric(cluster_)) {
+  if (fabric_->num_links() > most_links) {
+    throw InputError(fmt::format("a {} of {} links", name_of(cluster_.fabric.kind), fabric_->num_links()),
+                     fmt::format("describe one of up to {}: fewer switches, routers or groups", most_links));
+  }
   const std::size_t nodes = at(cluster_.nodes);
   capacities_Bps_.assign(2 * nodes, cluster_.nic_Bps);
   capacities_Bps_.insert(capacities_Bps_.end(), nodes, cluster_.node_bus_Bps);

@@ -8,9 +8,12 @@
 
 namespace conclave::sim {
 
+/// Of a fabric: a gigabyte of bandwidths.
+inline constexpr Index most_links = Index{1} << 27;
+
 class Network {
  public:
-  /// Of a checked cluster.
+  /// Of a checked cluster. InputError for a fabric of more than most_links.
   explicit Network(Cluster cluster);
 
   [[nodiscard]] const Cluster& cluster() const { return cluster_; }

@@ -7,6 +7,8 @@
 #include "gating/rule_table.hpp"
 #include "runtime/core/duration.hpp"
 #include "runtime/core/error.hpp"
+#include "runtime/sim/cluster.hpp"
+#include "runtime/sim/popularity.hpp"
 #include "runtime/train/dataset.hpp"
 #include "runtime/train/labelled.hpp"
 
@@ -51,6 +53,17 @@ void read_rules(std::string_view bytes) {
       invariant(0 <= expert && expert < 6, "expert {} of 6", expert);
     }
   }
+}
+
+void read_cluster(std::string_view bytes) {
+  const sim::Cluster cluster = sim::read_cluster(bytes, "c.json");
+  invariant(cluster.num_ranks() >= 1, "a cluster of {} ranks", cluster.num_ranks());
+}
+
+void read_popularity(std::string_view bytes) {
+  double sum = 0.0;
+  for (const double share : sim::Popularity::read(bytes, 3, "weights").received()) sum += share;
+  invariant(sum > 0.0 && sum < 3.0 + 1e-9, "3 ranks receive what {} send", sum);
 }
 
 void validate_and_write(const train::TrainOptions& options) {
@@ -149,6 +162,14 @@ std::span<const Input> inputs() {
        {"token 1-9, 20 -> 0, 1\nclass letter, digit -> 2, 3 # who\ndomain code -> 4, 5\ndefault -> 1, 2",
         "token 3 -> 0,1; default -> 2,3"},
        {"token", "class", "domain", "default", "->", ",", ";", "#", "-", "code", "letter", "4294967296", "\n"}},
+      {"cluster",
+       read_cluster,
+       {R"({"nodes": 4, "ranks_per_node": 2, "nic_Bps": 1e9, "node_bus_Bps": 1e9, "latency_s": 0, "node_latency_s": 0,
+            "fabric": {"kind": "fat_tree", "nodes_per_leaf": 2, "leaves": 2, "spines": 1, "link_latency_s": 1e-6},
+            "faults": [{"nic": 1, "factor": 0.5}]})",
+        R"({"fabric": {"kind": "torus", "dims": [2, 3], "link_Bps": 1e9, "link_latency_s": 0}})"},
+       {"nodes", "fabric", "kind", "crossbar", "dragonfly", "{", "}", "[", "]", ",", ":", "null", "-1", "1e999"}},
+      {"popularity", read_popularity, {"1 2 3", "1 0 0\n0 1 0\n1 1 2\n"}, {"0", "-", "nan", "inf", "1e308", "\n", ","}},
       {"config",
        read_config,
        {"# a run\nlayers = 2\nwidth = 16\nheads = 2\nout = \"a \\x41 b\"\nexperts = 4\ntop-k = 2\n",

@@ -165,6 +165,14 @@ TEST(Loads, BetweenGroupsOfADragonflyHaveTheirLeastLatencyExactly) {
   EXPECT_GE(carrying_links, 10);
 }
 
+TEST(Network, RefusesMoreLinksThanFitIntoMemory) {
+  for (const Cluster& cluster : {known_cluster(1 << 20, 1, fat_tree({2, 1 << 19}, {1 << 20})),
+                                 known_cluster(1 << 20, 1, dragonfly(1, 1, 1 << 20, 1)),
+                                 known_cluster(1 << 20, 1, dragonfly(1 << 20, 1, 1, 1))}) {
+    EXPECT_THROW(static_cast<void>(Network(cluster)), InputError) << text_of(cluster);
+  }
+}
+
 TEST(Network, ASlowNicIsSlowBothWaysAndASlowHostIsNot) {
   Cluster cluster = known_cluster(6, 2);
   cluster.faults = {{.nic = 3, .factor = 0.25}, {.host = 4, .factor = 0.5}};
