@@ -33,7 +33,7 @@ int fail_job(const comm::Communicator& world, const std::string& who, const std:
   using std::chrono::milliseconds;
   obey_stop_signals();
   std::fflush(stdout);
-  if (!world.is_root()) std::this_thread::sleep_for(milliseconds(500));
+  if (!world.is_root()) std::this_thread::sleep_for(milliseconds(3000));
   print_error(world.size() == 1 ? who : fmt::format("{}: rank {}", who, world.rank().value()), error);
   if (world.size() == 1) return failure;
   std::this_thread::sleep_for(milliseconds(200));  // for the launcher to forward the message

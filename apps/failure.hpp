@@ -24,8 +24,8 @@ inline constexpr std::string_view exit_codes_text =
 /// "WHO: message" and the hint, if the error has one, on stderr.
 void print_error(const std::string& who, const std::exception& error);
 
-/// Ends the job after `error`, which every rank may have met or this one alone: of all ranks that fail within half a
-/// second, one prints. Returns the exit code where there is one rank only; else does not return.
+/// Ends the job after `error`, which every rank may have met or this one alone: of all ranks that fail within three
+/// seconds, one prints. Returns the exit code where there is one rank only; else does not return.
 [[nodiscard]] int fail_job(const comm::Communicator& world, const std::string& who, const std::exception& error);
 
 }  // namespace conclave::apps
