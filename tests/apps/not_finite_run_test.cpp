@@ -134,7 +134,7 @@ TEST_F(NotFiniteRun, GoesBackWithTheBitsOfARunThatWasTold) {
   const std::vector<std::pair<std::string, std::string>> ways{
       {"waits", "--checkpoint-every 2"},
       {"async", "--checkpoint-every 2 --checkpoint-async"},
-      {"auto", "--checkpoint-every auto --mtbf 1e9 --checkpoint-async"},
+      {"auto", "--checkpoint-every auto --mtbf 1000000000 --checkpoint-async"},
       {"anew", "--checkpoint-every 0"},
   };
   Index ranks = 1;
