@@ -24,8 +24,14 @@ void store(const Encoding& encoding, CheckpointHeader& header) {
 }
 
 Encoding load_encoding(const CheckpointHeader& header, const std::filesystem::path& file) {
+  const Index classes = integer_of(header, "classes", file);
+  if (classes < 0 || classes > max_classes) {
+    throw InputError(
+        fmt::format("checkpoint '{}' has classes = {}; there may be {}", file.string(), classes, max_classes),
+        "use another checkpoint");
+  }
   Encoding encoding;
-  encoding.classes.resize(static_cast<std::size_t>(integer_of(header, "classes", file)));
+  encoding.classes.resize(static_cast<std::size_t>(classes));
   std::size_t found = 0;
   for (const auto& [name, number] : header.integers) {
     if (!name.starts_with(class_prefix)) continue;

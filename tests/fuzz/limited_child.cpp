@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <thread>
@@ -65,6 +66,7 @@ void set_limits(const ChildLimits& limits) {
 
 ChildEnding in_child(const std::function<std::string()>& work, const std::string& scratch_file,
                      const ChildLimits& limits) {
+  std::fflush(nullptr);  // or the child would print again what waits to be printed
   const pid_t child = ::fork();
   using How = ChildEnding::How;
   if (child < 0) return {How::died, fmt::format("cannot fork: {}", std::strerror(errno))};
