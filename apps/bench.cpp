@@ -8,12 +8,10 @@
 #include "comm/mpi/exchange.hpp"
 #include "runtime/core/clock.hpp"
 #include "runtime/core/gemm.hpp"
+#include "runtime/core/host.hpp"
 #include "runtime/core/parallel.hpp"
 #include "runtime/train/agreed.hpp"
 
-#include <unistd.h>
-
-#include <array>
 #include <cerrno>
 #include <cmath>
 #include <cstdlib>
@@ -36,11 +34,6 @@ Index calls_of(double seconds) {
   constexpr double least_s = 2e-3;
   constexpr double most = 10000.0;
   return static_cast<Index>(std::ceil(std::clamp(least_s / std::max(seconds, 1e-9), 1.0, most)));
-}
-
-std::string host_name() {
-  std::array<char, 256> name{};
-  return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown";
 }
 
 Json options_json(const OptionSections& options) {

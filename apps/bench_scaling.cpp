@@ -129,8 +129,7 @@ Report report_of(const ScalingOptions& o, const std::vector<ScalingPoint>& all) 
   report.facts = {{"ranks", o.ranks}};
   report.notes = {
       "speed-up: tokens a second as a multiple of those of the kind's first line, times its ranks; efficiency: that "
-      "over "
-      "the ranks",
+      "over the ranks",
       "bare GEMMs: the experts' products on as many ranks at once, rows evenly over all experts"};
   return report;
 }

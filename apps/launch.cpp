@@ -2,13 +2,13 @@
 #include "apps/launch.hpp"
 
 #include "runtime/core/error.hpp"
+#include "runtime/core/parse_number.hpp"
 
 #include <sched.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>
@@ -22,11 +22,7 @@ std::optional<std::string> environment_variable(const char* name) {
 
 std::optional<Index> environment_number(const char* name) {
   const auto text = environment_variable(name);
-  Index value = 0;
-  if (!text) return std::nullopt;
-  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
-  if (error != std::errc{} || end != text->data() + text->size()) return std::nullopt;
-  return value;
+  return text ? parse_number<Index>(*text) : std::nullopt;
 }
 
 namespace {

@@ -6,10 +6,10 @@
 #include "apps/failure.hpp"
 #include "apps/launch.hpp"
 #include "runtime/core/clock.hpp"
+#include "runtime/core/parse_number.hpp"
 #include "runtime/train/watch_options.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <cstdio>
 #include <cstdlib>
 
@@ -75,7 +75,7 @@ void StartWatch::watch(double limit_s) {
 }
 
 double start_limit_s(std::span<const std::string> words) {
-  double limit_s = train::WatchOptions().hang_timeout;
+  const double limit_s = train::WatchOptions().hang_timeout;
   try {
     const CalledCommand called = called_command(words);
     const auto call = called.command.call();
@@ -84,9 +84,7 @@ double start_limit_s(std::span<const std::string> words) {
     static_cast<void>(parse_command_line(called.words, true, options));
     const Option* timeout = options.find("hang_timeout");
     if (timeout == nullptr) return limit_s;
-    const std::string text = timeout->text();
-    double given_s = 0.0;
-    if (std::from_chars(text.data(), text.data() + text.size(), given_s).ec == std::errc{}) limit_s = given_s;
+    return parse_number<double>(timeout->text()).value_or(limit_s);
   } catch (const InputError&) {
   }
   return limit_s;

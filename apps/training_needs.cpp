@@ -3,11 +3,11 @@
 
 #include "comm/plan/memory_need.hpp"
 #include "runtime/core/parallel.hpp"
+#include "runtime/core/parse_number.hpp"
 #include "runtime/train/hdf5.hpp"
 #include "runtime/train/optimizer.hpp"
 
 #include <algorithm>
-#include <charconv>
 
 namespace conclave::apps {
 namespace {
@@ -16,10 +16,7 @@ namespace {
 template <class Number>
 std::optional<Number> recorded(const train::Hdf5File& file, const std::string& name) {
   if (!file.has_attribute("/record", name)) return std::nullopt;
-  const auto text = file.attribute<std::string>("/record", name);
-  Number value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc{} ? std::optional(value) : std::nullopt;
+  return parse_number<Number>(file.attribute<std::string>("/record", name));
 }
 
 double steady_median(std::vector<double> seconds, Index& steps) {

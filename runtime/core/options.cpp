@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/core/options.hpp"
 
-#include <charconv>
+#include "runtime/core/parse_number.hpp"
+
 #include <numeric>
 
 namespace conclave {
 namespace {
 
 template <class Number>
-bool parse_number(std::string_view text, Number& value) {
-  Number parsed{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), parsed);
-  if (error != std::errc{} || end != text.data() + text.size()) return false;
-  value = parsed;
-  return true;
+bool assign_number(std::string_view text, Number& value) {
+  const std::optional<Number> parsed = parse_number<Number>(text);
+  if (parsed) value = *parsed;
+  return parsed.has_value();
 }
 
 std::vector<std::string_view> split_at_commas(std::string_view text) {
@@ -37,7 +36,7 @@ Option numbers_option(std::string name, std::vector<Number>& values, std::string
           [&values](std::string_view text) {
             std::vector<Number> parsed;
             for (const auto part : split_at_commas(text)) {
-              if (!parse_number(part, parsed.emplace_back())) return false;
+              if (!assign_number(part, parsed.emplace_back())) return false;
             }
             values = std::move(parsed);
             return true;
@@ -69,7 +68,7 @@ void OptionTable::add(Option option) {
 
 void OptionTable::add(std::string name, Index& value, std::string help) {
   add(Option{std::move(name), std::move(help), "an integer", false, [&value] { return fmt::format("{}", value); },
-             [&value](std::string_view text) { return parse_number(text, value); }});
+             [&value](std::string_view text) { return assign_number(text, value); }});
 }
 
 void OptionTable::add(std::string name, std::optional<Index>& value, std::string help) {
@@ -77,7 +76,7 @@ void OptionTable::add(std::string name, std::optional<Index>& value, std::string
              [&value] { return value ? fmt::format("{}", *value) : std::string("auto"); },
              [&value](std::string_view text) {
                Index number = 0;
-               if (text != "auto" && !parse_number(text, number)) return false;
+               if (text != "auto" && !assign_number(text, number)) return false;
                value = text == "auto" ? std::nullopt : std::optional(number);
                return true;
              }});
@@ -85,7 +84,7 @@ void OptionTable::add(std::string name, std::optional<Index>& value, std::string
 
 void OptionTable::add(std::string name, double& value, std::string help) {
   add(Option{std::move(name), std::move(help), "a number", false, [&value] { return fmt::format("{}", value); },
-             [&value](std::string_view text) { return parse_number(text, value); }});
+             [&value](std::string_view text) { return assign_number(text, value); }});
 }
 
 void OptionTable::add(std::string name, bool& value, std::string help) {

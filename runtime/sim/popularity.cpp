@@ -2,9 +2,9 @@
 #include "runtime/sim/popularity.hpp"
 
 #include "runtime/core/error.hpp"
+#include "runtime/core/parse_number.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 
 namespace conclave::sim {
@@ -13,9 +13,8 @@ namespace {
 constexpr std::string_view blanks = " \t\r\n,";
 
 double weight_of(std::string_view word, std::string_view where) {
-  double weight = 0.0;
-  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), weight);
-  if (error == std::errc{} && end == word.data() + word.size() && std::isfinite(weight) && weight >= 0.0) return weight;
+  const std::optional<double> weight = parse_number<double>(word);
+  if (weight && std::isfinite(*weight) && *weight >= 0.0) return *weight;
   throw InputError(fmt::format("{}: '{}' is no weight", where, word), "a weight is a finite number, 0 or more");
 }
 

@@ -2,13 +2,13 @@
 #include "runtime/train/folder_lock.hpp"
 
 #include "runtime/core/error.hpp"
+#include "runtime/core/host.hpp"
 
 #include <fcntl.h>
 #include <fmt/chrono.h>
 #include <sys/file.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <ctime>
 #include <fstream>
@@ -34,11 +34,9 @@ std::string system_reason() { return std::generic_category().message(errno); }
 
 /// Line 1 is for people, line 2 names the batch job, line 3 tells apart what starts in the same second.
 std::string own_content(const std::string& job) {
-  std::array<char, 256> host{};
-  if (::gethostname(host.data(), host.size() - 1) != 0) host[0] = '?';
   std::random_device device;
   return fmt::format("process {} on {}{}, since {:%Y-%m-%d %H:%M:%S} UTC\njob {}\n{:08x}{:08x}\n", ::getpid(),
-                     host.data(), job.empty() ? "" : fmt::format(" (job {})", job), fmt::gmtime(std::time(nullptr)),
+                     host_name(), job.empty() ? "" : fmt::format(" (job {})", job), fmt::gmtime(std::time(nullptr)),
                      job, device(), device());
 }
 

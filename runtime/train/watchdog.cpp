@@ -2,6 +2,7 @@
 #include "runtime/train/watchdog.hpp"
 
 #include "runtime/core/clock.hpp"
+#include "runtime/core/host.hpp"
 #include "runtime/train/agreed.hpp"
 #include "runtime/train/disk_file.hpp"
 
@@ -22,11 +23,6 @@ namespace {
 constexpr double look_every_s = 0.1;
 constexpr double for_other_nodes_s = 2.0;
 constexpr double for_a_job_that_ends_s = 0.4;  // a launcher that ends all ranks needs no comment
-
-std::string host_name() {
-  std::array<char, 256> name{};
-  return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown";
-}
 
 // The letter that the system has for a process: R runs, S sleeps, D waits for a disk, T is stopped, Z is dead.
 // Nothing if there is none of that number.

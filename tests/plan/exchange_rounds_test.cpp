@@ -2,6 +2,7 @@
 #include "comm/plan/bruck.hpp"
 #include "comm/plan/hierarchical.hpp"
 #include "comm/plan/pairwise.hpp"
+#include "runtime/core/error.hpp"
 
 #include <gtest/gtest.h>
 
@@ -12,18 +13,21 @@ namespace conclave::plan {
 namespace {
 
 TEST(Pairwise, EveryRankMeetsEveryOtherOnceAndAsItsPeersExpect) {
-  for (const Index ranks : {2, 3, 4, 6, 8, 11}) {
-    for (RankId rank; rank < RankId{ranks}; ++rank) {
-      std::set<RankId> met;
-      for (Index round = 1; round < ranks; ++round) {
-        const PairwiseRound mine = pairwise_round(ranks, rank, round);
-        EXPECT_EQ(pairwise_round(ranks, mine.to, round).from, rank);
-        EXPECT_NE(mine.to, rank);
-        met.insert(mine.to);
+  for (const auto peers_in : {pairwise_round, cyclic_round}) {
+    for (const Index ranks : {2, 3, 4, 6, 8, 11}) {
+      for (RankId rank; rank < RankId{ranks}; ++rank) {
+        std::set<RankId> met;
+        for (Index round = 1; round < ranks; ++round) {
+          const PairwiseRound mine = peers_in(ranks, rank, round);
+          EXPECT_EQ(peers_in(ranks, mine.to, round).from, rank);
+          EXPECT_NE(mine.to, rank);
+          met.insert(mine.to);
+        }
+        EXPECT_EQ(std::ssize(met), ranks - 1);
       }
-      EXPECT_EQ(std::ssize(met), ranks - 1);
     }
   }
+  EXPECT_THROW(static_cast<void>(cyclic_round(4, RankId{0}, 4)), InvariantError);
 }
 
 TEST(Pairwise, FewRoundsAreUnderWayAtOnce) {

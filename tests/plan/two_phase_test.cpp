@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "comm/plan/two_phase.hpp"
 
-#include "comm/plan/pairwise.hpp"
 #include "runtime/core/error.hpp"
 
 #include <gtest/gtest.h>
@@ -53,22 +52,6 @@ TEST(TwoPhase, EmptyMessagesAreLeftOut) {
   EXPECT_EQ(steps, expected);
   EXPECT_THROW(static_cast<void>(mate_in_round({3, 4}, RankId{0}, 4)), InvariantError);
   EXPECT_THROW(static_cast<void>(partner_in_round({3, 4}, RankId{0}, 3)), InvariantError);
-}
-
-TEST(Pairwise, CyclicRoundsMeetEveryOtherRankOnce) {
-  for (const Index ranks : {2, 3, 4, 8}) {
-    for (RankId rank; rank < RankId{ranks}; ++rank) {
-      std::set<RankId> met;
-      for (Index round = 1; round < ranks; ++round) {
-        const PairwiseRound peers = cyclic_round(ranks, rank, round);
-        EXPECT_EQ(cyclic_round(ranks, peers.to, round).from, rank);
-        EXPECT_NE(peers.to, rank);
-        met.insert(peers.to);
-      }
-      EXPECT_EQ(std::ssize(met), ranks - 1);
-    }
-  }
-  EXPECT_THROW(static_cast<void>(cyclic_round(4, RankId{0}, 4)), InvariantError);
 }
 
 }  // namespace
