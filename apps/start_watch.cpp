@@ -10,8 +10,10 @@
 #include "runtime/train/watch_options.hpp"
 
 #include <algorithm>
+#include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
+#include <mutex>
 
 namespace conclave::apps {
 namespace {
@@ -39,26 +41,19 @@ std::string who() {
 }  // namespace
 
 StartWatch::StartWatch(double limit_s, const char* stage) : stage_(stage) {
-  if (limit_s > 0.0) thread_ = std::thread([this, limit_s] { watch(limit_s); });
+  if (limit_s > 0.0) thread_ = std::jthread([this, limit_s](const std::stop_token& stop) { watch(stop, limit_s); });
 }
 
-StartWatch::~StartWatch() {
-  if (!thread_.joinable()) return;
-  {
-    const std::lock_guard lock(mutex_);
-    ends_ = true;
-  }
-  wake_.notify_all();
-  thread_.join();
-}
-
-void StartWatch::watch(double limit_s) {
+void StartWatch::watch(const std::stop_token& stop, double limit_s) {
+  std::mutex mutex;
+  std::condition_variable_any wake;
+  std::unique_lock lock(mutex);
   const char* stage = nullptr;
   double waited_s = 0.0;
   Clock::time_point last = Clock::now();
   while (waited_s <= limit_s) {
-    std::unique_lock lock(mutex_);
-    if (wake_.wait_for(lock, std::chrono::duration<double>(look_every_s), [&] { return ends_; })) return;
+    wake.wait_for(lock, stop, std::chrono::duration<double>(look_every_s), [] { return false; });
+    if (stop.stop_requested()) return;
     const double since_s = seconds_since(last);
     last = Clock::now();
     waited_s = stage == stage_.load() ? waited_s + std::min(since_s, 5.0 * look_every_s) : 0.0;

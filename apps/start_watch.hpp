@@ -3,9 +3,8 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
-#include <mutex>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <thread>
 
@@ -18,7 +17,6 @@ class StartWatch {
  public:
   /// limit_s = 0: nothing is watched. `stage`: what begins now, for as long as the object lives.
   StartWatch(double limit_s, const char* stage);
-  ~StartWatch();
   StartWatch(const StartWatch&) = delete;
   StartWatch& operator=(const StartWatch&) = delete;
 
@@ -26,13 +24,10 @@ class StartWatch {
   void enter(const char* stage) { stage_.store(stage); }
 
  private:
-  void watch(double limit_s);
+  void watch(const std::stop_token& stop, double limit_s);
 
   std::atomic<const char*> stage_;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  bool ends_ = false;  // under mutex_
-  std::thread thread_;
+  std::jthread thread_;  // last: it looks at stage_ until it has ended
 };
 
 /// How long `words` (the command line after the program's name) let a start take [s]: hang_timeout, on the line or in

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <stop_token>
 #include <thread>
 
 namespace conclave::apps {
@@ -45,39 +46,18 @@ sigset_t set_of_stop_signals() {
 /// The thread that handlers run in: all others of this program have stop signals blocked. oneDNN's kernels keep data
 /// below the stack pointer, where the system puts a handler's frame: a handler in the midst of a matrix product makes
 /// it write anywhere.
-class Listener {
- public:
-  ~Listener() { stop(); }
-  void start(const sigset_t& signals) {
-    if (thread_.joinable()) return;
-    ends_ = false;
-    thread_ = std::thread([this, signals] {
-      pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [this] { return ends_; });
-      pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-    });
-  }
-  void stop() {
-    if (!thread_.joinable()) return;
-    {
-      const std::lock_guard lock(mutex_);
-      ends_ = true;
-    }
-    wake_.notify_all();
-    thread_.join();
-  }
+std::jthread& listener() {
+  static std::jthread thread;
+  return thread;
+}
 
- private:
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  bool ends_ = false;  // under mutex_
-  std::thread thread_;
-};
-
-Listener& listener() {
-  static Listener listener;
-  return listener;
+void listen(const std::stop_token& stop, const sigset_t& signals) {
+  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+  std::mutex mutex;
+  std::condition_variable_any wake;
+  std::unique_lock lock(mutex);
+  wake.wait(lock, stop, [] { return false; });
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
 }
 
 }  // namespace
@@ -100,13 +80,13 @@ void keep_stop_signals() {
   }
   pthread_sigmask(SIG_UNBLOCK, &all, nullptr);  // those that wait come now
   pthread_sigmask(SIG_BLOCK, &all, nullptr);
-  listener().start(all);
+  if (!listener().joinable()) listener() = std::jthread(listen, all);
 }
 
 // Handlers and their atomics are lost with the program; which signals are blocked and which of those wait is not.
 void hand_on_stop_signals() {
   if (!keeps) return;
-  listener().stop();
+  listener() = {};  // ends it
   if (const int signal = stop_signal(); signal != 0) ::raise(signal);
 }
 
