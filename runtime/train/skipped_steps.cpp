@@ -5,6 +5,8 @@
 
 namespace conclave::train {
 
+constexpr double last_step = 9007199254740992.0;  // of which a table of doubles can tell: 2^53
+
 SkippedSteps::SkippedSteps(std::span<const Index> told) {
   for (const Index step : told) skips_[step] = {fmt::format("step {}: skipped by skip_steps", step), false};
 }
@@ -45,10 +47,15 @@ NumberTable SkippedSteps::table(Index done) const {
 }
 
 void SkippedSteps::resume(const NumberTable& table, Index done) {
-  invariant(table.cols == 2 && std::ssize(table.values) == 2 * table.rows, "{} numbers in a table of skips [{}, {}]",
-            table.values.size(), table.rows, table.cols);
+  if (table.cols != 2 || std::ssize(table.values) != 2 * table.rows) {
+    throw InputError(fmt::format("the checkpoint's skipped steps are a table of [{}, {}]", table.rows, table.cols),
+                     "it has two numbers a step: use another checkpoint");
+  }
   std::map<Index, Skip> skips;
   for (std::size_t i = 0; i < table.values.size(); i += 2) {
+    if (!(table.values[i] >= 1.0 && table.values[i] <= last_step)) {
+      throw InputError(fmt::format("the checkpoint has skipped step {}", table.values[i]), "use another checkpoint");
+    }
     const auto step = static_cast<Index>(table.values[i]);
     const bool is_found = table.values[i + 1] != 0.0;
     const auto told = skips_.find(step);

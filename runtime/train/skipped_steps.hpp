@@ -32,8 +32,8 @@ class SkippedSteps {
   /// What a checkpoint of step `done` keeps, [n, 2]: steps that were skipped, or will be because they were found, and
   /// whether they were (1).
   [[nodiscard]] NumberTable table(Index done) const;
-  /// Goes on from such a checkpoint, with the later ones of the told steps. InputError for a told step that the run has
-  /// not skipped when it did it.
+  /// Goes on from such a checkpoint, with the later ones of the told steps. InputError for a table that no run writes,
+  /// and for a told step that the run has not skipped when it did it.
   void resume(const NumberTable& table, Index done);
 
  private:

@@ -249,6 +249,11 @@ TEST(SkippedSteps, GoThroughACheckpoint) {
   EXPECT_TRUE(later.contains(8));
   SkippedSteps late(std::vector<Index>{3});
   EXPECT_THROW(late.resume(table, 7), InputError);
+  // As a checkpoint from elsewhere may have it.
+  for (const NumberTable& forged : {NumberTable{1, 3, {4, 0, 0}}, NumberTable{2, 2, {4, 0}}, NumberTable{1, 2, {-4, 0}},
+                                    NumberTable{1, 2, {NAN, 0}}}) {
+    EXPECT_THROW(SkippedSteps({}).resume(forged, 7), InputError);
+  }
 }
 
 }  // namespace
