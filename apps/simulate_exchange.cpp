@@ -4,7 +4,6 @@
 #include "runtime/train/agreed.hpp"
 
 #include <algorithm>
-#include <cmath>
 
 namespace conclave::apps {
 namespace {
@@ -39,9 +38,7 @@ void add_bound(const sim::ExchangePrice& price, Prediction& prediction) {
 
 int run_exchange(const ExchangeSimulation& o, const Session& session) {
   train::on_root(session.world, [&] {
-    if (!std::isfinite(o.bytes_per_rank) || o.bytes_per_rank < 0.0) {
-      throw InputError(fmt::format("bytes_per_rank = {}", o.bytes_per_rank), "give a finite number, 0 or more");
-    }
+    sim::expect_amount("bytes_per_rank", o.bytes_per_rank);
     const sim::Network network = network_of(o.machine);
     const sim::Traffic traffic = popularity_of(o.machine, network.num_ranks()).traffic(o.bytes_per_rank);
     const sim::ExchangePrice price = sim::price_exchange(network, traffic, o.exchange);

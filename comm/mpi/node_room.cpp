@@ -9,7 +9,7 @@
 namespace conclave::comm {
 namespace {
 
-constexpr Index line_bytes = 64;
+constexpr Index line_bytes = SharedWindow::line_bytes;
 constexpr Index first_table = 1024;                 // numbers
 constexpr Index first_rows_bytes = Index{1} << 16;  // so that small inboxes never grow
 

@@ -8,13 +8,12 @@
 namespace conclave::comm {
 namespace {
 
-constexpr std::uintptr_t line_bytes = 64;
-
 // MPI puts its own bytes before the first segment. Each process maps the memory at a page's beginning, so all of them
 // find the same place.
 std::byte* next_line(void* begin) {
-  const std::uintptr_t behind = reinterpret_cast<std::uintptr_t>(begin) % line_bytes;
-  return static_cast<std::byte*>(begin) + (behind == 0 ? 0 : line_bytes - behind);
+  constexpr std::uintptr_t line = SharedWindow::line_bytes;
+  const std::uintptr_t behind = reinterpret_cast<std::uintptr_t>(begin) % line;
+  return static_cast<std::byte*>(begin) + (behind == 0 ? 0 : line - behind);
 }
 
 }  // namespace
@@ -25,8 +24,8 @@ SharedWindow::SharedWindow(const Communicator& node, Index bytes) : uncaught_at_
   // Each segment by itself: pages lie where they are first touched, and no two ranks share one.
   check_mpi(MPI_Info_set(info, "alloc_shared_noncontig", "true"), "MPI_Info_set");
   void* own = nullptr;
-  const Index with_room = bytes + static_cast<Index>(line_bytes);
-  const int code = MPI_Win_allocate_shared(with_room, 1, info, node.handle(), static_cast<void*>(&own), &window_);
+  const int code =
+      MPI_Win_allocate_shared(bytes + line_bytes, 1, info, node.handle(), static_cast<void*>(&own), &window_);
   MPI_Info_free(&info);
   if (code != MPI_SUCCESS) window_ = MPI_WIN_NULL;
   check_mpi(code, "MPI_Win_allocate_shared");

@@ -10,6 +10,8 @@ namespace conclave::comm {
 /// Memory that all ranks of a node read and write: one segment a rank.
 class SharedWindow {
  public:
+  static constexpr Index line_bytes = 64;  // of a cache
+
   SharedWindow() = default;
   /// A segment of `bytes` for this rank, aligned to cache lines; others may ask for other sizes. MpiError if the node's
   /// shared memory is too small. Collective over `node`, the ranks of one node.

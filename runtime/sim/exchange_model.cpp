@@ -7,6 +7,8 @@
 #include "runtime/sim/fluid.hpp"
 #include "runtime/sim/rounds.hpp"
 
+#include <cmath>
+
 namespace conclave::sim {
 namespace {
 
@@ -147,6 +149,11 @@ ExchangePrice price_hierarchical(const Network& network, const Traffic& traffic,
 }
 
 }  // namespace
+
+void expect_amount(std::string_view name, double value) {
+  if (std::isfinite(value) && value >= 0.0) return;
+  throw InputError(fmt::format("{} = {}", name, value), "give a finite number, 0 or more");
+}
 
 void describe(ExchangeOptions& o, OptionTable& table) {
   table.add(

@@ -32,6 +32,8 @@ struct ExchangeOptions {
   Tier tier = Tier::automatic;
 };
 void describe(ExchangeOptions& options, OptionTable& table);
+/// InputError, naming the option, unless its value, an amount of bytes or of work, is finite and 0 or more.
+void expect_amount(std::string_view name, double value);
 
 struct PhaseTime {
   std::string name;

@@ -5,7 +5,6 @@
 #include "runtime/sim/rounds.hpp"
 
 #include <algorithm>
-#include <cmath>
 
 namespace conclave::sim {
 namespace {
@@ -66,11 +65,6 @@ ExchangePrice price_direct(const Network& network, double bytes, Tier tier) {
   price.time_s *= 2.0;  // there and back
   price.phases = {{"reduce", price.time_s}};
   return price;
-}
-
-void expect_amount(std::string_view name, double value) {
-  if (std::isfinite(value) && value >= 0.0) return;
-  throw InputError(fmt::format("{} = {}", name, value), "give a finite number, 0 or more");
 }
 
 }  // namespace

@@ -91,8 +91,7 @@ std::string ParameterPlace::sentence(std::string_view of_what) const {
 std::string hint_to_go_on(Index step) {
   return fmt::format(
       "go on from the last checkpoint with a lower learning rate, or let the run pass over such steps: on_nan = skip "
-      "or "
-      "rollback, or skip_steps = {}",
+      "or rollback, or skip_steps = {}",
       step);
 }
 
