@@ -4,12 +4,11 @@
 // different chassis; one link leads from each group to each other. Minimal routing: within a group first along the
 // chassis to the right place, then to the right chassis. The link between groups g and h is at router h of group g
 // (counted chassis after chassis, and around where there are more groups than routers), and at router g of group h.
+#include "runtime/sim/at.hpp"
 #include "runtime/sim/fabric.hpp"
 
 namespace conclave::sim {
 namespace {
-
-std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
 // A router's place in its group.
 struct Place {

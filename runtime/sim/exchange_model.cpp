@@ -3,6 +3,7 @@
 
 #include "comm/plan/pairwise.hpp"
 #include "comm/plan/two_phase.hpp"
+#include "runtime/sim/at.hpp"
 #include "runtime/sim/bound.hpp"
 #include "runtime/sim/fluid.hpp"
 #include "runtime/sim/rounds.hpp"
@@ -11,8 +12,6 @@
 
 namespace conclave::sim {
 namespace {
-
-std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
 std::string name_or_nothing(const Network& network, Index resource) {
   return resource == -1 ? std::string{} : network.name(resource);
@@ -27,11 +26,9 @@ ExchangePrice flat_bound(const Network& network, const Traffic& traffic) {
 
 // What limits is what the bound names: shares of other resources change while flows end, its load does not.
 ExchangePrice flat_fluid(const Network& network, const Traffic& traffic) {
-  const Bound bound = bound_of(network, traffic);
   const FluidTime fluid = fluid_of(network, traffic);
-  return {
-      fluid.time_s,  {{"exchange", fluid.time_s}}, name_or_nothing(network, bound.resource), Tier::fluid, bound.time_s,
-      fluid.window_s};
+  return {fluid.time_s, {{"exchange", fluid.time_s}}, name_or_nothing(network, fluid.bound.resource),
+          Tier::fluid,  fluid.bound.time_s,           fluid.window_s};
 }
 
 bool takes_seconds(const Network& network, const Traffic& traffic) {

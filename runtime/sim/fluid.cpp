@@ -5,8 +5,6 @@
 // nobody is faster, its rate stays (the bottleneck condition, same place).
 #include "runtime/sim/fluid.hpp"
 
-#include "runtime/sim/bound.hpp"
-
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -58,7 +56,6 @@ class FluidRun {
 
   double rates_;       // that may be computed
   double rates_left_;  // of them
-  double bound_s_;     // the time is this at least
   double now_s_ = 0.0;
   double rates_since_s_ = 0.0;  // when rates were computed last
   double boosted_until_s_ = infinity;
@@ -83,7 +80,7 @@ class FluidRun {
 FluidRun::FluidRun(const Network& network, const Traffic& traffic, double rates)
     : rates_(rates),
       rates_left_(rates),
-      bound_s_(bound_of(network, traffic).time_s),
+      result_{.bound = bound_of(network, traffic)},
       resources_(static_cast<std::size_t>(network.num_resources())) {
   for (std::size_t r = 0; r < resources_.size(); ++r) {
     resources_[r].capacity = network.capacity_Bps(static_cast<Index>(r));
@@ -132,8 +129,9 @@ FluidTime FluidRun::run() {
 double FluidRun::window_s() {
   const auto flows = static_cast<double>(active_.size());
   if (0.5 * flows * flows <= rates_left_) return 0.0;
-  const double time_left_s = std::max(bound_s_ - now_s_, 1e-2 * bound_s_);
-  const double window_s = std::min(time_left_s * flows / std::max(rates_left_, rates_ / 16.0), 2e-2 * bound_s_);
+  const double bound_s = result_.bound.time_s;
+  const double time_left_s = std::max(bound_s - now_s_, 1e-2 * bound_s);
+  const double window_s = std::min(time_left_s * flows / std::max(rates_left_, rates_ / 16.0), 2e-2 * bound_s);
   result_.window_s = std::max(result_.window_s, window_s);
   return window_s;
 }

@@ -3,7 +3,7 @@
 // others, max-min fair, until its bytes are through. What this leaves out is packets: their headers, their queues.
 #pragma once
 
-#include "runtime/sim/network.hpp"
+#include "runtime/sim/bound.hpp"
 
 namespace conclave::sim {
 
@@ -17,6 +17,7 @@ inline constexpr Index most_fluid_hops = Index{1} << 29;
 inline constexpr double affordable_rates = 1e7;
 
 struct FluidTime {
+  Bound bound{};  // the time is that at least
   double time_s = 0.0;
   double window_s = 0.0;  // the largest within which ends of flows were taken for one
   Index num_flows = 0;

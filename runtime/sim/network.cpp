@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/sim/network.hpp"
 
+#include "runtime/sim/at.hpp"
+
 namespace conclave::sim {
-namespace {
-
-std::size_t at(Index i) { return static_cast<std::size_t>(i); }
-
-}  // namespace
-
 Network::Network(Cluster cluster) : cluster_(std::move(cluster)), fabric_(make_fabric(cluster_)) {
   if (fabric_->num_links() > most_links) {
     throw InputError(fmt::format("a {} of {} links", name_of(cluster_.fabric.kind), fabric_->num_links()),

@@ -5,12 +5,11 @@
 // those after. So a ring of dimension j carries, from its place p to its place q,
 //   (sum of `sent` over sources with place p, the ring's places after j, any before) *
 //   (sum of `popularity` over destinations with place q, the ring's places before j, any after).
+#include "runtime/sim/at.hpp"
 #include "runtime/sim/fabric.hpp"
 
 namespace conclave::sim {
 namespace {
-
-std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
 // What the links upwards carry around one ring. Places are kept twice over, so that inner loops run without turning
 // around and a compiler makes vectors of them.

@@ -2,6 +2,7 @@
 #include "runtime/sim/traffic.hpp"
 
 #include "runtime/core/error.hpp"
+#include "runtime/sim/at.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -13,8 +14,6 @@ namespace {
 bool comes_before(const Pair& a, const Pair& b) { return std::tie(a.from, a.to) < std::tie(b.from, b.to); }
 
 bool is_amount(double bytes) { return std::isfinite(bytes) && bytes >= 0.0; }
-
-std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
 }  // namespace
 
