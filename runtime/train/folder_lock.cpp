@@ -78,22 +78,36 @@ bool FolderLock::try_to_lock() const {
 
 void FolderLock::wait_for_owner(double patience_s) {
   const Clock::time_point start = Clock::now();
+  const std::string folder = file_.parent_path().string();
   bool is_told = false;
   while (!try_to_lock()) {
     const std::string content = content_of(file_);
-    const std::string folder = file_.parent_path().string();
-    if (!job_.empty() && job_in(content) == job_) {
-      tell_(fmt::format("takes '{}' over from an earlier start of the same job: {}", folder, owner_in(content)));
-      return;
+    const bool is_successor = !job_.empty() && job_in(content) == job_;
+    if (!is_told) {
+      tell_(is_successor
+                ? fmt::format("takes '{}' over from an earlier start of the same job: {}", folder, owner_in(content))
+                : fmt::format("'{}' is in use by {}: waits for its end", folder, owner_in(content)));
     }
+    is_told = true;
+    // It ends when it finds this name. Until then it may save once more, so it is waited for, but not for ever: it may
+    // stand still.
+    if (is_successor && own_.empty()) write_own_name();
     if (seconds_since(start) >= patience_s) {
+      if (is_successor) return;
       throw InputError(fmt::format("'{}' is in use by {}", folder, owner_in(content)),
                        "wait until that run has ended or end it, or name another folder with --out");
     }
-    if (!is_told) tell_(fmt::format("'{}' is in use by {}: waits for its end", folder, owner_in(content)));
-    is_told = true;
     std::this_thread::sleep_for(pause_between_tries);
   }
+}
+
+void FolderLock::write_own_name() {
+  own_ = own_content(job_);
+  const bool is_written = ::ftruncate(id_, 0) == 0 &&
+                          ::pwrite(id_, own_.data(), own_.size(), 0) == static_cast<ssize_t>(own_.size()) &&
+                          (::fsync(id_) == 0 || errno == EINVAL);
+  if (!is_written) refuse_folder(file_);
+  looked_at_ = Clock::now();
 }
 
 bool FolderLock::take(const fs::path& folder, double patience_s) {
@@ -105,12 +119,7 @@ bool FolderLock::take(const fs::path& folder, double patience_s) {
   if (id_ < 0) refuse_folder(file);
   file_ = file;
   wait_for_owner(patience_s);
-  own_ = own_content(job_);
-  const bool is_written = ::ftruncate(id_, 0) == 0 &&
-                          ::pwrite(id_, own_.data(), own_.size(), 0) == static_cast<ssize_t>(own_.size()) &&
-                          (::fsync(id_) == 0 || errno == EINVAL);
-  if (!is_written) refuse_folder(file);
-  looked_at_ = Clock::now();
+  if (own_.empty()) write_own_name();
   return true;
 }
 

@@ -25,9 +25,9 @@ class FolderLock {
   FolderLock(const FolderLock&) = delete;
   FolderLock& operator=(const FolderLock&) = delete;
 
-  /// Takes `folder`, which is made if need be; false if it was taken already. Waits up to `patience_s` seconds
-  /// for an owner that is about to end; InputError that names the owner if it does not, or if the folder cannot be
-  /// used.
+  /// Takes `folder`, which is made if need be; false if it was taken already. Waits up to `patience_s` seconds for an
+  /// owner that is about to end; if it does not, goes on where that is an earlier start of the same job, else
+  /// InputError that names it. InputError too if the folder cannot be used.
   bool take(const std::filesystem::path& folder, double patience_s = 15.0);
 
   /// Whether the folder is still this job's; looks at the disk at most once in `every_s` seconds. A file that cannot be
@@ -39,6 +39,7 @@ class FolderLock {
  private:
   [[nodiscard]] bool try_to_lock() const;
   void wait_for_owner(double patience_s);
+  void write_own_name();
 
   std::string job_;
   Tell tell_;

@@ -48,6 +48,13 @@ inline Index count(const std::string& text, const std::string& part) {
   return result;
 }
 
+// The step of "stopped by ... after step N;", -1 if nothing of the kind is there.
+inline Index stopped_step(const std::string& output, const std::string& by) {
+  const std::string words = "stopped by " + by + " after step ";
+  const auto at = output.find(words);
+  return at == std::string::npos ? -1 : std::stoll(output.substr(at + words.size()));
+}
+
 // The digest of all tensors of the newest checkpoint.
 inline std::string digest_of(const std::string& checkpoint) {
   const Outcome outcome = conclave("inspect --digests --checkpoint " + checkpoint);

@@ -27,6 +27,7 @@ using test::count;
 using test::digest_of;
 using test::on_ranks;
 using test::Outcome;
+using test::stopped_step;
 using train::TemporaryFolder;
 
 const std::string evaluated =
@@ -47,13 +48,6 @@ pid_t process_of(const std::string& out, Index rank) {
     if (content_of(entry.path() / "environ").find(rank_variable) != std::string::npos) return std::stoi(name);
   }
   return 0;
-}
-
-// The step of "stopped by ... after step N;", -1 if nothing of the kind is there.
-Index stopped_step(const std::string& output, const std::string& by) {
-  const std::string words = "stopped by " + by + " after step ";
-  const auto at = output.find(words);
-  return at == std::string::npos ? -1 : std::stoll(output.substr(at + words.size()));
 }
 
 // Goes two steps on from where a run was cut, on other ranks, and compares with a run that was not.

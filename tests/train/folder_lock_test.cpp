@@ -10,7 +10,10 @@
 
 #include <unistd.h>
 
+#include <atomic>
+#include <chrono>
 #include <optional>
+#include <thread>
 
 namespace conclave::train {
 namespace {
@@ -74,6 +77,30 @@ TEST(FolderLock, goes_over_to_a_later_start_of_the_same_job) {
   EXPECT_FALSE(stale.is_held(0.0));
   EXPECT_FALSE(stale.is_held(1e9)) << "what is lost stays lost";
   EXPECT_THAT(refusal([&] { stale.refuse_loss(); }), HasSubstr("taken over by process"));
+}
+
+// Which may be saving just then.
+TEST(FolderLock, is_taken_over_when_the_earlier_start_has_ended) {
+  const TemporaryFolder folder;
+  const std::string run = folder.path("run");
+  Told told;
+  std::optional<FolderLock> stale(std::in_place, "71", told.tell());
+  stale->take(run);
+  std::atomic<bool> has_ended{false};
+  std::thread twin([&] {
+    while (stale->is_held(0.0)) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    has_ended = true;
+    stale.reset();
+  });
+  FolderLock successor("71", told.tell());
+  successor.take(run, 60.0);
+  EXPECT_TRUE(has_ended);
+  twin.join();
+  EXPECT_THAT(told.text, HasSubstr("takes '" + run + "' over"));
+  EXPECT_TRUE(successor.is_held(0.0));
+  FolderLock other("72", told.tell());
+  EXPECT_THAT(refusal([&] { other.take(run, 0.0); }), HasSubstr("(job 71)")) << "the lock is the successor's";
 }
 
 TEST(FolderLock, is_not_lost_with_a_folder_that_is_away_or_half_written) {
