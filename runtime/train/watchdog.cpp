@@ -21,7 +21,7 @@ namespace conclave::train {
 namespace {
 
 constexpr double look_every_s = 0.1;
-constexpr double for_other_nodes_s = 2.0;
+constexpr double for_other_nodes_s = 3.0;
 constexpr double for_a_job_that_ends_s = 0.4;  // a launcher that ends all ranks needs no comment
 
 // The letter that the system has for a process: R runs, S sleeps, D waits for a disk, T is stopped, Z is dead.
@@ -45,38 +45,7 @@ std::string what_is_wrong(Index process) {
   return {};
 }
 
-std::string line_of(const WatchedRank& r, std::string_view how) {
-  const std::string process = r.process.empty() ? "" : "; its " + r.process;
-  return fmt::format("rank {} {} {}, for {:.0f} s{}", r.rank.value(), how, r.place.text(), r.place.age_s, process);
-}
-
 }  // namespace
-
-std::vector<std::string> hang_report(RankId speaker, double unmoved_s, std::span<const WatchedRank> node,
-                                     Index num_ranks) {
-  const auto own = std::ranges::find(node, speaker, &WatchedRank::rank);
-  invariant(own != node.end(), "rank {} is not of this node", speaker.value());
-  std::vector<const WatchedRank*> behind;
-  for (const WatchedRank& r : node) {
-    if (r.place.passed < own->place.passed || (r.rank != speaker && !r.process.empty())) behind.push_back(&r);
-  }
-  std::vector<std::string> lines;
-  const auto in_words = [&] {
-    std::vector<Index> ranks;
-    for (const WatchedRank* r : behind) ranks.push_back(r->rank.value());
-    return fmt::format("rank{} {}", ranks.size() == 1 ? "" : "s", fmt::join(ranks, ", "));
-  };
-  std::string first = fmt::format("no progress for {:.0f} s: rank {} {} {}", unmoved_s, speaker.value(),
-                                  own->place.waits || !behind.empty() ? "waits in" : "is in", own->place.text());
-  if (!behind.empty()) {
-    first += " for " + in_words();
-  } else if (num_ranks > std::ssize(node)) {
-    first += ", and no rank of its node is behind it: it waits for other nodes, or for a message that got lost";
-  }
-  lines.push_back(first);
-  for (const WatchedRank* r : behind) lines.push_back(line_of(*r, "keeps it waiting: last seen in"));
-  return lines;
-}
 
 Watchdog::Watchdog(const comm::Communicator& world, Settings settings)
     : settings_(std::move(settings)),
@@ -90,6 +59,8 @@ Watchdog::Watchdog(const comm::Communicator& world, Settings settings)
   window_ = comm::SharedWindow(node_, sizeof(Page));
   new (window_.segment(own_)) Page;
   page(own_).process.store(getpid());
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  start_ = world.broadcast(fmt::format("start {}-{}", std::chrono::nanoseconds(now).count(), getpid()));
   node_.barrier();
   // Not where each rank has process numbers of its own, as in a container each.
   bool sees_all = true;
@@ -146,11 +117,16 @@ void Watchdog::watch() {
     if (const std::string gone = gone_mate(); !gone.empty()) {
       if (sleep_for(for_a_job_that_ends_s)) end_job({gone});
     } else if (const double timeout_s = settings().hang_timeout_s; timeout_s > 0.0 && unmoved_s > timeout_s) {
-      const std::vector<std::string> report =
-          hang_report(mates_[static_cast<std::size_t>(own_)], unmoved_s, look_at_node(), num_ranks_);
+      const std::vector<WatchedRank> node = look_at_node();
+      const RankId own = mates_[static_cast<std::size_t>(own_)];
       // The node of the rank that is waited for can name it: others let it speak first.
-      const bool names_it = report.size() > 1 || num_ranks_ == node_.size();
-      if (names_it || unmoved_s > timeout_s + for_other_nodes_s) end_job(report);
+      if (num_ranks_ == node_.size() || names_somebody(own, node)) {
+        end_job(hang_report(own, unmoved_s, node, {}, num_ranks_));
+      } else if (unmoved_s > timeout_s + for_other_nodes_s) {
+        end_job(hang_report(own, unmoved_s, node, told_by_other_nodes(), num_ranks_));
+      } else {
+        tell_other_nodes();
+      }
     }
   }
 }
@@ -195,18 +171,37 @@ void Watchdog::end_job(const std::vector<std::string>& report) {
   text += fmt::format("  {}\n", remains);
   fmt::print(stderr, "{}", text);
   std::fflush(stderr);
-  write_state(report);
+  write_state(report.front());
   if (sleep_for(for_the_launcher_s)) std::_Exit(settings().exit_code);
 }
 
-// Every rank of the node, for a look at all nodes together.
-void Watchdog::write_state(const std::vector<std::string>& report) {
-  const std::filesystem::path path = settings().folder / fmt::format("hang-{}.txt", host_name());
-  std::string text = report.front() + '\n';
-  for (const WatchedRank& r : look_at_node()) {
-    text += fmt::format("{}; {} places passed\n", line_of(r, r.place.waits ? "waits in" : "is in"), r.place.passed);
+std::filesystem::path Watchdog::state_file() {
+  return settings().folder / fmt::format("hang-{}-{}.txt", host_name(), mates_.front().value());
+}
+
+void Watchdog::tell_other_nodes() {
+  if (!page(0).is_told.exchange(true)) write_state("waits for other nodes");
+}
+
+std::vector<ToldRank> Watchdog::told_by_other_nodes() {
+  std::vector<ToldRank> told;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(settings().folder, error)) {
+    if (!entry.path().filename().string().starts_with("hang-") || entry.path() == state_file()) continue;
+    std::ifstream file(entry.path());
+    std::string start;
+    if (!std::getline(file, start) || start != start_) continue;
+    const std::string text{std::istreambuf_iterator<char>(file), {}};
+    const std::vector<ToldRank> ranks = told_in(text);
+    told.insert(told.end(), ranks.begin(), ranks.end());
   }
-  const Failure failure = failure_of([&] { replace_file(path, text); });
+  return told;
+}
+
+// Every rank of the node, for a look at all nodes together.
+void Watchdog::write_state(const std::string& first_line) {
+  const std::string text = fmt::format("{}\n{}\n{}", start_, first_line, state_text(look_at_node()));
+  const Failure failure = failure_of([&] { replace_file(state_file(), text); });
   if (!failure.message.empty()) fmt::print(stderr, "  {}\n", failure.message);
 }
 

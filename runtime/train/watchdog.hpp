@@ -4,36 +4,24 @@
 
 #include "comm/mpi/communicator.hpp"
 #include "comm/mpi/shared_window.hpp"
-#include "runtime/core/whereabouts.hpp"
+#include "runtime/train/hang_report.hpp"
 
 #include <condition_variable>
 #include <filesystem>
 #include <mutex>
-#include <span>
 #include <string>
 #include <thread>
 #include <vector>
 
 namespace conclave::train {
 
-/// A rank of this node, as its mates see it.
-struct WatchedRank {
-  RankId rank;
-  Place place;
-  std::string process;  // "", or what is wrong with it: "process 4711 is stopped"
-};
-
-/// What there is to say when `speaker` has not moved for unmoved_s: whom it waits for, which are the ranks of its node
-/// that have passed fewer places than it has, or whose processes do not run; each of them with its place. In lines.
-[[nodiscard]] std::vector<std::string> hang_report(RankId speaker, double unmoved_s, std::span<const WatchedRank> node,
-                                                   Index num_ranks);
-
 /// While it lives, a thread of each rank looks at the whereabouts of the ranks of its node, which stand in memory that
 /// they share; it never calls MPI. When this rank has not moved for hang_timeout seconds, or a process of the node has
-/// gone, the first thread of the node to see it (where it can only say that its node waits for another, two seconds
-/// later, so that the other may name the rank) says so on stderr, writes the whereabouts of all its ranks to
-/// FOLDER/hang-HOST.txt, and ends its process, upon which the launcher ends the others; should it not, they follow by
-/// themselves. Time in which the thread itself did not run (a suspended job) is not counted.
+/// gone, the first thread of the node to see it says so on stderr, writes the whereabouts of all the node's ranks to
+/// FOLDER/hang-HOST-RANK.txt (RANK: the node's first), and ends its process, upon which the launcher ends the others;
+/// should it not, they follow by themselves. A node that waits for another writes its file, leaves that one the time to
+/// speak, and then reads what other nodes have written. Time in which the thread itself did not run (a suspended job)
+/// is not counted.
 class Watchdog {
  public:
   struct Settings {
@@ -62,6 +50,7 @@ class Watchdog {
     std::atomic<Index> process{0};
     std::atomic<bool> has_left{false};
     std::atomic<bool> is_reported{false};  // the first rank's: somebody of the node has spoken
+    std::atomic<bool> is_told{false};      // the first rank's: somebody has written for other nodes
   };
   [[nodiscard]] Page& page(Index mate) const { return *reinterpret_cast<Page*>(window_.segment(mate)); }
   void watch();
@@ -70,13 +59,17 @@ class Watchdog {
   [[nodiscard]] std::vector<WatchedRank> look_at_node() const;
   [[nodiscard]] std::string gone_mate() const;
   void end_job(const std::vector<std::string>& report);
-  void write_state(const std::vector<std::string>& report);
+  void tell_other_nodes();
+  [[nodiscard]] std::vector<ToldRank> told_by_other_nodes();
+  [[nodiscard]] std::filesystem::path state_file();
+  void write_state(const std::string& first_line);
 
   Settings settings_;  // under mutex_
   comm::Communicator node_;
   std::vector<RankId> mates_;  // [ranks of the node]
   Index num_ranks_;
   Index own_;
+  std::string start_;  // of this program on these ranks: what others have left in the folder is not of this one
   comm::SharedWindow window_;
   bool sees_processes_ = false;  // of its mates
   int uncaught_at_start_;

@@ -30,7 +30,7 @@ TEST(HangReport, NamesWhoWaitsForWhomAndWhereTheseAre) {
   const std::vector<WatchedRank> node{watched(0, 90, Phase::experts, false),
                                       watched(2, 90, Phase::gate, false, "process 7 is stopped"),
                                       watched(3, 100, Phase::combine, true)};
-  const std::vector<std::string> lines = hang_report(RankId{3}, 31.4, node, 3);
+  const std::vector<std::string> lines = hang_report(RankId{3}, 31.4, node, {}, 3);
   ASSERT_EQ(lines.size(), 3U);
   EXPECT_EQ(lines[0], "no progress for 31 s: rank 3 waits in combine of layer 5, step 17 for ranks 0, 2");
   EXPECT_EQ(lines[1], "rank 0 keeps it waiting: last seen in experts of layer 5, step 17, for 31 s");
@@ -41,16 +41,43 @@ TEST(HangReport, NamesWhoWaitsForWhomAndWhereTheseAre) {
 TEST(HangReport, ARankThatIsStoppedInTheSamePlaceIsNamed) {
   const std::vector<WatchedRank> node{watched(0, 90, Phase::combine, false),
                                       watched(1, 90, Phase::combine, false, "process 7 is stopped")};
-  const std::vector<std::string> lines = hang_report(RankId{0}, 5.0, node, 2);
+  const std::vector<std::string> lines = hang_report(RankId{0}, 5.0, node, {}, 2);
   ASSERT_EQ(lines.size(), 2U);
   EXPECT_EQ(lines[0], "no progress for 5 s: rank 0 waits in combine of layer 5, step 17 for rank 1");
 }
 
-TEST(HangReport, WhereNobodyOfTheNodeIsBehindOthersAreSuspected) {
+TEST(HangReport, ARankBehindOnAnotherNodeIsNamedByWhatThatNodeWrote) {
   const std::vector<WatchedRank> node{watched(0, 90, Phase::combine, true), watched(1, 90, Phase::combine, true)};
-  const std::vector<std::string> lines = hang_report(RankId{1}, 5.0, node, 4);
+  const std::vector<WatchedRank> other{watched(2, 90, Phase::combine, true), watched(3, 80, Phase::gate, false)};
+  EXPECT_FALSE(names_somebody(RankId{1}, node));
+  EXPECT_TRUE(names_somebody(RankId{2}, other));
+  const std::vector<std::string> lines = hang_report(RankId{1}, 5.0, node, told_in(state_text(other)), 4);
+  ASSERT_EQ(lines.size(), 2U);
+  EXPECT_EQ(lines[0], "no progress for 5 s: rank 1 waits in combine of layer 5, step 17 for rank 3");
+  EXPECT_EQ(lines[1], "rank 3 keeps it waiting: last seen in gate of layer 5, step 17, for 31 s");
+}
+
+TEST(HangReport, WhereNobodyIsBehindThoseAreNamedThatDoNotTell) {
+  const std::vector<WatchedRank> node{watched(0, 90, Phase::combine, true), watched(1, 90, Phase::combine, true)};
+  const std::vector<WatchedRank> other{watched(3, 90, Phase::combine, true)};
+  std::vector<std::string> lines = hang_report(RankId{1}, 5.0, node, told_in(state_text(other)), 5);
+  ASSERT_EQ(lines.size(), 2U);
+  EXPECT_TRUE(lines[0].ends_with("step 17 for ranks 2, 4")) << lines[0];
+  EXPECT_TRUE(lines[1].starts_with("ranks 2, 4 did not tell where")) << lines[1];
+  lines = hang_report(RankId{1}, 5.0, node,
+                      told_in(state_text(other) + state_text({{watched(2, 90, Phase::gate, true)}})), 4);
   ASSERT_EQ(lines.size(), 1U);
-  EXPECT_NE(lines[0].find("it waits for other nodes"), std::string::npos) << lines[0];
+  EXPECT_NE(lines[0].find("a message that got lost"), std::string::npos) << lines[0];
+}
+
+TEST(HangReport, ReadsOfAStateOnlyTheLinesOfRanks) {
+  const std::vector<WatchedRank> node{watched(4, 90, Phase::gate, false, "process 7 is stopped")};
+  const std::vector<ToldRank> told = told_in("start 1-2\nrank 5 has told nothing\n" + state_text(node) +
+                                             "rank 99999999999999999999 is in x; 1 places passed\n");
+  ASSERT_EQ(told.size(), 1U);
+  EXPECT_EQ(told[0].rank, RankId{4});
+  EXPECT_EQ(told[0].passed, 90);
+  EXPECT_EQ(told[0].place, "gate of layer 5, step 17, for 31 s; its process 7 is stopped");
 }
 
 TEST(Place, ReadsAsAPersonWouldSayIt) {
