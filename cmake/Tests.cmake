@@ -13,7 +13,8 @@ function(conclave_test name)
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_USES} GTest::gtest_main)
   add_test(NAME ${name} COMMAND ${name})
-  set_tests_properties(${name} PROPERTIES TIMEOUT ${CONCLAVE_TEST_TIMEOUT_S})
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${CONCLAVE_TEST_TIMEOUT_S}
+                       ENVIRONMENT LSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/support/leaks.supp)
 endfunction()
 
 # conclave_mpi_test(NAME SOURCES file... USES target...): a GoogleTest program run once on each of 1, 2, 3, 4 and 6

@@ -5,6 +5,7 @@ set -eu -o pipefail
 folder=$(realpath "$(mktemp -d)")
 trap 'rm -rf "$folder"' EXIT
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0}  # as in tests/support/mpirun.sh
 fail() {
   echo "FAILED: $1" >&2
   exit 1
