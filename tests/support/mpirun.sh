@@ -11,4 +11,5 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 # For sanitizer builds: Open MPI keeps memory until the process ends, in libraries that are unloaded by then, so that
 # its leaks cannot be told from others.
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0}
+export TSAN_OPTIONS=${TSAN_OPTIONS:-suppressions=$(dirname "$(realpath "${BASH_SOURCE[0]}")")/threads.supp}
 exec timeout -k 5 "$((seconds * 9 / 10 + 1))" mpirun --oversubscribe --bind-to none -n "$ranks" "$@" </dev/null
