@@ -2,6 +2,7 @@
 #include "runtime/train/checkpoint.hpp"
 #include "tests/fuzz/damage.hpp"
 #include "tests/fuzz/forgery.hpp"
+#include "tests/fuzz/telling_values.hpp"
 #include "tests/support/sealed_file.hpp"
 
 #include <hdf5.h>
@@ -13,28 +14,6 @@ namespace conclave::fuzz {
 namespace {
 
 using train::CheckpointHeader;
-
-Index some_integer(Draws& draws) {
-  constexpr std::array<Index, 10> telling{0,
-                                          -1,
-                                          1,
-                                          2,
-                                          7,
-                                          Index{1} << 20,
-                                          Index{1} << 31,
-                                          Index{1} << 62,
-                                          std::numeric_limits<Index>::max(),
-                                          std::numeric_limits<Index>::min()};
-  return draws.of<Index>(telling);
-}
-
-std::string some_text(Draws& draws) {
-  constexpr std::array<const char*, 16> telling{"",     "0",   "-1",       "1",       "2",  "9223372036854775807",
-                                                "nan",  "inf", "1e300",    "yes",     "no", "hash",
-                                                "0.25", "3,4", "\xff\xfe", "16777216"};
-  return draws.one_in(8) ? std::string(static_cast<std::size_t>(draws.below(100000)), 'x')
-                         : std::string(draws.of<const char*>(telling));
-}
 
 template <class Map>
 typename Map::iterator some_entry(Map& map, Draws& draws) {

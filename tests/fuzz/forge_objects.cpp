@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/train/hdf5.hpp"
 #include "tests/fuzz/forgery.hpp"
-#include "tests/support/sealed_file.hpp"
 
 #include <fmt/format.h>
 #include <hdf5.h>
@@ -14,20 +13,29 @@ namespace {
 
 using train::Hdf5Handle;
 
-/// A checkpoint that is being changed, and what there is in it.
+/// A file that is being changed, and what there is in it.
 struct Target {
   hid_t file;
   std::vector<std::string> datasets;
+  std::vector<std::string> groups;
   std::string foreign;
   Draws& draws;
 
   const std::string& dataset() { return draws.of<std::string>(datasets); }
-  std::string group() {
-    constexpr std::array<const char*, 7> groups{"/",       "/config", "/state",    "/record",
-                                                "/tables", "/params", "/optimizer"};
-    return draws.of<const char*>(groups);
-  }
+  const std::string& group() { return draws.of<std::string>(groups); }
 };
+
+/// The groups from `top` on, itself included.
+std::vector<std::string> groups_of(const train::Hdf5File& file, const std::string& top) {
+  std::vector<std::string> found{top};
+  for (const std::string& member : file.members(top)) {
+    const std::string path = (top == "/" ? "" : top) + "/" + member;
+    if (!file.is_group(path)) continue;
+    const std::vector<std::string> below = groups_of(file, path);
+    found.insert(found.end(), below.begin(), below.end());
+  }
+  return found;
+}
 
 std::string swap_datasets(Target& t) {
   const std::string one = t.dataset();
@@ -46,9 +54,8 @@ std::string remove_object(Target& t) {
 
 std::string rename_object(Target& t) {
   const std::string object = t.dataset();
-  constexpr std::array<const char*, 5> names{"/params/other", "/optimizer/\xff\xfe", "/config/x", "/tables/x",
-                                             "/params/.."};
-  const std::string name = t.draws.of<const char*>(names);
+  constexpr std::array<const char*, 4> names{"other", "\xff\xfe", "x", ".."};
+  const std::string name = t.group() + "/" + t.draws.of<const char*>(names);
   H5Lmove(t.file, object.c_str(), t.file, name.c_str(), H5P_DEFAULT, H5P_DEFAULT);
   return fmt::format("renames {} to {}", object, name);
 }
@@ -58,7 +65,7 @@ std::string link_elsewhere(Target& t) {
   H5Ldelete(t.file, object.c_str(), H5P_DEFAULT);
   switch (t.draws.below(4)) {
     case 0:
-      H5Lcreate_external(t.foreign.c_str(), "/params", t.file, object.c_str(), H5P_DEFAULT, H5P_DEFAULT);
+      H5Lcreate_external(t.foreign.c_str(), "/", t.file, object.c_str(), H5P_DEFAULT, H5P_DEFAULT);
       return object + " leads to another file";
     case 1:
       H5Lcreate_soft(object.c_str(), t.file, object.c_str(), H5P_DEFAULT, H5P_DEFAULT);
@@ -102,7 +109,7 @@ bool choose_storage(Target& t, hid_t creation, hid_t space) {
     if (choice == 2) H5Pset_deflate(creation, 9);
   }
   if (choice == 3) H5Pset_external(creation, t.foreign.c_str(), 0, H5F_UNLIMITED);
-  if (choice == 4) H5Pset_virtual(creation, space, t.foreign.c_str(), "/params/embedding", space);
+  if (choice == 4) H5Pset_virtual(creation, space, t.foreign.c_str(), t.dataset().c_str(), space);
   return choice == 0 || rank > 0;
 }
 
@@ -182,18 +189,19 @@ std::string add_objects(Target& t) {
 }  // namespace
 
 std::string forge_objects(const std::filesystem::path& file, const std::filesystem::path& foreign, Draws& draws) {
-  std::string said;
-  test::change_and_seal(file, [&] {
-    const std::vector<std::string> datasets = train::Hdf5File::open(file).datasets("/");
-    const Hdf5Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
-    H5Pset_libver_bounds(access.id(), H5F_LIBVER_V18, H5F_LIBVER_LATEST);
-    Hdf5Handle opened(H5Fopen(file.c_str(), H5F_ACC_RDWR, access.id()), H5Fclose);
-    Target target{opened.id(), datasets, foreign.string(), draws};
-    constexpr std::array kinds{swap_datasets, remove_object, rename_object,    link_elsewhere,
-                               make_another,  make_another,  change_attribute, add_objects};
-    said = kinds[static_cast<std::size_t>(draws.below(std::ssize(kinds)))](target);
-  });
-  return said;
+  Target target{{}, {}, {}, foreign.string(), draws};
+  {
+    const train::Hdf5File sound = train::Hdf5File::open(file);
+    target.datasets = sound.datasets("/");
+    target.groups = groups_of(sound, "/");
+  }
+  const Hdf5Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+  H5Pset_libver_bounds(access.id(), H5F_LIBVER_V18, H5F_LIBVER_LATEST);
+  const Hdf5Handle opened(H5Fopen(file.c_str(), H5F_ACC_RDWR, access.id()), H5Fclose);
+  target.file = opened.id();
+  constexpr std::array kinds{swap_datasets, remove_object, rename_object,    link_elsewhere,
+                             make_another,  make_another,  change_attribute, add_objects};
+  return kinds[static_cast<std::size_t>(draws.below(std::ssize(kinds)))](target);
 }
 
 }  // namespace conclave::fuzz

@@ -4,6 +4,7 @@
 #include "runtime/core/clock.hpp"
 #include "tests/support/file_content.hpp"
 
+#include <execinfo.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
@@ -11,10 +12,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
+#include <sstream>
+#include <string_view>
 #include <thread>
 #include <typeinfo>
 
@@ -39,13 +43,56 @@ void set_limits(const ChildLimits& limits) {
 #ifndef __SANITIZE_ADDRESS__  // its shadow is larger than any limit
   set_limit(RLIMIT_AS, address_space_bytes() + limits.memory_bytes);
 #endif
-  set_limit(RLIMIT_CPU, limits.cpu_s);
+  // A signal first, which tells where the time goes; the end a little later.
+  const rlimit cpu{static_cast<rlim_t>(limits.cpu_s), static_cast<rlim_t>(limits.cpu_s + 5.0)};
+  ::setrlimit(RLIMIT_CPU, &cpu);
   set_limit(RLIMIT_CORE, 0.0);
+}
+
+constexpr std::string_view calls_at_death = "calls at its death:\n";
+
+/// Writes the calls that the signal met to the standard error, and lets the signal end the process.
+void tell_where(int signal) {
+  std::array<void*, 64> calls{};
+  const int count = ::backtrace(calls.data(), static_cast<int>(calls.size()));
+  if (::write(STDERR_FILENO, calls_at_death.data(), calls_at_death.size()) > 0) {
+    ::backtrace_symbols_fd(calls.data(), count, STDERR_FILENO);
+  }
+  ::signal(signal, SIG_DFL);
+  ::raise(signal);
+}
+
+void tell_where_at_death() {
+#ifndef __SANITIZE_ADDRESS__             // which tells itself
+  static std::array<char, 65536> stack;  // the other one may be full
+  stack_t other{};
+  other.ss_sp = stack.data();
+  other.ss_size = stack.size();
+  ::sigaltstack(&other, nullptr);
+  struct sigaction action {};
+  action.sa_handler = tell_where;
+  action.sa_flags = SA_ONSTACK | SA_NODEFER;
+  for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGXCPU}) ::sigaction(signal, &action, nullptr);
+#endif
+}
+
+/// The first of the calls that is neither the handler nor the C library's.
+std::string died_in(const std::string& text) {
+  const auto at = text.rfind(calls_at_death);
+  if (at == std::string::npos) return {};
+  std::istringstream calls(text.substr(at + calls_at_death.size()));
+  std::string call;
+  std::getline(calls, call);
+  while (std::getline(calls, call)) {
+    if (call.find("/libc.so") == std::string::npos) return call;
+  }
+  return {};
 }
 
 [[noreturn]] void run(const std::function<std::string()>& work, const std::string& file, const ChildLimits& limits) {
   const int id = ::open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666);
   ::dup2(id, STDERR_FILENO);
+  tell_where_at_death();
   set_limits(limits);
   std::string text;
   int exit_code = 1;
@@ -67,9 +114,11 @@ void set_limits(const ChildLimits& limits) {
 ChildEnding in_child(const std::function<std::string()>& work, const std::string& scratch_file,
                      const ChildLimits& limits) {
   std::fflush(nullptr);  // or the child would print again what waits to be printed
+  std::array<void*, 1> call{};
+  ::backtrace(call.data(), 1);  // the first one loads a library, which a dying process cannot
   const pid_t child = ::fork();
   using How = ChildEnding::How;
-  if (child < 0) return {How::died, fmt::format("cannot fork: {}", std::strerror(errno))};
+  if (child < 0) return {How::died, fmt::format("cannot fork: {}", std::strerror(errno)), {}};
   if (child == 0) run(work, scratch_file, limits);
   const Clock::time_point start = Clock::now();
   int status = 0;
@@ -79,13 +128,14 @@ ChildEnding in_child(const std::function<std::string()>& work, const std::string
     if (seconds_since(start) < limits.wall_s) continue;
     ::kill(child, SIGKILL);
     ::waitpid(child, &status, 0);
-    return {How::died, fmt::format("no end in {} s: {}", limits.wall_s, test::content_of(scratch_file))};
+    return {How::died, fmt::format("no end in {} s: {}", limits.wall_s, test::content_of(scratch_file)), {}};
   }
   if (WIFEXITED(status)) {
-    return {WEXITSTATUS(status) == 0 ? How::done : How::threw, test::content_of(scratch_file)};
+    return {WEXITSTATUS(status) == 0 ? How::done : How::threw, test::content_of(scratch_file), {}};
   }
-  return {How::died, fmt::format("ended by signal {} ({}): {}", WTERMSIG(status), ::strsignal(WTERMSIG(status)),
-                                 test::content_of(scratch_file))};
+  const std::string text = test::content_of(scratch_file);
+  return {How::died, fmt::format("ended by signal {} ({}): {}", WTERMSIG(status), ::strsignal(WTERMSIG(status)), text),
+          died_in(text)};
 }
 
 }  // namespace conclave::fuzz

@@ -17,6 +17,7 @@ struct ChildEnding {
   enum class How { done, threw, died };
   How how = How::died;  // died: by a signal, or at a limit
   std::string text;     // what `work` returned, or how the child ended instead
+  std::string died_in;  // the function that a signal met it in, with its library; empty where that is not known
 };
 
 /// Forks, does `work` in the child, and waits for its end. The child has no other threads than this one; its standard
