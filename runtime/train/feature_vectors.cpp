@@ -68,10 +68,14 @@ void FeatureVectors::check_shapes(const Hdf5File& file) {
 
 std::vector<std::string> FeatureVectors::stored_names(const Hdf5File& file) const {
   if (!file.exists("/class_names")) return {};
-  if (file.shape("/class_names").size() != 1) {
-    throw InputError(
-        fmt::format("{} has the shape [{}]", where("class_names"), fmt::join(file.shape("/class_names"), ", ")),
-        "it is a list of names, one for each class");
+  const std::vector<Index> shape = file.shape("/class_names");
+  if (shape.size() != 1) {
+    throw InputError(fmt::format("{} has the shape [{}]", where("class_names"), fmt::join(shape, ", ")),
+                     "it is a list of names, one for each class");
+  }
+  if (shape[0] > max_classes) {
+    throw InputError(fmt::format("{} names {} classes", where("class_names"), shape[0]),
+                     fmt::format("there may be {}", max_classes));
   }
   std::vector<std::string> names = file.read<std::string>("/class_names");
   for (std::size_t i = 0; i < names.size(); ++i) {
@@ -104,10 +108,6 @@ void FeatureVectors::read_labels(const Hdf5File& file, const Encoding* known) {
   if (known == nullptr && *least == *most) {
     throw InputError(fmt::format("{}: every row is of class {}", where("label"), *most),
                      "a classifier needs two classes or more");
-  }
-  if (std::ssize(names) > max_classes) {
-    throw InputError(fmt::format("{} names {} classes", where("class_names"), names.size()),
-                     fmt::format("there may be {}", max_classes));
   }
   encoding_.classes = known == nullptr ? names : known->classes;
   const ClassNumbers numbers(encoding_.classes);

@@ -224,8 +224,8 @@ T Hdf5File::attribute(const std::string& name, const std::string& attribute_name
   const Index count = num_elements(shape_of(space.id()));
   if (count != 1) throw InputError(fmt::format("{} has {} values; one was expected", what, count));
   if constexpr (std::same_as<T, std::string>) {
-    return read_texts(type.id(), space.id(), what,
-                      [&](hid_t memory, void* into) { return H5Aread(handle.id(), memory, into); })[0];
+    return read_texts(file_.id(), type.id(), space.id(), what,
+                      [&](hid_t memory, hid_t, void* into) { return H5Aread(handle.id(), memory, into); })[0];
   } else {
     require_fit(type.id(), memory_type<T>(), what);
     T value{};
@@ -274,8 +274,8 @@ std::vector<T> Hdf5File::read(const std::string& name) const {
     const Hdf5Handle handle = readable_dataset(name);
     const Hdf5Handle type(check(H5Dget_type(handle.id()), "read the type of {}", where(name)), H5Tclose);
     const Hdf5Handle space(check(H5Dget_space(handle.id()), "read the shape of {}", where(name)), H5Sclose);
-    return read_texts(type.id(), space.id(), where(name), [&](hid_t memory, void* into) {
-      return H5Dread(handle.id(), memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, into);
+    return read_texts(file_.id(), type.id(), space.id(), where(name), [&](hid_t memory, hid_t transfer, void* into) {
+      return H5Dread(handle.id(), memory, H5S_ALL, H5S_ALL, transfer, into);
     });
   } else {
     std::vector<T> values(static_cast<std::size_t>(num_elements(shape(name))));

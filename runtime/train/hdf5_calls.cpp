@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <numeric>
 
@@ -135,8 +136,45 @@ std::vector<Index> shape_of(hid_t space) {
   return {sizes.begin(), sizes.end()};
 }
 
-std::vector<std::string> read_texts(hid_t type, hid_t space, const std::string& what,
-                                    const std::function<herr_t(hid_t, void*)>& read) {
+namespace {
+
+/// Memory for texts of variable length, which HDF5 asks for one by one: no more than there is in the file. (Of a
+/// dataset; for an attribute, which has one, HDF5 does not ask.)
+struct TextRoom {
+  hsize_t left = 0;
+  std::vector<void*> pieces{};
+
+  static void* take(std::size_t size, void* info) {
+    auto& room = *static_cast<TextRoom*>(info);
+    if (size > room.left) return nullptr;
+    room.left -= size;
+    room.pieces.push_back(std::malloc(size));
+    return room.pieces.back();
+  }
+  static void give_back(void* piece, void*) { std::free(piece); }
+};
+
+void read_variable_texts(hid_t file, hid_t type, hid_t space, const std::string& what,
+                         const std::function<herr_t(hid_t, hid_t, void*)>& read, std::vector<std::string>& texts) {
+  TextRoom room;
+  check(H5Fget_filesize(file, &room.left), "measure the file of {}", what);
+  const Hdf5Handle transfer(check(H5Pcreate(H5P_DATASET_XFER), "create properties"), H5Pclose);
+  check(H5Pset_vlen_mem_manager(transfer.id(), TextRoom::take, &room, TextRoom::give_back, nullptr), "choose memory");
+  std::vector<char*> pointers(texts.size(), nullptr);
+  if (read(type, transfer.id(), pointers.data()) < 0) {
+    const std::string reason = error_stack();
+    for (void* piece : room.pieces) std::free(piece);
+    throw InputError(fmt::format("cannot read {}: {}", what, reason),
+                     "the file is damaged, or its texts are longer together than the file: write it again");
+  }
+  for (std::size_t i = 0; i < texts.size(); ++i) texts[i] = pointers[i] == nullptr ? "" : pointers[i];
+  H5Dvlen_reclaim(type, space, H5P_DEFAULT, pointers.data());
+}
+
+}  // namespace
+
+std::vector<std::string> read_texts(hid_t file, hid_t type, hid_t space, const std::string& what,
+                                    const std::function<herr_t(hid_t, hid_t, void*)>& read) {
   if (H5Tget_class(type) != H5T_STRING) {
     throw InputError(fmt::format("{} holds {}, not text", what, name_of(type_of(type))));
   }
@@ -144,15 +182,12 @@ std::vector<std::string> read_texts(hid_t type, hid_t space, const std::string& 
   std::vector<std::string> texts(count);
   if (count == 0) return texts;
   if (check(H5Tis_variable_str(type), "ask for the kind of text of {}", what) > 0) {
-    std::vector<char*> pointers(count, nullptr);
-    check(read(type, pointers.data()), "read {}", what);
-    for (std::size_t i = 0; i < count; ++i) texts[i] = pointers[i] == nullptr ? "" : pointers[i];
-    H5Dvlen_reclaim(type, space, H5P_DEFAULT, pointers.data());
+    read_variable_texts(file, type, space, what, read, texts);
     return texts;
   }
   const std::size_t width = H5Tget_size(type);
   std::string all(count * width, '\0');
-  check(read(type, all.data()), "read {}", what);
+  check(read(type, H5P_DEFAULT, all.data()), "read {}", what);
   for (std::size_t i = 0; i < count; ++i) {
     const std::string text = all.substr(i * width, width);
     texts[i] = text.substr(0, text.find('\0'));

@@ -55,9 +55,10 @@ void require_fit(hid_t stored, hid_t memory, const std::string& what);
 [[nodiscard]] Hdf5Handle make_space(const std::vector<Index>& shape);
 [[nodiscard]] std::vector<Index> shape_of(hid_t space);
 
-/// The texts of a dataset or an attribute; `read(memory type, buffer)` reads them.
-[[nodiscard]] std::vector<std::string> read_texts(hid_t type, hid_t space, const std::string& what,
-                                                  const std::function<herr_t(hid_t, void*)>& read);
+/// The texts of a dataset or an attribute of `file`; `read(memory type, transfer properties, buffer)` reads them.
+/// InputError where they are longer together than the file, as those of a file that names one long text many times.
+[[nodiscard]] std::vector<std::string> read_texts(hid_t file, hid_t type, hid_t space, const std::string& what,
+                                                  const std::function<herr_t(hid_t, hid_t, void*)>& read);
 
 /// Covers the positions `range` of a tensor with blocks that HDF5 can select, in order, and calls
 /// transfer(space in memory, space in the file, values before this block) for each.

@@ -126,9 +126,12 @@ ChildEnding in_child(const std::function<std::string()>& work, const std::string
     std::this_thread::sleep_for(pause);
     pause = std::min(pause * 2, std::chrono::microseconds(20000));
     if (seconds_since(start) < limits.wall_s) continue;
+    ::kill(child, SIGXCPU);  // it tells where it is
+    std::this_thread::sleep_for(std::chrono::seconds(2));
     ::kill(child, SIGKILL);
     ::waitpid(child, &status, 0);
-    return {How::died, fmt::format("no end in {} s: {}", limits.wall_s, test::content_of(scratch_file)), {}};
+    const std::string text = test::content_of(scratch_file);
+    return {How::died, fmt::format("no end in {} s: {}", limits.wall_s, text), died_in(text)};
   }
   if (WIFEXITED(status)) {
     return {WEXITSTATUS(status) == 0 ? How::done : How::threw, test::content_of(scratch_file), {}};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Files that were made to mislead: they name other files, never end, or claim more than they hold.
 #include "runtime/train/hdf5.hpp"
+#include "tests/support/file_content.hpp"
 #include "tests/train/temporary_folder.hpp"
 
 #include <gtest/gtest.h>
@@ -148,6 +149,44 @@ TEST_F(Hdf5Guard, takes_no_memory_for_values_that_are_not_there) {
     H5Pclose(creation);
   };
   EXPECT_NE(refused(growing, read_y).find("chunks of"), std::string::npos);
+}
+
+/// Texts of variable length as /g/y; returns where in the file their references begin [bytes].
+std::size_t create_texts(hid_t file, const std::vector<std::string>& texts) {
+  const hid_t type = H5Tcopy(H5T_C_S1);
+  H5Tset_size(type, H5T_VARIABLE);
+  const hsize_t size = texts.size();
+  const hid_t space = H5Screate_simple(1, &size, nullptr);
+  const hid_t set = H5Dcreate2(file, "/g/y", type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+  std::vector<const char*> pointers;
+  for (const std::string& text : texts) pointers.push_back(text.c_str());
+  EXPECT_GE(H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, pointers.data()), 0);
+  const haddr_t begin = H5Dget_offset(set);
+  EXPECT_NE(begin, HADDR_UNDEF);
+  H5Dclose(set);
+  H5Sclose(space);
+  H5Tclose(type);
+  return begin;
+}
+
+TEST_F(Hdf5Guard, takes_no_memory_for_one_text_named_many_times) {
+  std::vector<std::string> texts(100, "x");
+  texts[0].assign(10000, 'y');
+  std::size_t begin = 0;
+  const std::string file = made([&](hid_t id) { begin = create_texts(id, texts); });
+  EXPECT_EQ(Hdf5File::open(file).read<std::string>("/g/y"), texts);
+  std::string bytes = test::content_of(file);
+  constexpr std::size_t reference_bytes = 16;  // length, address and number of what is named
+  const std::string first = bytes.substr(begin, reference_bytes);
+  for (std::size_t i = 1; i < texts.size(); ++i) bytes.replace(begin + i * reference_bytes, reference_bytes, first);
+  ASSERT_LT(bytes.size(), texts.size() * texts[0].size());
+  test::write_content(file, bytes);
+  try {
+    static_cast<void>(Hdf5File::open(file).read<std::string>("/g/y"));
+    ADD_FAILURE() << "nothing was refused";
+  } catch (const InputError& error) {
+    EXPECT_NE(error.hint().find("longer together than the file"), std::string::npos) << error.hint();
+  }
 }
 
 TEST_F(Hdf5Guard, takes_no_attribute_without_a_value_for_zero) {

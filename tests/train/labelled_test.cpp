@@ -246,6 +246,9 @@ TEST_F(FeatureVectors, NameDatasetAndRowOfWhatTheyCannotRead) {
                          f.labels[9] = max_classes;
                        }),
                        "row 9: 1024 | classes are below 1024"));
+  // Told before the names are compared with one another, which takes the square of their number.
+  EXPECT_TRUE(contains(changed([](auto& f) { f.names.assign(max_classes + 1, "same"); }),
+                       "class_names of '" + path() + "' names 1025 classes | there may be 1024"));
   const FeatureFile empty;
   EXPECT_TRUE(contains(error_of(empty), "x of '" + path() + "' has the shape [0, 0]"));
   std::filesystem::remove(path());
