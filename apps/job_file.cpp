@@ -210,6 +210,11 @@ std::string JobFile::text(const std::filesystem::path& program, const std::files
 }
 
 std::string sbatch_time(double seconds) {
+  constexpr double most_minutes = 4e9;  // SLURM counts them in 32 bits
+  if (!(seconds / 60.0 <= most_minutes)) {
+    throw InputError(fmt::format("a time limit of {:.3g} days", seconds / 86400.0),
+                     "SLURM takes about 2.7 million days: give the job less");
+  }
   const auto minutes = static_cast<Index>(std::ceil(seconds / 60.0));
   return fmt::format("{}-{:02}:{:02}:00", minutes / 1440, minutes / 60 % 24, minutes % 60);
 }

@@ -72,7 +72,7 @@ class JobFile {
   std::string rest_;  // and behind those
 };
 
-/// A time as sbatch reads it, "1-02:30:00", up to the next minute.
+/// A time as sbatch reads it, "1-02:30:00", up to the next minute. InputError for more than SLURM can count.
 [[nodiscard]] std::string sbatch_time(double seconds);
 
 /// The numbers that an array's specification stands for: "1,3,5-7", "0-15:4", "1-8%2". InputError for what is none.

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "apps/reference_case.hpp"
 
+#include "gating/rule_table.hpp"
+
 #include <algorithm>
 #include <array>
+#include <limits>
 
 namespace conclave::apps {
 namespace {
@@ -106,9 +109,11 @@ void read_config(const Hdf5File& file, CaseOptions& options, gating::RouterOptio
   refuse_missing(file, table);
   gating::describe(router, table);
   for (const std::string& name : file.attributes("/config")) table.assign(name, attribute_text(file, name));
-  if (options.groups < 1 || options.tokens < 1 || options.tokens % options.groups != 0 || options.width < 1) {
+  const auto is_size = [](Index value) { return value >= 1 && value <= largest_size; };
+  if (!is_size(options.groups) || !is_size(options.tokens) || options.tokens % options.groups != 0 ||
+      !is_size(options.width)) {
     throw InputError(fmt::format("{} tokens of width {} in {} groups", options.tokens, options.width, options.groups),
-                     "groups must divide tokens");
+                     fmt::format("groups must divide tokens, and each be 1 to {}", largest_size));
   }
 }
 
@@ -122,7 +127,7 @@ void read_router_tables(const Hdf5File& file, gating::RouterOptions& router) {
   if (file.exists("/params/rule_table")) {
     const auto table = file.read<std::int64_t>("/params/rule_table");
     const std::vector<Index> shape = file.shape("/params/rule_table");
-    if (shape.size() != 2 || shape[1] != router.top_k) {
+    if (shape.size() != 2 || shape[1] != router.top_k || router.top_k < 1) {
       throw InputError(fmt::format("/params/rule_table has shape [{}]", fmt::join(shape, ", ")),
                        fmt::format("it must be [vocab, {}], with top_k experts a token", router.top_k));
     }
@@ -141,7 +146,7 @@ experts::ExpertShape shape_of(const Hdf5File& file, const std::string& group, In
   table.add("activation", shape.kind, "kind of the expert");
   table.assign("activation", file.attribute<std::string>(group, "activation"));
   const std::vector<Index> w1 = file.shape(group + "/w1");
-  if (w1.size() != 2 || w1[1] != width) {
+  if (w1.size() != 2 || w1[0] < 1 || w1[1] != width) {
     throw InputError(fmt::format("{}/w1 has shape [{}]", group, fmt::join(w1, ", ")),
                      fmt::format("it must be [hidden, {}], the layer's width", width));
   }
@@ -167,6 +172,25 @@ std::map<std::string, std::vector<double>> read_arrays(const Hdf5File& file, con
     arrays[path.substr(std::min(path.size(), group.size() + 1))] = file.read<double>(path);
   }
   return arrays;
+}
+
+// Ids that lie in the vocabulary, each with a rule where rules route.
+std::vector<std::int32_t> read_token_ids(const Hdf5File& file, Index vocab, const gating::RouterOptions& router) {
+  std::optional<gating::RuleTable> rules;
+  if (router.router == "rule")
+    rules.emplace(router.rules, "rules", gating::RuleLimits{router.experts, router.top_k, {}});
+  std::vector<std::int32_t> ids;
+  for (const Index id : file.read<std::int64_t>("/input/token_ids")) {
+    if (id < 0 || id >= vocab || id > std::numeric_limits<std::int32_t>::max()) {
+      throw InputError(fmt::format("/input/token_ids has {}, the vocabulary {} tokens", id, vocab),
+                       "ids are 0 or more, and below vocab and 2^31");
+    }
+    ids.push_back(static_cast<std::int32_t>(id));
+    if (rules && rules->experts_of(ids.back(), std::nullopt).empty()) {
+      throw InputError(fmt::format("no rule of the case fits token {}", id), "give every token that occurs a rule");
+    }
+  }
+  return ids;
 }
 
 void check_size(std::string_view what, std::size_t size, Index expected) {
@@ -234,8 +258,7 @@ ReferenceCase read_case(const std::filesystem::path& path) {
   c.step = options.step;
   c.x = file.read<double>("/input/x");
   c.dy = file.read<double>("/input/dy");
-  for (const Index id : file.read<std::int64_t>("/input/token_ids"))
-    c.token_ids.push_back(static_cast<std::int32_t>(id));
+  c.token_ids = read_token_ids(file, options.vocab, c.shape.router);
   c.parameters = read_arrays(file, "/params");
   c.gradients = read_arrays(file, "/expected/grad");
   c.y = file.read<double>("/expected/y");

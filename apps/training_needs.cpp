@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "apps/training_needs.hpp"
 
+#include "apps/bench_report.hpp"
 #include "comm/plan/memory_need.hpp"
 #include "runtime/core/parallel.hpp"
 #include "runtime/core/parse_number.hpp"
@@ -8,6 +9,7 @@
 #include "runtime/train/optimizer.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 namespace conclave::apps {
 namespace {
@@ -19,13 +21,21 @@ std::optional<Number> recorded(const train::Hdf5File& file, const std::string& n
   return parse_number<Number>(file.attribute<std::string>("/record", name));
 }
 
-double steady_median(std::vector<double> seconds, Index& steps) {
+// The times of the steps but for the first tenth.
+Timings steady(std::vector<double> seconds) {
   const auto first = seconds.begin() + (std::ssize(seconds) + 9) / 10;
   seconds.erase(seconds.begin(), std::ssize(seconds) > 1 ? first : seconds.begin());
-  steps = std::ssize(seconds);
-  const auto middle = seconds.begin() + steps / 2;
-  std::nth_element(seconds.begin(), middle, seconds.end());
-  return *middle;
+  return {std::move(seconds)};
+}
+
+void refuse_impossible_times(const train::Hdf5File& file, const MeasuredRun& run, const std::vector<double>& seconds) {
+  const auto refuse_unless_time = [&](double value, std::string_view what) {
+    if (std::isfinite(value) && value >= 0.0) return;
+    throw InputError(fmt::format("'{}' has {} s as the time of a {}", file.path().string(), value, what),
+                     "name the folder of another run, or give --step-time or --time");
+  };
+  for (const double value : seconds) refuse_unless_time(value, "step");
+  if (run.save_s) refuse_unless_time(*run.save_s, "save");
 }
 
 model::RunSizes training_sizes(const train::TrainOptions& options, const plan::RowTransport& transport, Index threads) {
@@ -69,7 +79,9 @@ MeasuredRun measured_run(const std::filesystem::path& folder) {
   const train::Hdf5File file = train::Hdf5File::open(folder / "run.h5");
   const auto ranks = recorded<Index>(file, "ranks");
   const auto threads = recorded<Index>(file, "threads_per_rank");
-  if (!file.exists("/steps") || !ranks || !threads) {
+  const std::vector<double> seconds =
+      file.exists("/steps") ? file.read<double>("/steps/seconds") : std::vector<double>{};
+  if (seconds.empty() || !ranks || !threads) {
     throw InputError(fmt::format("'{}' has no step of a run", file.path().string()),
                      "name the folder of a run that has done some steps, or give --step-time or --time");
   }
@@ -77,7 +89,10 @@ MeasuredRun measured_run(const std::filesystem::path& folder) {
   run.ranks = *ranks;
   run.threads = *threads;
   run.save_s = recorded<double>(file, "save_s");
-  run.step_s = steady_median(file.read<double>("/steps/seconds"), run.steps);
+  refuse_impossible_times(file, run, seconds);
+  const Timings timings = steady(seconds);
+  run.steps = std::ssize(timings.seconds);
+  run.step_s = timings.median();
   for (const std::string& name : file.attributes("/config")) {
     run.config[name] = file.attribute<std::string>("/config", name);
   }

@@ -72,6 +72,9 @@ void refuse_unless(bool holds, const std::string& message, const std::string& hi
   if (!holds) throw InputError(message, hint);
 }
 
+// Far more than the assignment takes to settle; a number without bounds would be a step without an end.
+constexpr Index most_sinkhorn_iterations = 10000;
+
 void refuse_negative(double value, std::string_view name) {
   refuse_unless(std::isfinite(value) && value >= 0.0,
                 fmt::format("{} = {} is not a finite number of at least 0", name, value),
@@ -102,8 +105,9 @@ void validate_choices(const RouterOptions& o) {
 void validate_numbers(const RouterOptions& o) {
   refuse_unless(o.gate_width >= 0 && o.gate_width <= largest_size, fmt::format("gate_width = {}", o.gate_width),
                 fmt::format("give 0 (by the model's width) up to {}", largest_size));
-  refuse_unless(o.sinkhorn_iterations >= 0, fmt::format("sinkhorn_iterations = {}", o.sinkhorn_iterations),
-                "give 0 or more");
+  refuse_unless(o.sinkhorn_iterations >= 0 && o.sinkhorn_iterations <= most_sinkhorn_iterations,
+                fmt::format("sinkhorn_iterations = {}", o.sinkhorn_iterations),
+                fmt::format("give 0 to {}", most_sinkhorn_iterations));
   refuse_unless(o.jitter >= 0.0 && o.jitter < 1.0, fmt::format("jitter = {}", o.jitter), "jitter is in [0, 1)");
   refuse_unless(o.second_threshold > 0.0 && o.second_threshold <= 1.0,
                 fmt::format("second_threshold = {}", o.second_threshold),

@@ -7,6 +7,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 namespace conclave::apps {
 namespace {
 
@@ -63,6 +65,9 @@ TEST(JobFile, has_times_in_sbatchs_form) {
   EXPECT_EQ(sbatch_time(1.0), "0-00:01:00");
   EXPECT_EQ(sbatch_time(3600.0), "0-01:00:00");
   EXPECT_EQ(sbatch_time(86400.0 + 3661.0), "1-01:02:00");
+  for (const double endless : {1e12, 1e300, std::numeric_limits<double>::infinity()}) {
+    EXPECT_THROW(static_cast<void>(sbatch_time(endless)), InputError) << endless;
+  }
 }
 
 TEST(JobFile, knows_the_tasks_of_an_array) {

@@ -94,6 +94,7 @@ TEST(RouterOptionsTest, AnImpossibleValueIsRefusedByNameAndValue) {
       {[](auto& o) { o.gate_width = -1; }, {"gate_width = -1"}},
       {[](auto& o) { o.gate_width = largest_size + 1; }, {fmt::format("gate_width = {}", largest_size + 1)}},
       {[](auto& o) { o.sinkhorn_iterations = -1; }, {"sinkhorn_iterations = -1"}},
+      {[](auto& o) { o.sinkhorn_iterations = Index{1} << 62; }, {"sinkhorn_iterations = 4611686018427387904"}},
   };
   for (const Case& c : cases) {
     RouterOptions options;
