@@ -26,6 +26,8 @@ void RunJournal::attempt(const std::function<void()>& work) {
   try {
     work();
     has_begun_ = true;
+  } catch (const train::OtherLog&) {  // the record was not taken: to go on would lose it and all of its kind
+    throw;
   } catch (const InputError& error) {
     // What fails at the very first record is a folder that will not do, not one that has become full.
     if (on_failure_ == train::OnSaveFailure::stop || !has_begun_) throw;

@@ -12,7 +12,7 @@ namespace conclave::apps {
 
 /// The root's log; for the other ranks all but close does nothing. Once a record has been written, records that cannot
 /// be are kept in memory and tried again with the next ones, unless options.on_save_failure is `stop`: then the failure
-/// is thrown, on the root alone.
+/// is thrown, on the root alone; so is OtherLog always.
 class RunJournal {
  public:
   using Tell = std::function<void(const std::string&)>;

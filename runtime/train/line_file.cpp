@@ -64,6 +64,15 @@ void LineFile::append(const std::string& lines) {
   }
 }
 
+bool is_step_record(const std::string& line, Index step) {
+  const auto record = nlohmann::json::parse(line, nullptr, false);
+  const auto is = [&](const char* name, const auto& value) {
+    const auto found = record.find(name);  // of anything but an object: nothing
+    return found != record.end() && *found == value;
+  };
+  return is("kind", "step") && is("step", step);
+}
+
 std::string last_line(const std::filesystem::path& path, Index length) {
   const MappedFile file(path.string());
   std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), static_cast<std::size_t>(length));

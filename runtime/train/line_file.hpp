@@ -36,4 +36,7 @@ class LineFile {
 /// The last line of the first `length` bytes of a file, which are whole lines; empty if there is none.
 [[nodiscard]] std::string last_line(const std::filesystem::path& path, Index length);
 
+/// Whether a line is the record of training step `step`; of any line.
+[[nodiscard]] bool is_step_record(const std::string& line, Index step);
+
 }  // namespace conclave::train

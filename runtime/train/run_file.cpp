@@ -89,13 +89,18 @@ RunFile::~RunFile() {
 void RunFile::inspect() {
   const Hdf5File file = Hdf5File::open(path_);
   if (!file.exists("/config")) throw InputError("it has no group /config");
+  const std::vector<std::string> tables = file.datasets("/");
   for (const char* group : groups) {
     if (!file.exists(group)) continue;
     const std::string step = fmt::format("{}/step", group);
     const auto steps = file.read<Index>(step);
     if (!std::is_sorted(steps.begin(), steps.end())) throw InputError(fmt::format("{} does not ascend", step));
-    for (const std::string& member : file.members(group)) {
-      const std::string name = fmt::format("{}/{}", group, member);
+    for (const std::string& name : tables) {
+      if (!name.starts_with(fmt::format("{}/", group))) continue;
+      const Hdf5Type type = file.type(name);
+      if (type != Hdf5Type::float64 && type != Hdf5Type::int64) {
+        throw InputError(fmt::format("{} holds {}", name, name_of(type)));
+      }
       const std::vector<Index> shape = file.shape(name);
       if (shape.empty() || shape[0] != std::ssize(steps)) {
         throw InputError(fmt::format("{} has not the {} rows of {}", name, steps.size(), step));
@@ -131,19 +136,23 @@ void RunFile::require_same_tables(const std::vector<Table>& rows) const {
   }
   if (before.empty() || before == now) return;
   const std::string hint = "name another folder with --out, or move the old log away";
-  if (before["/steps/load"] != now["/steps/load"]) {
-    throw InputError(fmt::format("'{}' is the log of a run with {}; this run has {}", path_.string(),
-                                 layers_text(before["/steps/load"]), layers_text(now["/steps/load"])),
-                     hint);
+  const auto load = [](const auto& shapes) {
+    const auto found = shapes.find("/steps/load");
+    return found == shapes.end() ? std::vector<Index>{} : found->second;
+  };
+  if (load(before) != load(now)) {
+    throw OtherLog(fmt::format("'{}' is the log of a run with {}; this run has {}", path_.string(),
+                               layers_text(load(before)), layers_text(load(now))),
+                   hint);
   }
   const auto [old_table, new_table] = std::mismatch(before.begin(), before.end(), now.begin(), now.end());
   const auto text = [](auto table, auto end) {
     return table == end ? "no more tables"
                         : fmt::format("{} with rows of [{}]", table->first, fmt::join(table->second, ", "));
   };
-  throw InputError(fmt::format("'{}' is the log of another run or version: it has {}, this run {}", path_.string(),
-                               text(old_table, before.end()), text(new_table, now.end())),
-                   hint);
+  throw OtherLog(fmt::format("'{}' is the log of another run or version: it has {}, this run {}", path_.string(),
+                             text(old_table, before.end()), text(new_table, now.end())),
+                 hint);
 }
 
 void RunFile::copy_to_next() {

@@ -6,6 +6,12 @@
 
 namespace conclave::train {
 
+/// The log in the folder is that of another run or version: no later attempt would end otherwise.
+class OtherLog : public InputError {
+ public:
+  using InputError::InputError;
+};
+
 /// Rows are added to a second file, `run.h5.next`, which then takes the name run.h5; the file that had the name until
 /// then lags by the rows of this round, is given them in the next one, and so on. So every row is written twice, and
 /// nothing is copied but what is found at the start. (HDF5's own answer, SWMR, asks the same of every reader, and marks
@@ -21,7 +27,7 @@ class RunFile {
   /// Leaves run.h5 alone in its folder. Rows that were not flushed are lost.
   ~RunFile();
 
-  /// InputError if the group of these has tables already, but other ones.
+  /// OtherLog if the group of these has tables already, but other ones.
   void require_same_tables(const std::vector<Table>& rows) const;
   /// Cuts the file to the records up to `first_step` (0: to none), or makes a new one, and writes the attributes.
   void begin(const std::map<std::string, std::string>& config, const std::map<std::string, std::string>& record);

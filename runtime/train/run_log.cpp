@@ -3,8 +3,6 @@
 
 #include "runtime/train/run_tables.hpp"
 
-#include <nlohmann/json.hpp>
-
 namespace conclave::train {
 namespace {
 
@@ -16,12 +14,6 @@ fs::path made(const fs::path& folder) {
   if (!error) return folder;
   throw InputError(fmt::format("cannot create the folder '{}': {}", folder.string(), error.message()),
                    "check the rights, or name another folder with --out");
-}
-
-// Whether a line of the log is the record of training step `step`.
-bool is_record_of(Index step, const std::string& line) {
-  const auto record = nlohmann::json::parse(line, nullptr, false);
-  return record.is_object() && record.value("kind", "") == "step" && record.value("step", Index{-1}) == step;
 }
 
 }  // namespace
@@ -38,7 +30,7 @@ RunLog::RunLog(const fs::path& folder, Index first_step, const Texts& config, co
       last_test_(first_step) {
   if (first_step == 0) return;
   kept_bytes_ = length_up_to(folder_ / "metrics.jsonl", first_step, notices_);
-  owes_evaluation_ = is_record_of(first_step, last_line(folder_ / "metrics.jsonl", kept_bytes_));
+  owes_evaluation_ = is_step_record(last_line(folder_ / "metrics.jsonl", kept_bytes_), first_step);
 }
 
 RunLog::~RunLog() {
@@ -60,10 +52,13 @@ template <class Record>
 void RunLog::add(const Record& record, Index& last_step) {
   invariant(record.step >= last_step, "a record of step {} after one of step {}", record.step, last_step);
   const std::vector<Table> rows = rows_of(record);
+  std::vector<Table> drops;
+  if constexpr (std::is_same_v<Record, StepRecord>) drops = drop_rows_of(record);
   tables_.require_same_tables(rows);
+  if (!drops.empty()) tables_.require_same_tables(drops);
   begin();
   tables_.append(rows);
-  if constexpr (std::is_same_v<Record, StepRecord>) tables_.append(drop_rows_of(record));
+  tables_.append(drops);
   pending_lines_ += to_json(record) + '\n';
   last_step = record.step;
   if (seconds_since(flushed_at_) >= flush_every_s_) flush();

@@ -62,8 +62,8 @@ class RunLog {
   /// Flushes, and keeps a failure to itself: call flush() to hear of it.
   ~RunLog();
 
-  /// Adds a record; steps ascend. InputError if the log in the folder has other tables: of a run with other MoE layers,
-  /// or of another version (at the first record), or, when it flushes, if the disk is full.
+  /// Adds a record; steps ascend. OtherLog, and the record is not taken, if the log in the folder has other tables: of
+  /// a run with other MoE layers or of another version. InputError, when it flushes, if the disk is full.
   void append(const StepRecord& record);
   void append(const Evaluation& evaluation);
   /// Adds to /record what was learnt while the run was on; kept with the next record, once for each name.

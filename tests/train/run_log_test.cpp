@@ -5,6 +5,8 @@
 #include "tests/train/file_size_limit.hpp"
 #include "tests/train/run_log_fixture.hpp"
 
+#include <hdf5.h>
+
 #include <limits>
 
 namespace conclave::train {
@@ -239,6 +241,50 @@ TEST_F(RunLogTest, AnOlderVersionsLogIsRefusedAndLeftAlone) {
   EXPECT_TRUE(contains(message, "/steps/communication")) << message;
   EXPECT_TRUE(contains(hint, "--out")) << hint;
   EXPECT_EQ(content_of(h5()), before);
+}
+
+TEST_F(RunLogTest, ALedgerWithOtherColumnsIsRefusedAndLeftAlone) {
+  log_steps(0, 8);
+  {
+    TableFile file(h5());
+    file.remove("/drops/token");
+    file.close();
+  }
+  const std::string before = content_of(h5());
+  ASSERT_FALSE(some_step(10).drops.empty());
+  EXPECT_TRUE(contains(input_error([&] { log_steps(9, 10); }).first, "this run /drops/token with rows of []"));
+  EXPECT_EQ(content_of(h5()), before);
+}
+
+// What no run writes: rows that would be added to one object twice, numbers that would be rounded.
+TEST_F(RunLogTest, TablesOfAnotherKindAreSetAside) {
+  const auto set_aside = [&](const std::function<void()>& change) {
+    fs::remove_all(folder());
+    log_steps(0, 8);
+    change();
+    const Names notices = log_steps(8, 9);
+    expect_run_file(h5(), 9, 9);
+    return notices.empty() ? std::string() : notices[0];
+  };
+  const auto one_twice = [&] {
+    const Hdf5Handle file(H5Fopen(h5().c_str(), H5F_ACC_RDWR, H5P_DEFAULT), H5Fclose);
+    H5Ldelete(file.id(), "/steps/loss", H5P_DEFAULT);
+    EXPECT_GE(H5Lcreate_hard(file.id(), "/steps/seconds", file.id(), "/steps/loss", H5P_DEFAULT, H5P_DEFAULT), 0);
+  };
+  EXPECT_TRUE(contains(set_aside(one_twice), "has another name too"));
+  const auto narrow = [&] {
+    TableFile(h5()).remove("/steps/loss");
+    Hdf5File::open_writable(h5()).write<float>("/steps/loss", {8}, std::vector<float>(8));
+  };
+  EXPECT_TRUE(contains(set_aside(narrow), "/steps/loss holds float32"));
+}
+
+TEST_F(RunLogTest, ALastLineOfAnotherKindIsRead) {
+  log_steps(0, 3);
+  for (const char* line : {R"({"kind": 3, "step": 3})", R"({"kind": [], "step": 3})", R"({"step": 3})"}) {
+    std::ofstream(jsonl(), std::ios::app) << line << '\n';
+    EXPECT_FALSE(RunLog(folder(), 3, {}, {}).owes_evaluation()) << line;
+  }
 }
 
 TEST_F(RunLogTest, ADamagedFileIsSetAside) {
