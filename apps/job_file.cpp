@@ -62,6 +62,16 @@ std::optional<std::vector<Index>> take_tasks(std::string_view& text) {
   return tasks;
 }
 
+std::vector<std::string> of_task(std::vector<std::string> words, Index task) {
+  const std::string number = fmt::format("{}", task);
+  for (std::string& word : words) {
+    for (std::size_t at = 0; (at = word.find("%a", at)) != std::string::npos; at += number.size()) {
+      word.replace(at, 2, number);
+    }
+  }
+  return words;
+}
+
 }  // namespace
 
 Index JobOptions::ranks() const { return ntasks.value_or(nodes * ntasks_per_node.value_or(1)); }
@@ -73,8 +83,9 @@ void describe(JobOptions& o, OptionTable& job, OptionTable& file) {
   job.add("ntasks_per_node", o.ntasks_per_node, "ranks of a node; auto: 1, or an even share of ntasks");
   job.add("cpus_per_task", o.cpus_per_task, "threads of a rank");
   job.add("exclusive", o.exclusive, "share the nodes with no other job");
-  job.add("mem", o.mem,
-          "memory of a node, in SLURM's words (64G; 0: all of it); auto: by formula for a training, else all of it");
+  job.add(
+      "mem", o.mem,
+      "memory of a node, in SLURM's words (64G; 0: all of it); auto: by formula for a training, else the file's own");
   job.add("time", o.time, "the job's time limit; auto: for a training by step-time or from-run, else the file's own");
   job.add(
       "signal", o.signal,
@@ -162,6 +173,11 @@ void JobFile::set(const std::string& name, const std::string& value) {
   setting(name).value = sbatch_quoted(name, value);
 }
 
+std::string JobFile::value(const std::string& name) const {
+  const auto found = std::ranges::find(settings_, name, &Setting::name);
+  return found == settings_.end() ? std::string() : found->value.value_or("");
+}
+
 void JobFile::set_flag(const std::string& name, bool on) {
   if (on) {
     setting(name).value.reset();
@@ -234,6 +250,17 @@ std::vector<Index> array_tasks(const std::string& array) {
                      "give numbers and ranges as sbatch does: 1-8, 1,3,5-7, 0-15:4, 1-8%2");
   }
   return tasks;
+}
+
+std::vector<std::vector<std::string>> calls_of(const std::string& array, const std::vector<std::string>& words) {
+  if (array.empty()) return {words};
+  if (words.front().find("%a") == std::string::npos) {
+    throw InputError(fmt::format("the array's tasks would all write into {}", words.front()),
+                     "put %a into it: it becomes the number of the task");
+  }
+  std::vector<std::vector<std::string>> calls;
+  for (const Index task : array_tasks(array)) calls.push_back(of_task(words, task));
+  return calls;
 }
 
 }  // namespace conclave::apps

@@ -49,6 +49,8 @@ class JobFile {
   void comment(const std::string& text) { comments_.push_back(text); }
   /// `#SBATCH --name=value`, in place of what the file has under that name. InputError as sbatch_quoted.
   void set(const std::string& name, const std::string& value);
+  /// What stands there under that name, as it would be printed; empty if nothing does.
+  [[nodiscard]] std::string value(const std::string& name) const;
   /// `#SBATCH --name`, or not.
   void set_flag(const std::string& name, bool on);
   /// What `options` say, but for auto.
@@ -77,5 +79,10 @@ class JobFile {
 
 /// The numbers that an array's specification stands for: "1,3,5-7", "0-15:4", "1-8%2". InputError for what is none.
 [[nodiscard]] std::vector<Index> array_tasks(const std::string& array);
+
+/// The words of each task of an array, %a being its number; without an array the words themselves. InputError as
+/// array_tasks, and where the first word, a folder, would be that of all tasks.
+[[nodiscard]] std::vector<std::vector<std::string>> calls_of(const std::string& array,
+                                                             const std::vector<std::string>& words);
 
 }  // namespace conclave::apps

@@ -15,18 +15,6 @@ std::vector<std::string> preset_names() {
   return names;
 }
 
-sim::Cluster cluster_of(const std::string& name) {
-  for (const sim::ClusterPreset& preset : sim::cluster_presets()) {
-    if (preset.name == name) return sim::read_cluster(preset.json, fmt::format("cluster {}", name));
-  }
-  if (name.empty() || !std::filesystem::exists(name)) {
-    throw InputError(fmt::format("cluster: '{}' is no file and no preset{}", name,
-                                 did_you_mean(nearest_names(name, preset_names()))),
-                     fmt::format("give a JSON file as README shows it, or one of {}", fmt::join(preset_names(), ", ")));
-  }
-  return sim::read_cluster(read_file(name), name);
-}
-
 Json json_of(const Prediction& p, const sim::Cluster& cluster) {
   Json object{{"simulation", p.simulation}, {"time_s", p.time_s},
               {"phases", Json::object()},   {"bottleneck", p.bottleneck.empty() ? Json(nullptr) : Json(p.bottleneck)},
@@ -60,6 +48,18 @@ void describe(SimulatedMachine& m, OptionSections& sections) {
   table.add("popularity", m.popularity,
             "uniform, or a file: a weight for each rank that receives, or a line of them for each rank that sends");
   table.add("json", m.json, "print one JSON object in place of the table");
+}
+
+sim::Cluster cluster_of(const std::string& name) {
+  for (const sim::ClusterPreset& preset : sim::cluster_presets()) {
+    if (preset.name == name) return sim::read_cluster(preset.json, fmt::format("cluster {}", name));
+  }
+  if (name.empty() || !std::filesystem::exists(name)) {
+    throw InputError(fmt::format("cluster: '{}' is no file and no preset{}", name,
+                                 did_you_mean(nearest_names(name, preset_names()))),
+                     fmt::format("give a JSON file as README shows it, or one of {}", fmt::join(preset_names(), ", ")));
+  }
+  return sim::read_cluster(read_file(name), name);
 }
 
 sim::Network network_of(const SimulatedMachine& machine) { return sim::Network(cluster_of(machine.cluster)); }

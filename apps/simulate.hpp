@@ -20,6 +20,8 @@ struct SimulatedMachine {
 
 void describe(SimulatedMachine& machine, OptionSections& sections);
 
+/// The machine that a preset or a file describes. InputError if it is neither, or described wrongly.
+[[nodiscard]] sim::Cluster cluster_of(const std::string& name);
 /// The network of --cluster: a preset's, or that of a file. InputError if it is neither, or described wrongly.
 [[nodiscard]] sim::Network network_of(const SimulatedMachine& machine);
 /// --popularity. InputError if the file cannot be read or does not fit the number of ranks.

@@ -7,8 +7,10 @@
 #include "apps/launch.hpp"
 #include "apps/memory.hpp"
 #include "apps/option_text.hpp"
+#include "apps/partition.hpp"
 #include "apps/progress.hpp"
 #include "apps/shell_words.hpp"
+#include "apps/simulate.hpp"
 #include "apps/train_case.hpp"
 #include "apps/train_options.hpp"
 #include "apps/training_needs.hpp"
@@ -41,9 +43,20 @@ JobFile begun(const JobOptions& o, const std::string& name) {
   return file;
 }
 
+// What SLURM, where there is one, would not start: told on stderr and in the job. On one rank.
+void warn_of_partition(JobFile& file, const JobOptions& o) {
+  const std::optional<Partition> partition = find_partition(o.partition);
+  if (!partition) return;
+  for (const std::string& sentence : beyond(*partition, {o.nodes, file.value("mem"), file.value("time")})) {
+    file.comment("warning: the job " + sentence);
+    fmt::print(stderr, "warning: the job {}\n", sentence);
+  }
+}
+
 // Prints the job, or writes it into a file that is not there yet. Collective.
-void publish(const JobFile& file, const JobOptions& o, const Session& session) {
+void publish(JobFile& file, const JobOptions& o, const Session& session) {
   train::on_root(session.world, [&] {
+    warn_of_partition(file, o);
     const std::string text =
         file.text(std::filesystem::read_symlink("/proc/self/exe"), std::filesystem::current_path(), session.arguments);
     if (o.write.empty()) {
@@ -72,6 +85,16 @@ void refuse_own(const ParsedLine& line, std::initializer_list<const char*> names
   }
 }
 
+void describe_array(std::string& array, OptionTable& job) {
+  job.add("array", array, "as sbatch's: one call a task; %a in any word behind is the task's number");
+}
+
+void set_array(const std::string& array, const JobOptions& job, JobFile& file) {
+  if (array.empty()) return;
+  file.set("array", array);
+  if (job.output.empty()) file.set("output", "%x-%A_%a.out");
+}
+
 // --- train
 
 struct SlurmTrain {
@@ -85,7 +108,7 @@ void describe_train(SlurmTrain& o, OptionSections& sections) {
   OptionTable& job = sections.section("Job");
   OptionTable& need = sections.section("Time of a training");
   describe(o.job, job, sections.section("File"));
-  job.add("array", o.array, "as sbatch's: one run a task; %a in any word behind is the task's number");
+  describe_array(o.array, job);
   need.add("from_run", o.from_run, "a run's folder, whose measured steps and saves tell how long this one takes");
   need.add("step_time", o.step_time, "the time of a step; auto: from-run's");
 }
@@ -116,16 +139,6 @@ PlannedRun planned(const Words& words, const SlurmTrain& o, const Session& sessi
   return run;
 }
 
-Words of_task(Words words, Index task) {
-  const std::string number = fmt::format("{}", task);
-  for (std::string& word : words) {
-    for (std::size_t at = 0; (at = word.find("%a", at)) != std::string::npos; at += number.size()) {
-      word.replace(at, 2, number);
-    }
-  }
-  return words;
-}
-
 plan::Topology planned_topology(const JobOptions& o) {
   std::vector<Index> node_of;
   for (Index rank = 0; rank < o.ranks(); ++rank) node_of.push_back(rank / o.ranks_per_node());
@@ -139,19 +152,10 @@ struct Checked {
 };
 
 Checked checked(const SlurmTrain& o, const Session& session) {
-  std::vector<Words> runs{session.arguments};
-  if (!o.array.empty()) {
-    if (session.arguments.front().find("%a") == std::string::npos) {
-      throw InputError(fmt::format("the array's tasks would all train into {}", session.arguments.front()),
-                       "put %a into it: it becomes the number of the task");
-    }
-    runs.clear();
-    for (const Index task : array_tasks(o.array)) runs.push_back(of_task(session.arguments, task));
-  }
   const plan::Topology topology = planned_topology(o.job);
   Checked result;
   std::set<std::string> seen;
-  for (const Words& words : runs) {
+  for (const Words& words : calls_of(o.array, session.arguments)) {
     const PlannedRun run = planned(words, o, session);
     if (seen.empty()) result.first = run.options.train;
     train::TrainOptions alike = run.options.train;
@@ -250,9 +254,7 @@ int run_train(const SlurmTrain& o, const Session& session) {
   set_memory(o, runs.rank_bytes, session, *file);
   train::agreed(session.world, [&] {
     file->set(job);
-    if (o.array.empty()) return;
-    file->set("array", o.array);
-    if (job.output.empty()) file->set("output", "%x-%A_%a.out");
+    set_array(o.array, job, *file);
   });
   publish(*file, job, session);
   return 0;
@@ -306,6 +308,62 @@ int run_bench(const JobOptions& o, const Session& session) {
   return write_job(o, "bench", session);
 }
 
+// --- simulate
+
+struct SlurmSimulate {
+  JobOptions job;
+  std::string array;
+
+  SlurmSimulate() { job.exclusive = false; }
+};
+
+void describe_simulate(SlurmSimulate& o, OptionSections& sections) {
+  describe_job(o.job, sections);
+  describe_array(o.array, sections.section("Job"));
+}
+
+// The options of one simulation, and that its machine can be read. Collective.
+void check_point(const Words& point, const Session& session) {
+  Words words{"simulate"};
+  words.insert(words.end(), point.begin(), point.end());
+  const CalledCommand called = called_command(words);
+  const auto call = called.command.call();
+  OptionSections sections;
+  call->describe(sections);
+  refuse_own(parse(called.words, sections, session), {"json"});
+  train::agreed(session.world, [&] { static_cast<void>(cluster_of(sections.find("cluster")->text())); });
+}
+
+int run_simulate(const SlurmSimulate& o, const Session& session) {
+  validate(o.job);
+  refuse_no_folder(session, "simulate");
+  if (o.job.ranks() != 1) {
+    throw InputError(fmt::format("{} ranks for simulations", o.job.ranks()),
+                     "one rank takes one after another: leave nodes and ntasks out, or give an array");
+  }
+  if (session.arguments.size() < 2)
+    throw InputError("nothing to simulate", "conclave slurm simulate FOLDER -- step ...");
+  for (const Words& words : calls_of(o.array, session.arguments)) {
+    Words point;
+    for (std::size_t i = 1; i <= words.size(); ++i) {
+      if (i < words.size() && words[i] != "--") {
+        point.push_back(words[i]);
+        continue;
+      }
+      check_point(point, session);
+      point.clear();
+    }
+  }
+  std::optional<JobFile> file;
+  train::agreed(session.world, [&] {
+    file.emplace(begun(o.job, "simulate"));
+    file->set(o.job);
+    set_array(o.array, o.job, *file);
+  });
+  publish(*file, o.job, session);
+  return 0;
+}
+
 }  // namespace
 
 Command slurm_command() {
@@ -324,7 +382,10 @@ Command slurm_command() {
                                 "FOLDER -- [OPTION...]", describe_job, run_scaling),
        make_command<JobOptions>("bench",
                                 "what `conclave bench` measures, into FOLDER; all but scaling if none is named",
-                                "FOLDER [MEASUREMENT...]", describe_job, run_bench)}};
+                                "FOLDER [MEASUREMENT...]", describe_job, run_bench),
+       make_command<SlurmSimulate>(
+           "simulate", "what `conclave simulate` predicts for each of the points behind `--`, into FOLDER",
+           "FOLDER -- WHAT [OPTION...] [-- WHAT [OPTION...]]...", describe_simulate, run_simulate)}};
 }
 
 }  // namespace conclave::apps

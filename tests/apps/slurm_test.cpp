@@ -91,7 +91,7 @@ TEST(SlurmTrain, looks_at_every_task_of_an_array) {
   const Outcome one_wrong = conclave("slurm train --time 1h --array 1-3 x-%a -- --top-k %a --experts 2");
   EXPECT_NE(one_wrong.exit_code, 0) << one_wrong.output;
   EXPECT_THAT(one_wrong.output, HasSubstr("top_k"));
-  EXPECT_THAT(conclave("slurm train --time 1h --array 1-3 x --").output, HasSubstr("would all train into x"));
+  EXPECT_THAT(conclave("slurm train --time 1h --array 1-3 x --").output, HasSubstr("would all write into x"));
 }
 
 TEST(SlurmTrain, refuses_what_would_fail_in_the_queue) {
@@ -111,6 +111,14 @@ TEST(SlurmTrain, refuses_what_would_fail_in_the_queue) {
            {"scaling --nodes 2 x -- --ranks 1,4", "ranks has 4, the job 2"},
            {"scaling x -- --rankz 1", "unknown option '--rankz'"},
            {"scaling x -- --points y", "option '--points' behind '--'"},
+           {"simulate x -- stepp", "unknown simulate 'stepp'; did you mean step?"},
+           {"simulate x -- step --cluster laptop -- step --wavez 2", "unknown option '--wavez'; did you mean --waves?"},
+           {"simulate x -- step --cluster /nonexistent/file", "cluster: '/nonexistent/file' is no file and no preset"},
+           {"simulate x -- step --cluster laptop --json", "option '--json' behind '--'"},
+           {"simulate x -- step --cluster laptop --", "simulate"},
+           {"simulate --ntasks 2 x -- step --cluster laptop", "2 ranks for simulations"},
+           {"simulate --array 1-2 x -- step --cluster laptop", "would all write into x"},
+           {"simulate x", "nothing to simulate"},
            {"bench x gemmm", "unknown bench 'gemmm'; did you mean gemm?"}}) {
     const Outcome outcome = conclave("slurm " + arguments);
     EXPECT_NE(outcome.exit_code, 0) << arguments;
@@ -118,6 +126,48 @@ TEST(SlurmTrain, refuses_what_would_fail_in_the_queue) {
     EXPECT_EQ(count(outcome.output, "hint: "), 1) << outcome.output;
     EXPECT_EQ(count(outcome.output, "#SBATCH"), 0) << outcome.output;
   }
+}
+
+TEST(SlurmSimulate, prints_a_job_of_one_core) {
+  const Outcome outcome = conclave(
+      "slurm simulate --array 1-2 --time 10m predicted/%a -- step --cluster laptop --waves %a -- exchange --cluster "
+      "laptop");
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  for (const char* line :
+       {"#SBATCH --job-name=conclave-simulate\n", "#SBATCH --ntasks=1\n", "#SBATCH --cpus-per-task=1\n",
+        "#SBATCH --mem=4G\n", "#SBATCH --array=1-2\n", "#SBATCH --time=0-00:10:00\n",
+        "\nset -- predicted/%a step --cluster laptop --waves %a -- exchange --cluster laptop\n"}) {
+    EXPECT_EQ(count(outcome.output, line), 1) << line << outcome.output;
+  }
+  EXPECT_EQ(count(outcome.output, "--exclusive"), 0) << outcome.output;
+}
+
+// A `sinfo` in front of any other, that answers as this machine's SLURM would.
+TEST(Slurm, warns_of_more_than_the_partition_has) {
+  const TemporaryFolder folder;
+  folder.write("bin/sinfo",
+               "#!/bin/sh\necho 'small* 2 4000 1:00:00'\necho 'big 3 64000+ infinite'\necho 'big 1 128000 infinite'\n");
+  std::filesystem::permissions(folder.path("bin/sinfo"), std::filesystem::perms::owner_all);
+  const auto job = [&](const std::string& options) {
+    return test::run(fmt::format("PATH={}:$PATH timeout 100 {} slurm scaling {} measured", folder.path("bin"),
+                                 CONCLAVE_PROGRAM, options));
+  };
+  const Outcome all = job("--nodes 3 --mem 5G --time 90m");
+  EXPECT_EQ(all.exit_code, 0) << all.output;
+  for (const char* sentence :
+       {"warning: the job asks for 3 nodes, partition small has 2\n",
+        "warning: the job asks for 5G of memory a node, the largest of partition small has 4000M\n",
+        "warning: the job asks for a time of 0-01:30:00, partition small gives 1h at most\n"}) {
+    EXPECT_EQ(count(all.output, sentence), 2) << sentence << all.output;  // on stderr, and in the job
+    EXPECT_EQ(count(all.output, std::string("\n# ") + sentence), 1) << sentence << all.output;
+  }
+  EXPECT_EQ(count(job("--nodes 2 --mem 4000M --time 1h").output, "warning:"), 0);
+  EXPECT_EQ(count(job("--nodes 4 --mem 100G --time 90d --partition big").output, "warning:"), 0);
+  EXPECT_EQ(count(job("--nodes 5 --partition big").output, "partition big has 4\n"), 2);
+  EXPECT_EQ(count(job("--nodes 5 --partition none").output, "warning:"), 0);
+  folder.write("bin/sinfo",
+               "#!/bin/sh\necho 'slurm_load_partitions: Unable to contact slurm controller' >&2\nexit 1\n");
+  EXPECT_EQ(count(job("--nodes 500").output, "warning:"), 0);
 }
 
 TEST(Slurm, writes_new_files_alone) {

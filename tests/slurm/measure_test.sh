@@ -23,4 +23,15 @@ for file in checkpoint.txt checkpoint.json; do
 done
 [ -z "$(find bench -name 'step-*')" ] || fail "the measurement's checkpoints have stayed"
 
+simulated=$(submit --output=simulated.out "$slurm/simulate.sbatch" predicted step --cluster laptop --waves 2 -- \
+  exchange --cluster laptop)
+completed "$simulated" 60
+grep -q '"simulation": "step"' predicted/1.json || fail "simulate.sbatch has not written the first point"
+grep -q '"simulation": "exchange"' predicted/2.json || fail "simulate.sbatch has not written the second point"
+grep -qx "'--waves'" predicted/1.words || fail "the first point's words are not beside it"
+
+! sbatch --wait --output=wrong.out "$slurm/simulate.sbatch" partly step --cluster none -- step --cluster laptop ||
+  fail "a point that is none succeeds"
+[ ! -e partly/1.json ] && [ -s partly/2.json ] || fail "a point that fails has kept another from being simulated"
+
 ! sbatch --wait --output=wrong.out "$slurm/bench.sbatch" bench nothing || fail "a measurement that is none succeeds"
