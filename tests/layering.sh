@@ -44,7 +44,7 @@ check_sources() {
       library["gtest/"] = "tests"
       library["gmock/"] = "tests"
       # Of the operating system and the compiler.
-      split("sys/ sanitizer/ unistd.h sched.h signal.h spawn.h fcntl.h dirent.h netdb.h poll.h pthread.h cpuid.h immintrin.h", os, " ")
+      split("sys/ sanitizer/ unistd.h sched.h signal.h spawn.h fcntl.h dirent.h netdb.h poll.h pthread.h cpuid.h execinfo.h immintrin.h", os, " ")
       for (i in os) library[os[i]] = "core comm sim train apps tests"
     }
     function target_of(path) {

@@ -11,6 +11,7 @@
 #include "runtime/sim/popularity.hpp"
 #include "runtime/train/dataset.hpp"
 #include "runtime/train/labelled.hpp"
+#include "runtime/train/line_file.hpp"
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -139,6 +140,14 @@ void read_labelled(std::string_view bytes) {
   read_batches(*train::make_labelled(options, 6, 1, nullptr));
 }
 
+void read_metrics(std::string_view bytes) {
+  const MemoryFile file(bytes);
+  std::vector<std::string> notices;
+  const Index length = train::length_up_to(file.path(), 3, notices);
+  invariant(0 <= length && length <= std::ssize(bytes), "{} of {} bytes are kept", length, bytes.size());
+  static_cast<void>(train::is_step_record(train::last_line(file.path(), length), 3));
+}
+
 std::vector<std::string> option_names() {
   train::TrainOptions options;
   apps::OptionSections sections;
@@ -183,6 +192,11 @@ std::span<const Input> inputs() {
        read_corpus,
        {std::string(200, 'a') + "\n\xef\xbb\xbf some text \xff\n" + std::string(100, 'b')},
        {"\n", "\r\n", "\xef\xbb\xbf"}},
+      {"metrics",
+       read_metrics,
+       {"{\"kind\": \"step\", \"step\": 2, \"loss\": 1.5}\n{\"kind\": \"step\", \"step\": 3, \"loss\": null}\n"
+        "{\"kind\": \"evaluation\", \"step\": 3}\n{\"kind\": \"step\", \"step\": 4}\n"},
+       {"\"kind\"", "\"step\"", "{", "}", "[", "]", ":", ",", "3", "-1", "1e999", "null", "\n"}},
       {"labelled",
        read_labelled,
        {"even\tone text\nodd\tanother one\neven\ta third\nodd\tand a fourth\neven\tmore\nodd\tlast\n"},
