@@ -8,18 +8,16 @@ namespace conclave::apps {
 
 namespace {
 
-// Sizes that data give to a run; of a checkpoint they are only what it says.
+// Sizes that data give to a run; of a checkpoint they are only what it says. (Of classes, load_encoding has looked.)
 void refuse_impossible(const model::DataShape& shape, const train::TrainOptions& options,
                        const std::filesystem::path& file) {
-  const bool classifies = options.task == train::Task::classify;
   const bool has_features = options.kind() == model::ModelKind::feature_classifier;
   const auto is_size = [](Index value, Index least) { return value >= least && value <= largest_size; };
-  if (is_size(shape.vocabulary, has_features ? 0 : 1) && is_size(shape.features, has_features ? 1 : 0) &&
-      is_size(shape.classes, classifies ? 1 : 0)) {
+  if (is_size(shape.vocabulary, has_features ? 0 : 1) && is_size(shape.features, has_features ? 1 : 0)) {
     return;
   }
-  throw InputError(fmt::format("checkpoint '{}' is of a model with vocabulary = {}, features = {}, classes = {}",
-                               file.string(), shape.vocabulary, shape.features, shape.classes),
+  throw InputError(fmt::format("checkpoint '{}' is of a model with vocabulary = {}, features = {}", file.string(),
+                               shape.vocabulary, shape.features),
                    "no run writes these: use another checkpoint");
 }
 

@@ -25,9 +25,9 @@ void store(const Encoding& encoding, CheckpointHeader& header) {
 
 Encoding load_encoding(const CheckpointHeader& header, const std::filesystem::path& file) {
   const Index classes = integer_of(header, "classes", file);
-  if (classes < 0 || classes > max_classes) {
+  if (classes < 1 || classes > max_classes) {
     throw InputError(
-        fmt::format("checkpoint '{}' has classes = {}; there may be {}", file.string(), classes, max_classes),
+        fmt::format("checkpoint '{}' has classes = {}; there may be 1 to {}", file.string(), classes, max_classes),
         "use another checkpoint");
   }
   Encoding encoding;
