@@ -2,6 +2,7 @@
 #include "runtime/train/evaluator.hpp"
 
 #include "runtime/model/step_report.hpp"
+#include "runtime/train/step_health.hpp"
 
 #include <algorithm>
 
@@ -113,13 +114,26 @@ class Totals {
   std::vector<std::vector<Index>> pair_counts_;    // a pair of MoE layers each, [experts, experts]
 };
 
+// Ends the evaluation on every rank: routers have gone on with other logits.
+void refuse_not_finite(const model::Step& step, const model::Model<float>& model, const Layers& layers, Range sequences,
+                       const comm::Communicator& communicator) {
+  if (layers.empty()) return;
+  StepHealth health;
+  health.add_pass(step, model.group_losses(), layers);
+  const std::optional<std::string> sentence = health.router_sentence(communicator);
+  if (!sentence) return;
+  throw InputError(fmt::format("evaluation of sequences [{}, {}): {}", sequences.begin, sequences.end, *sentence),
+                   "training has diverged, or the data has numbers that are too large: use an earlier checkpoint, or "
+                   "look at the data");
+}
+
 }  // namespace
 
 Evaluation evaluate(model::Model<float>& model, const Samples& dataset, const EvaluationShape& shape,
                     const comm::Communicator& communicator, Whereabouts* whereabouts) {
   const auto moe_layers = model.moe_layers();
-  Totals totals(dataset, shape.split, communicator, Layers(moe_layers.begin(), moe_layers.end()),
-                model.options().router.experts);
+  const Layers layers(moe_layers.begin(), moe_layers.end());
+  Totals totals(dataset, shape.split, communicator, layers, model.options().router.experts);
   Index remaining = dataset.num_sequences(shape.split);
   if (shape.sequences > 0) remaining = std::min(remaining, shape.sequences);
   PhaseTimes times;
@@ -138,8 +152,10 @@ Evaluation evaluate(model::Model<float>& model, const Samples& dataset, const Ev
                            .first_group = mine.begin,
                            .groups = {mine.size(), in_group * dataset.tokens_in_sample()},
                            .times = &times,
-                           .domains = batch.domains};
+                           .domains = batch.domains,
+                           .notes_not_finite = true};
     model.evaluate(step, batch.view());
+    refuse_not_finite(step, model, layers, {first, first + num_groups * in_group}, communicator);
     totals.add(step, model, batch, first + mine.begin * in_group);
     first += num_groups * in_group;
     remaining -= num_groups * in_group;

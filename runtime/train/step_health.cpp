@@ -17,13 +17,16 @@ void StepHealth::add_pass(const model::Step& step, std::span<const model::LossSu
   }
 }
 
-std::vector<std::string> StepHealth::sentences(const comm::Communicator& communicator) const {
-  std::vector<std::string> sentences;
+std::optional<std::string> StepHealth::router_sentence(const comm::Communicator& communicator) const {
   const Index layer = communicator.min(router_.layer);
   const Index token = communicator.min(router_.layer == layer ? router_.token : none);
-  if (layer != none) {
-    sentences.push_back(fmt::format("the router's logits of token {} in layer {} are not finite", token, layer));
-  }
+  if (layer == none) return std::nullopt;
+  return fmt::format("the router's logits of token {} in layer {} are not finite", token, layer);
+}
+
+std::vector<std::string> StepHealth::sentences(const comm::Communicator& communicator) const {
+  std::vector<std::string> sentences;
+  if (const auto of_router = router_sentence(communicator)) sentences.push_back(*of_router);
   const Index group = communicator.min(group_);
   if (group != none) sentences.push_back(fmt::format("the loss of group {} is not finite", group));
   return sentences;

@@ -6,6 +6,7 @@
 #include "runtime/model/moe_layer.hpp"
 
 #include <limits>
+#include <optional>
 #include <string>
 
 namespace conclave::train {
@@ -21,6 +22,8 @@ class StepHealth {
   /// What was not, over all ranks: "the router's logits of token 12 in layer 3 are not finite", then "the loss of group
   /// 2 is not finite", each of the first such; may be empty. The same on any number of ranks. Collective.
   [[nodiscard]] std::vector<std::string> sentences(const comm::Communicator& communicator) const;
+  /// Its first alone: what routers noted. Collective.
+  [[nodiscard]] std::optional<std::string> router_sentence(const comm::Communicator& communicator) const;
   void forget() { *this = {}; }
 
  private:

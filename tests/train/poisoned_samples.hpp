@@ -9,16 +9,17 @@
 
 namespace conclave::train {
 
-/// Feature vectors; in the endless stream of training samples the poisoned steps' have some of this kind.
+/// Feature vectors; in the endless stream of training samples, or in another part, the poisoned steps' have some of
+/// this kind.
 class PoisonedSamples final : public Samples {
  public:
   /// `steps` as records count them; each has one poisoned sample, at another place.
-  PoisonedSamples(const Samples& sound, std::set<Index> steps, Index samples_in_step)
-      : sound_(sound), steps_(std::move(steps)), samples_in_step_(samples_in_step) {}
+  PoisonedSamples(const Samples& sound, std::set<Index> steps, Index samples_in_step, Split part = Split::train)
+      : sound_(sound), steps_(std::move(steps)), samples_in_step_(samples_in_step), part_(part) {}
 
   void read_batch(Split split, Index first, Index count, Batch& batch) const override {
     sound_.read_batch(split, first, count, batch);
-    if (split != Split::train) return;
+    if (split != part_) return;
     for (Index i = 0; i < count; ++i) {
       const Index step = (first + i) / samples_in_step_ + 1;
       if (!steps_.contains(step) || (first + i) % samples_in_step_ != place(step)) continue;
@@ -39,6 +40,7 @@ class PoisonedSamples final : public Samples {
   const Samples& sound_;
   std::set<Index> steps_;
   Index samples_in_step_;
+  Split part_;
 };
 
 }  // namespace conclave::train

@@ -123,6 +123,31 @@ class Skipping : public testing::Test {
   Index num_runs_ = 0;
 };
 
+/// One sample is on one rank: all end, in the same words as a rank that is alone.
+TEST_F(Skipping, AnEvaluationWithLogitsThatAreNotFiniteEndsOnEveryRank) {
+  const auto sound = make_samples(options_);
+  const PoisonedSamples samples(*sound, {1}, options_.sequences, Split::validation);
+  ASSERT_LT(samples.place(1), samples.num_sequences(Split::validation));
+  options_.eval_sequences = 0;
+  options_.out = folder_.path();
+  std::vector<std::string> messages;
+  for (const comm::Communicator* ranks : {static_cast<const comm::Communicator*>(&alone_), &world()}) {
+    Trainer trainer(options_, samples, *ranks);
+    try {
+      static_cast<void>(trainer.evaluate());
+      ADD_FAILURE() << "nothing was refused";
+    } catch (const InputError& error) {
+      messages.emplace_back(error.what());
+      EXPECT_FALSE(error.hint().empty());
+    }
+    world().barrier();
+  }
+  ASSERT_EQ(messages.size(), 2U);
+  EXPECT_EQ(messages[0], messages[1]);
+  EXPECT_NE(messages[0].find("the router's logits of token 7 in layer 0 are not finite"), std::string::npos)
+      << messages[0];
+}
+
 NotFiniteOptions policy(OnNan on_nan, std::vector<Index> skip_steps = {}) {
   return {.on_nan = on_nan, .on_nan_limit = 3, .skip_steps = std::move(skip_steps)};
 }
