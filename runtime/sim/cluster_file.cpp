@@ -1,74 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // A cluster's description as JSON. Keys, their types and their help are those that the description's parts describe.
 #include "runtime/sim/cluster.hpp"
-
-#include <nlohmann/json.hpp>
-
-#include <algorithm>
-#include <set>
+#include "runtime/sim/json_object.hpp"
 
 namespace conclave::sim {
 namespace {
-
-using Json = nlohmann::json;
-
-// A JSON object's last value of a key would win in silence.
-Json parse_without_duplicates(std::string_view text) {
-  std::vector<std::set<std::string>> keys;
-  const auto notice = [&](int, Json::parse_event_t event, Json& parsed) {
-    if (event == Json::parse_event_t::object_start) keys.emplace_back();
-    if (event == Json::parse_event_t::object_end) keys.pop_back();
-    if (event == Json::parse_event_t::key && !keys.back().insert(parsed.get<std::string>()).second) {
-      throw InputError(fmt::format("key '{}' stands twice in one object", parsed.get<std::string>()), "leave one");
-    }
-    return true;
-  };
-  try {
-    return Json::parse(text, notice);
-  } catch (const Json::exception& error) {
-    throw InputError(fmt::format("this is no JSON: {}", error.what()), "see README for an example of a cluster file");
-  }
-}
-
-// As an option's text: "0.5", "fat_tree", "3,5,5".
-std::string text_of(const std::string& key, const Json& value) {
-  if (value.is_string()) return value.get<std::string>();
-  if (value.is_number()) return value.dump();
-  if (value.is_array()) {
-    std::vector<std::string> parts;
-    for (const Json& part : value) {
-      if (part.is_number()) parts.push_back(part.dump());
-    }
-    if (parts.size() == value.size()) return fmt::format("{}", fmt::join(parts, ","));
-  }
-  throw InputError(fmt::format("'{}' cannot be {}", key, value.dump()), "give a number, a word, or a list of numbers");
-}
-
-void expect_object(std::string_view what, const Json& value) {
-  if (!value.is_object()) {
-    throw InputError(fmt::format("{} is {}, no object", what, value.dump()), "write {\"key\": value, ...}");
-  }
-}
-
-// Gives the described members their values. `elsewhere`: keys of the object that are read by others.
-void assign(const Json& object, OptionTable& table, std::string_view what, const std::vector<std::string>& elsewhere) {
-  for (const auto& [key, value] : object.items()) {
-    if (std::find(elsewhere.begin(), elsewhere.end(), key) != elsewhere.end()) continue;
-    const Option* option = table.find(key);
-    if (option == nullptr) {
-      std::vector<std::string> known = elsewhere;
-      for (const Option& o : table.options()) known.push_back(o.name);
-      throw InputError(fmt::format("{} has no key '{}'{}", what, key, did_you_mean(nearest_names(key, known))),
-                       fmt::format("its keys are {}", fmt::join(known, ", ")));
-    }
-    const std::string text = text_of(key, value);
-    // A word for a number would let "nan" in.
-    const bool takes_words = option->accepts.starts_with("one of") || option->accepts.starts_with("a text");
-    if (value.is_string() != takes_words || !option->assign(text)) {
-      throw InputError(fmt::format("'{}' cannot be '{}'", key, text), fmt::format("it takes {}", option->accepts));
-    }
-  }
-}
 
 FabricSpec fabric_of(const Json& object) {
   expect_object("'fabric'", object);
@@ -112,7 +48,7 @@ Cluster cluster_of(const Json& object) {
 
 Cluster read_cluster(std::string_view json, std::string_view where) {
   try {
-    return cluster_of(parse_without_duplicates(json));
+    return cluster_of(parse_json(json));
   } catch (const InputError& error) {
     throw InputError(fmt::format("{}: {}", where, error.what()), error.hint());
   }

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// How fast a machine does what a training step is made of, as measured there: the calibration that simulations use. The
+// cluster's description (cluster.hpp) says what is between nodes; this says what a rank's own work costs.
+#pragma once
+
+#include "runtime/core/trace.hpp"
+#include "runtime/sim/work.hpp"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace conclave::sim {
+
+/// A quantity that was fitted, with the interval that holds it in 9 of 10 cases. 0 <= low <= value <= high.
+struct Fitted {
+  double value = 0.0;
+  double low = 0.0;
+  double high = 0.0;
+  friend bool operator==(const Fitted&, const Fitted&) = default;
+};
+
+/// Of one phase's operations: seconds = s_per_call calls + s_per_flop flops + s_per_byte bytes.
+struct Rate {
+  Fitted s_per_call;
+  Fitted s_per_flop;
+  Fitted s_per_byte;
+  [[nodiscard]] double seconds(const Work& work) const {
+    return s_per_call.value * work.calls + s_per_flop.value * work.flops + s_per_byte.value * work.bytes;
+  }
+  friend bool operator==(const Rate&, const Rate&) = default;
+};
+
+/// The rates of a rank while so many ranks of its node compute, each with so many threads: they share the memory.
+struct ComputeRates {
+  Index active_ranks = 1;
+  Index threads = 1;
+  std::array<Rate, num_phases> phases{};  // by Phase; wait has none
+  [[nodiscard]] const Rate& of(Phase phase) const { return phases[static_cast<std::size_t>(phase)]; }
+  friend bool operator==(const ComputeRates&, const ComputeRates&) = default;
+};
+
+/// A message of b bytes takes latency_s + b / Bps.
+struct MessageLine {
+  Fitted latency_s;
+  Fitted Bps;
+  friend bool operator==(const MessageLine&, const MessageLine&) = default;
+};
+
+/// Messages between two ranks: `rendezvous` from so many bytes on, `eager` below. post_s: what a rank's own time goes
+/// on for each message that it sends or receives, beside the line.
+struct MessageCosts {
+  MessageLine eager;
+  MessageLine rendezvous;
+  double rendezvous_from_bytes = 0.0;
+  Fitted post_s;
+  [[nodiscard]] const MessageLine& line(double bytes) const {
+    return bytes < rendezvous_from_bytes ? eager : rendezvous;
+  }
+  friend bool operator==(const MessageCosts&, const MessageCosts&) = default;
+};
+
+/// Writing into memory that a node's ranks share: what it takes until all know that all have written, and the bytes per
+/// second of one rank while all ranks of the node write.
+struct SharedMemoryCosts {
+  Fitted synchronise_s;
+  Fitted copy_Bps;
+  friend bool operator==(const SharedMemoryCosts&, const SharedMemoryCosts&) = default;
+};
+
+/// Writing a file from one rank: so long before the first byte, then bytes per second.
+struct FileCosts {
+  Fitted latency_s;
+  Fitted write_Bps;
+  friend bool operator==(const FileCosts&, const FileCosts&) = default;
+};
+
+/// Where the numbers come from.
+struct Provenance {
+  std::string version;  // of the program
+  std::string cpu;
+  std::string blas_kernel;
+  std::string mpi;
+  std::string host;
+  std::string when;  // "2026-11-29T15:54:00Z"
+  Index ranks = 0;
+  Index threads = 0;  // of a rank
+  friend bool operator==(const Provenance&, const Provenance&) = default;
+};
+
+struct Machine {
+  std::vector<ComputeRates> compute;    // ascending by active_ranks; at least one
+  std::optional<MessageCosts> node;     // between ranks of a node
+  std::optional<MessageCosts> network;  // between nodes; nothing where one node was measured
+  std::optional<SharedMemoryCosts> shared_memory;
+  std::optional<FileCosts> file;
+  double noise_sigma = 0.0;  // of a rank's time for the same work from step to step, over its mean
+  std::array<double, num_phases> residual_sigma{};  // of a phase's predicted time, over the measured one
+  Provenance provenance;
+  friend bool operator==(const Machine&, const Machine&) = default;
+
+  /// The rates while `active_ranks` of a node compute: between two measured numbers interpolated, below the first and
+  /// beyond the last those of the first and the last.
+  [[nodiscard]] ComputeRates rates(Index active_ranks) const;
+  /// Whether rates(active_ranks) are beyond what was measured.
+  [[nodiscard]] bool is_beyond(Index active_ranks) const;
+};
+
+/// The version of the file's format that this program writes and reads.
+inline constexpr Index machine_file_version = 1;
+
+/// A machine as JSON, units in the key names; a fitted quantity is [value, low, high], or one number where nothing is
+/// known of its interval. Phases whose rates are all 0 are left out, and read as such.
+/// InputError, beginning with `where`, for what is not JSON, another version, unknown keys with the nearest ones,
+/// missing parts, and numbers that are negative, not finite or not within their interval.
+[[nodiscard]] Machine read_machine(std::string_view json, std::string_view where);
+/// What read_machine reads back as an equal machine. InvariantError for a machine that it would refuse.
+[[nodiscard]] std::string machine_text(const Machine& machine);
+
+}  // namespace conclave::sim
