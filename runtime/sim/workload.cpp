@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "runtime/sim/workload.hpp"
+
+#include "runtime/core/error.hpp"
+
+namespace conclave::sim {
+
+double Workload::parameters() const {
+  double of_layer = static_cast<double>(moe.base_parameters);
+  for (const FeedForwardSizes& expert : moe.experts) of_layer += static_cast<double>(expert.parameters);
+  return static_cast<double>(replicated_parameters) + static_cast<double>(moe_blocks) * of_layer;
+}
+
+double Workload::checkpoint_bytes() const { return element_bytes * static_cast<double>(1 + states) * parameters(); }
+
+void check(const Workload& w) {
+  invariant(w.passes >= 1 && w.groups >= 1 && w.groups % w.passes == 0, "{} groups in {} passes", w.groups, w.passes);
+  invariant(w.group_tokens >= 1 && w.context >= 1 && w.group_tokens % w.context == 0,
+            "groups of {} tokens in sequences of {}", w.group_tokens, w.context);
+  invariant(w.width >= 1 && w.heads >= 1 && w.vocabulary >= 1, "width {}, {} heads, {} words", w.width, w.heads,
+            w.vocabulary);
+  invariant(w.dense_blocks >= 0 && w.moe_blocks >= 0, "{} dense blocks and {} MoE blocks", w.dense_blocks,
+            w.moe_blocks);
+  invariant(w.moe_blocks == 0 || (w.moe.num_experts() > 0 && w.moe.choices > 0.0 && w.moe.competing > 0),
+            "MoE blocks of {} experts, {} choices, {} competing tokens", w.moe.num_experts(), w.moe.choices,
+            w.moe.competing);
+  invariant(w.replicated_parameters >= 0 && w.reduced_runs >= 1 && w.states >= 0 && w.threads >= 1,
+            "{} replicated parameters in {} runs, {} states, {} threads", w.replicated_parameters, w.reduced_runs,
+            w.states, w.threads);
+}
+
+}  // namespace conclave::sim
