@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "comm/mpi/auto_exchange.hpp"
 
+#include "comm/plan/bruck.hpp"
+
 #include <algorithm>
 #include <chrono>
 #include <limits>
@@ -11,13 +13,12 @@ namespace {
 constexpr Index warm_up_uses = 1;  // memory is allocated, connections are made
 constexpr Index measured_uses = 5;
 constexpr double about_the_same = 1.1;
-constexpr Index most_bruck_bytes = 4096;  // a rank's mean message, above which bruck's detours are not tried
 
 // The strategy that is most likely to win comes last: then it need not be set up again.
 std::vector<std::string> candidates_for(const plan::Topology& topology, Index mean_message_bytes) {
   if (topology.num_ranks() == 1) return {"flat"};  // nothing travels
   std::vector<std::string> names{"pairwise", "flat", "shared"};
-  if (mean_message_bytes <= most_bruck_bytes) names.insert(names.begin(), "bruck");
+  if (mean_message_bytes <= plan::most_bytes_of_bruck_message) names.insert(names.begin(), "bruck");
   if (topology.num_nodes() > 1) names.emplace_back("hierarchical");
   return names;
 }

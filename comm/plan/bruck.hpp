@@ -14,6 +14,9 @@ struct BruckBlock {
   RankId destination;
 };
 
+/// A rank's mean message to a peer above which the exchange `auto` does not try this one: its detours cost more then.
+inline constexpr Index most_bytes_of_bruck_message = 4096;
+
 /// A message begins with the number of rows of each of its blocks, and is filled up to whole units.
 inline constexpr Index bruck_unit_bytes = 64;
 

@@ -103,6 +103,8 @@ void check_quantities(const Cluster& c) {
   expect_positive("nic_Bps", c.nic_Bps, "bytes per second");
   expect_positive("node_bus_Bps", c.node_bus_Bps, "bytes per second");
   expect_positive("rank_flops_per_s", c.rank_flops_per_s, "operations per second");
+  expect_positive("node_memory_bytes", c.node_memory_bytes, "bytes");
+  expect_positive("file_system_Bps", c.file_system_Bps, "bytes per second");
   expect_positive("link_Bps", c.fabric.link_Bps, "bytes per second");
   expect_latency("latency_s", c.latency_s);
   expect_latency("node_latency_s", c.node_latency_s);
@@ -143,13 +145,17 @@ void check(const Fault& fault, Index nodes) {
 
 }  // namespace
 
+double Cluster::host_factor(NodeId node) const {
+  double factor = 1.0;
+  for (const Fault& fault : faults) {
+    if (fault.host == node.value()) factor *= fault.factor;
+  }
+  return factor;
+}
+
 double Cluster::flops_per_s(NodeId node) const {
   expect_given("rank_flops_per_s", rank_flops_per_s, "without it nothing can be said of computing");
-  double flops = rank_flops_per_s;
-  for (const Fault& fault : faults) {
-    if (fault.host == node.value()) flops *= fault.factor;
-  }
-  return flops;
+  return rank_flops_per_s * host_factor(node);
 }
 
 void describe(Cluster& c, OptionTable& table) {
@@ -161,6 +167,8 @@ void describe(Cluster& c, OptionTable& table) {
   table.add("latency_s", c.latency_s, "seconds of a message from node to node through a crossbar, end to end");
   table.add("node_latency_s", c.node_latency_s, "seconds of a message within a node");
   table.add("rank_flops_per_s", c.rank_flops_per_s, "floating-point operations per second of a rank");
+  table.add("node_memory_bytes", c.node_memory_bytes, "bytes of memory that the ranks of a node have together");
+  table.add("file_system_Bps", c.file_system_Bps, "bytes per second that all nodes together write to shared files");
 }
 
 void describe(FabricSpec& f, OptionTable& table) {

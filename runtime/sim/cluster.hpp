@@ -60,6 +60,8 @@ struct Cluster {
   double latency_s = not_given;     // end to end through a crossbar
   double node_latency_s = not_given;
   double rank_flops_per_s = not_given;
+  double node_memory_bytes = not_given;  // for the ranks of a node together
+  double file_system_Bps = not_given;    // that all nodes together write to shared files
   FabricSpec fabric{};
   std::vector<Fault> faults{};
 
@@ -69,6 +71,8 @@ struct Cluster {
   [[nodiscard]] Range ranks_of(NodeId node) const {
     return {node.value() * ranks_per_node, (node.value() + 1) * ranks_per_node};
   }
+  /// What is left of the speed of a node's ranks: 1 unless it is a faulty host.
+  [[nodiscard]] double host_factor(NodeId node) const;
   /// Floating-point operations per second of each of a node's ranks. InputError if the description does not say.
   [[nodiscard]] double flops_per_s(NodeId node) const;
 };

@@ -125,8 +125,8 @@ Json json_of(const MessageCosts& costs) {
 Phase phase_of(const std::string& what, const std::string& name) {
   std::vector<std::string> known;
   for (const auto& entry : enum_names(Phase{})) {
-    if (entry.name == name && entry.value != Phase::wait) return entry.value;
-    if (entry.value != Phase::wait) known.emplace_back(entry.name);
+    if (entry.name == name) return entry.value;
+    known.emplace_back(entry.name);
   }
   refuse_key(what, name, known);
 }
@@ -138,7 +138,11 @@ ComputeRates compute_rates_of(const Json& object) {
   const Json& phases = part_of(object, what, "phases");
   expect_object("phases", phases);
   for (const auto& [name, rate] : phases.items()) {
-    rates.phases[static_cast<std::size_t>(phase_of("phases", name))] = read_part<Rate>(rate, "phase " + name);
+    const Phase phase = phase_of("phases", name);
+    if (phase == Phase::wait) {
+      throw InputError("phases has a rate of 'wait'", "leave it out: waiting follows from the rest");
+    }
+    rates.phases[static_cast<std::size_t>(phase)] = read_part<Rate>(rate, "phase " + name);
   }
   return rates;
 }

@@ -25,6 +25,8 @@ class Network {
   /// "NIC of node 5, in", "down-link 1 of leaf 2".
   [[nodiscard]] std::string name(Index resource) const;
 
+  /// Whether it is what the ranks of a node share within it, and no other node's messages use.
+  [[nodiscard]] bool is_bus(Index resource) const { return 2 * cluster_.nodes <= resource && resource < first_link(); }
   /// The resources that a message between two different ranks uses, in place of what was in `resources`.
   void route(RankId from, RankId to, std::vector<Index>& resources) const;
   /// Resources of the longest route.

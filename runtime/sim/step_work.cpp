@@ -125,7 +125,7 @@ PhaseWork routing_work(const Workload& w, Index num_groups, double rows_sent) {
 ExpertWork expert_work(const FeedForwardSizes& e) {
   const auto matrices = static_cast<double>(e.matrices);
   const double sides = static_cast<double>(e.width + e.hidden);
-  const double calls = 3.0 * matrices * (e.delta_rank > 0 ? 3.0 : 1.0);
+  const double calls = 3.0 * matrices;
   ExpertWork work;
   work.always = {calls, 0.0, element_bytes * 4.0 * e.multiplied()};
   work.of_row = {calls / expert_block_rows, 6.0 * e.multiplied(),

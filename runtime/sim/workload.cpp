@@ -6,7 +6,7 @@
 namespace conclave::sim {
 
 double Workload::parameters() const {
-  double of_layer = static_cast<double>(moe.base_parameters);
+  double of_layer = 0.0;
   for (const FeedForwardSizes& expert : moe.experts) of_layer += static_cast<double>(expert.parameters);
   return static_cast<double>(replicated_parameters) + static_cast<double>(moe_blocks) * of_layer;
 }
@@ -27,6 +27,8 @@ void check(const Workload& w) {
   invariant(w.replicated_parameters >= 0 && w.reduced_runs >= 1 && w.states >= 0 && w.threads >= 1,
             "{} replicated parameters in {} runs, {} states, {} threads", w.replicated_parameters, w.reduced_runs,
             w.states, w.threads);
+  invariant(w.transport.waves >= 1 && w.transport.wire_bytes > 0.0, "{} waves of {} bytes an element",
+            w.transport.waves, w.transport.wire_bytes);
 }
 
 }  // namespace conclave::sim

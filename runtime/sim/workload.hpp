@@ -12,20 +12,16 @@ namespace conclave::sim {
 
 inline constexpr double element_bytes = 4.0;  // of a float32
 
-/// One expert's, or a dense layer's, feed-forward: its matrices, each [hidden, width] or [width, hidden], each with a
-/// delta of a rank where experts share a base.
+/// One expert's, or a dense layer's, feed-forward: its matrices, each [hidden, width] or [width, hidden].
 struct FeedForwardSizes {
   Index width = 0;
   Index hidden = 0;      // of a linear expert its width
   Index matrices = 2;    // 1 linear, 2, or 3 with a gate
-  Index delta_rank = 0;  // 0: no deltas
-  Index parameters = 0;  // its own: without a shared base
+  Index parameters = 0;  // biases included
 
-  /// Elements that a row is multiplied by: those of the matrices, and of the deltas.
+  /// Elements that a row is multiplied by.
   [[nodiscard]] double multiplied() const {
-    const auto sides = static_cast<double>(width + hidden);
-    return static_cast<double>(matrices) *
-           (static_cast<double>(width) * static_cast<double>(hidden) + static_cast<double>(delta_rank) * sides);
+    return static_cast<double>(matrices) * static_cast<double>(width) * static_cast<double>(hidden);
   }
   friend bool operator==(const FeedForwardSizes&, const FeedForwardSizes&) = default;
 };
@@ -38,7 +34,6 @@ struct MoeSizes {
   Index slots = 0;                          // of each expert among the tokens that compete
   Index competing = 0;                      // tokens: a group's, or a step's
   Index gate_elements = 0;                  // of the router's matrices
-  Index base_parameters = 0;                // that all experts share
   bool merges_sums = true;                  // results enter sums, so that backward sends copies of dy and their weights
   [[nodiscard]] Index num_experts() const { return std::ssize(experts); }
 };
@@ -46,7 +41,7 @@ struct MoeSizes {
 /// How rows travel.
 struct TransportSizes {
   std::string exchange = "flat";  // a strategy of the runtime, by its name
-  Index waves = 0;                // 0: as the runtime chooses by nodes and exchange
+  Index waves = 1;                // parts of a rank's experts
   double wire_bytes = 4.0;        // of an element on its way
 };
 

@@ -20,6 +20,7 @@ Machine example() {
   m.file = FileCosts{{1e-3, 0.0, 1e-2}, {5e8, 4e8, 6e8}};
   m.noise_sigma = 0.02;
   m.residual_sigma[at_experts] = 0.05;
+  m.residual_sigma[static_cast<std::size_t>(Phase::wait)] = 0.2;
   m.provenance = {"0.1.0", "a CPU", "SkylakeX", "Open MPI 4.1.4", "node17", "2026-11-29T15:54:00Z", 4, 1};
   return m;
 }
@@ -77,7 +78,7 @@ TEST(Machine, NamesWhatItCannotUse) {
   EXPECT_EQ(refusal(changed("\"noise_sigma\"", "\"noise_sgma\"")),
             "m.json: a machine has no key 'noise_sgma'; did you mean noise_sigma?");
   EXPECT_EQ(refusal(changed("\"experts\"", "\"expert\"")), "m.json: phases has no key 'expert'; did you mean experts?");
-  EXPECT_EQ(refusal(changed("\"experts\"", "\"wait\"")), "m.json: phases has no key 'wait'");
+  EXPECT_EQ(refusal(changed("\"experts\"", "\"wait\"")), "m.json: phases has a rate of 'wait'");
   EXPECT_EQ(refusal(changed("\"version\": 1", "\"version\": 2")), "m.json: version 2 of the format of machines");
   EXPECT_EQ(refusal(changed("\"copy_Bps\"", "\"copy_bps\"")),
             "m.json: shared_memory has no key 'copy_bps'; did you mean copy_Bps?");

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "runtime/sim/layer_price.hpp"
+
+#include "runtime/sim/at.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace conclave::sim {
+namespace {
+
+// Of an expert's forward and backward.
+constexpr double forward_share = 1.0 / 3.0;
+constexpr double count_bytes = sizeof(Index);
+
+Range groups_of(const TrainingCase& t, RankId rank) {
+  return even_share(t.workload.groups_in_pass(), t.network.num_ranks(), rank.value());
+}
+
+// --- Experts ---
+
+/// An expert's time on a whole host.
+struct ExpertTime {
+  double always_s = 0.0;
+  double of_row_s = 0.0;
+};
+
+struct Shard {
+  std::vector<Moments> seconds;  // [num_ranks]
+  std::vector<Moments> rows;     // [num_ranks]
+  double mean_s = 0.0;
+  Work work{};  // mean
+};
+
+// An expert that gets a row now and then costs what it always does as often.
+Shard shard_of(const TrainingCase& t, const RankSpeed& speed, const ExpertMap& map, const ExpertLoads& loads) {
+  const Index ranks = t.network.num_ranks();
+  const std::vector<FeedForwardSizes>& sizes = t.workload.moe.experts;
+  Shard shard{std::vector<Moments>(at(ranks)), std::vector<Moments>(at(ranks)), 0.0, {}};
+  const FeedForwardSizes* last = nullptr;
+  ExpertWork work;
+  ExpertTime time;
+  for (std::size_t e = 0; e < sizes.size(); ++e) {
+    if (last == nullptr || *last != sizes[e]) {
+      last = &sizes[e];
+      work = expert_work(sizes[e]);
+      time = {speed.seconds(Phase::experts, work.always), speed.seconds(Phase::experts, work.of_row)};
+    }
+    const Moments& rows = loads.rows[e];
+    const double active = rows.mean < 30.0 ? -std::expm1(-rows.mean) : 1.0;
+    const RankId owner = map.owner(ExpertId{static_cast<Index>(e)});
+    const double slower = 1.0 / speed.factor(t.network.cluster().node_of(owner));
+    Moments seconds = rows.scaled(time.of_row_s * slower);
+    seconds.mean += active * time.always_s * slower;
+    shard.seconds[at(owner.value())] += seconds;
+    shard.rows[at(owner.value())] += rows;
+    shard.work += work.always.scaled(active) + work.of_row.scaled(rows.mean);
+    shard.mean_s += seconds.mean;
+  }
+  shard.mean_s /= static_cast<double>(ranks);
+  shard.work = shard.work.scaled(1.0 / static_cast<double>(ranks));
+  return shard;
+}
+
+// --- Rows on their way ---
+
+// How much more than the fullest node's mean the fullest node has, on average.
+double fullest_over_mean(const std::vector<Moments>& rows, Index ranks_per_node) {
+  std::vector<Moments> nodes;
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    if (r % at(ranks_per_node) == 0) nodes.emplace_back();
+    nodes.back() += rows[r];
+  }
+  double largest = 0.0;
+  for (const Moments& node : nodes) largest = std::max(largest, node.mean);
+  return largest > 0.0 ? std::max(1.0, expected_max(nodes) / largest) : 1.0;
+}
+
+// Of the rows that a rank has for another node, those that are no copies of one another: a token whose k choices go to
+// nodes of shares w is there with 1 - (1 - w)^k instead of k w rows.
+double distinct_share(const std::vector<Moments>& rows, Index ranks_per_node, double kept, double choices) {
+  double distinct = 0.0;
+  double all = 0.0;
+  for (std::size_t begin = 0; begin < rows.size(); begin += at(ranks_per_node)) {
+    double share = 0.0;
+    for (std::size_t r = begin; r < begin + at(ranks_per_node); ++r) share += rows[r].mean / kept;
+    distinct += 1.0 - std::pow(1.0 - std::min(1.0, share), choices);
+    all += choices * share;
+  }
+  return all > 0.0 ? std::min(1.0, distinct / all) : 1.0;
+}
+
+struct LayerTraffic {
+  Traffic rows;  // in rows
+  double distinct = 1.0;
+};
+
+LayerTraffic traffic_of(const TrainingCase& t, const Shard& shard, double kept) {
+  const Index ranks = t.network.num_ranks();
+  const Index mates = t.network.cluster().ranks_per_node;
+  LayerTraffic traffic{Traffic(ranks), 1.0};
+  if (kept <= 0.0) return traffic;
+  TrafficTerm term{std::vector<double>(at(ranks)), std::vector<double>(at(ranks))};
+  const double of_group = kept / static_cast<double>(t.workload.groups_in_pass());
+  const double more = fullest_over_mean(shard.rows, mates);
+  for (RankId rank; rank < RankId{ranks}; ++rank) {
+    term.sent[at(rank.value())] = more * of_group * static_cast<double>(groups_of(t, rank).size());
+    term.popularity[at(rank.value())] = shard.rows[at(rank.value())].mean / kept;
+  }
+  traffic.rows.add(std::move(term));
+  traffic.distinct = distinct_share(shard.rows, mates, kept, std::max(1.0, t.workload.moe.choices));
+  return traffic;
+}
+
+RowExchangePrice price_of(const TrainingCase& t, const Traffic& rows, double row_bytes, double distinct) {
+  const Traffic bytes = rows.scaled(row_bytes / static_cast<double>(t.workload.transport.waves));
+  return price_rows(t.network, t.machine, t.workload.transport.exchange, {bytes, row_bytes, distinct});
+}
+
+void add_exchanges(const TrainingCase& t, const LayerTraffic& traffic, LayerPrice& price) {
+  const Workload& w = t.workload;
+  const auto waves = static_cast<double>(w.transport.waves);
+  const double row_bytes = static_cast<double>(w.width) * w.transport.wire_bytes;
+  const Traffic back = traffic.rows.transposed();
+  // Backward sends copies of dy, and what scales each, where results enter sums.
+  const double weight_bytes = w.moe.merges_sums ? element_bytes : 0.0;
+  const double distinct_dy = w.moe.merges_sums ? traffic.distinct : 1.0;
+  const RowExchangePrice x = price_of(t, traffic.rows, row_bytes, traffic.distinct);
+  const RowExchangePrice y = price_of(t, back, row_bytes, 1.0);
+  const RowExchangePrice dy = price_of(t, traffic.rows, row_bytes + weight_bytes, distinct_dy);
+  const RowExchangePrice dx = y;
+  const double forward_s = forward_share * price.experts.max_s;
+  const double backward_s = price.experts.max_s - forward_s;
+  price.forward_s = std::max(x.time_s + forward_s + y.time_s, waves * (x.time_s + y.time_s));
+  // Half of the last wave's backward is its weights' gradients.
+  const double last_s = std::max(0.0, dx.time_s - 0.5 * backward_s / waves);
+  price.backward_s = std::max(dy.time_s + backward_s + last_s, waves * (dy.time_s + dx.time_s));
+  price.communication_s = waves * (x.time_s + y.time_s + dy.time_s + dx.time_s) + price.counts_s;
+  price.exchange = x.exchange;
+  price.bottleneck = y.time_s > x.time_s ? y.bottleneck : x.bottleneck;
+}
+
+}  // namespace
+
+Spread over_ranks(const TrainingCase& t, const RankSpeed& speed, FunctionRef<double(Index groups)> seconds_of) {
+  Spread spread;
+  Index last_groups = -1;
+  double last_s = 0.0;
+  const Index ranks = t.network.num_ranks();
+  for (RankId rank; rank < RankId{ranks}; ++rank) {
+    const Index groups = groups_of(t, rank).size();
+    if (groups != last_groups) last_s = seconds_of(groups);
+    last_groups = groups;
+    const double seconds = last_s / speed.factor(t.network.cluster().node_of(rank));
+    spread.mean_s += seconds / static_cast<double>(ranks);
+    spread.max_s = std::max(spread.max_s, seconds);
+  }
+  return spread;
+}
+
+LayerPrice price_layer(const TrainingCase& t, const RankSpeed& speed, const ExpertMap& map, const ExpertLoads& loads) {
+  const Workload& w = t.workload;
+  const Index ranks = t.network.num_ranks();
+  const double kept = loads.kept();
+  const double kept_of_group = kept / static_cast<double>(w.groups_in_pass());
+  LayerPrice price;
+  const auto work_of = [&](Index groups) {
+    return routing_work(w, groups, kept_of_group * static_cast<double>(groups));
+  };
+  price.routing = over_ranks(t, speed, [&](Index groups) { return speed.seconds(work_of(groups)); });
+  price.work = work_of(w.groups_in_pass());
+  for (Work& of_phase : price.work) of_phase = of_phase.scaled(1.0 / static_cast<double>(ranks));
+  const Shard shard = shard_of(t, speed, map, loads);
+  of(price.work, Phase::experts) = shard.work;
+  price.experts = {shard.mean_s, expected_max(shard.seconds)};
+  price.drop_rate = loads.drop_rate();
+  if (ranks > 1) {
+    const Traffic counts = Traffic::uniform(ranks, count_bytes * static_cast<double>(w.moe.num_experts()));
+    price.counts_s = price_rows(t.network, t.machine, "flat", {counts, count_bytes, 1.0}).time_s;
+  }
+  add_exchanges(t, traffic_of(t, shard, kept), price);
+  return price;
+}
+
+}  // namespace conclave::sim

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What one MoE layer costs in a pass: gate, rows on their way, experts, forward and backward.
+#pragma once
+
+#include "runtime/sim/rank_speed.hpp"
+#include "runtime/sim/training_price.hpp"
+
+namespace conclave::sim {
+
+/// A mean over ranks, and the slowest one's.
+struct Spread {
+  double mean_s = 0.0;
+  double max_s = 0.0;
+};
+
+struct LayerPrice {
+  PhaseWork work{};        // mean over ranks: gate, dispatch, experts, combine
+  Spread routing;          // gate, gathering rows and combining what comes back
+  Spread experts;          // the slowest by the fullest rank on average, not by the mean load
+  double counts_s = 0.0;   // telling all ranks how many rows come
+  double forward_s = 0.0;  // from the first row that leaves to the last result, the slowest rank's experts included
+  double backward_s = 0.0;
+  double communication_s = 0.0;  // of rows and counts, hidden or not
+  double drop_rate = 0.0;
+  std::string exchange{};
+  std::string bottleneck{};
+
+  /// What nothing hides.
+  [[nodiscard]] double exposed_s() const { return counts_s + forward_s + backward_s - experts.max_s; }
+};
+
+[[nodiscard]] LayerPrice price_layer(const TrainingCase& training, const RankSpeed& speed, const ExpertMap& map,
+                                     const ExpertLoads& loads);
+
+/// Over all ranks: seconds_of(groups) of a rank's groups, on its host.
+[[nodiscard]] Spread over_ranks(const TrainingCase& training, const RankSpeed& speed,
+                                FunctionRef<double(Index groups)> seconds_of);
+
+}  // namespace conclave::sim

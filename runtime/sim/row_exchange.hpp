@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What an exchange of rows costs by the runtime's own strategies, which comm/plan schedules: all messages one by one
+// where there are few ranks, else what the busiest resource and the number of rounds say.
+#pragma once
+
+#include "runtime/sim/exchange_model.hpp"
+#include "runtime/sim/machine.hpp"
+
+#include <string>
+#include <vector>
+
+namespace conclave::sim {
+
+/// Up to so many ranks the schedules of comm/plan are priced message by message.
+inline constexpr Index most_scheduled_ranks = 64;
+
+/// Rows that are exchanged at once.
+struct RowExchange {
+  const Traffic& bytes;
+  double row_bytes = 1.0;
+  double distinct = 1.0;  // share of the rows from a rank to another node that are no copies of one another
+};
+
+struct RowExchangePrice {
+  double time_s = 0.0;       // until the last rank has its rows
+  std::string exchange{};    // the strategy; of `auto` the fastest
+  std::string bottleneck{};  // the resource that limits, or what ranks do themselves; empty: nothing is sent
+};
+
+/// Strategies of the runtime that have a price, by their names; `auto` is the cheapest of those that the runtime tries.
+[[nodiscard]] std::vector<std::string> priced_exchanges();
+
+/// The exchange on a network. With a machine, messages within nodes take what was measured there, each message costs
+/// its ranks their posting, and rows that ranks of a node write into each other's memory (shared, hierarchical) cost
+/// one synchronisation: the writing is part of what gathers them. Without, all bytes within a node cross its bus.
+/// InputError for a strategy without a price.
+[[nodiscard]] RowExchangePrice price_rows(const Network& network, const Machine* machine, const std::string& exchange,
+                                          const RowExchange& rows);
+
+}  // namespace conclave::sim

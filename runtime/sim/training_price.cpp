@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "runtime/sim/training_price.hpp"
+
+#include "comm/plan/pairwise.hpp"
+#include "runtime/sim/at.hpp"
+#include "runtime/sim/layer_price.hpp"
+#include "runtime/sim/rounds.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace conclave::sim {
+namespace {
+
+constexpr double deviations_of_90 = 1.6449;
+constexpr double backward_share = 2.0 / 3.0;  // of what a group goes through by itself
+
+/// The sum of what a step is made of, while it is put together.
+struct Sum {
+  PhaseWork work{};        // mean over ranks
+  Spread compute;          // one part after another
+  double exposed_s = 0.0;  // communication that nothing hides
+  double communication_s = 0.0;
+  std::string bottleneck{};  // of the exposed exchange that takes longest
+  double longest_exchange_s = 0.0;
+
+  void add(const Spread& part) {
+    compute.mean_s += part.mean_s;
+    compute.max_s += part.max_s;
+  }
+  void add_exchange(double exposed, double all_s, const std::string& limited_by) {
+    exposed_s += exposed;
+    communication_s += all_s;
+    if (exposed <= longest_exchange_s) return;
+    longest_exchange_s = exposed;
+    bottleneck = limited_by;
+  }
+};
+
+// --- Passes ---
+
+// One MoE layer on average over the cases of its loads. Returns what backward takes.
+double add_layers(const TrainingCase& t, const RankSpeed& speed, Sum& sum, TrainingPrice& price) {
+  const Workload& w = t.workload;
+  const ExpertMap map = ExpertMap::contiguous(w.moe.num_experts(), t.network.num_ranks());
+  const auto blocks = static_cast<double>(w.moe_blocks * w.passes) / static_cast<double>(t.loads.size());
+  double backward_s = 0.0;
+  double exposed_s = 0.0;
+  double communication_s = 0.0;
+  std::string bottleneck;
+  for (const ExpertLoads& loads : t.loads) {
+    const LayerPrice layer = price_layer(t, speed, map, loads);
+    for (std::size_t p = 0; p < num_phases; ++p) sum.work[p] += layer.work[p].scaled(blocks);
+    for (const Spread& part : {layer.routing, layer.experts}) sum.add({blocks * part.mean_s, blocks * part.max_s});
+    exposed_s += blocks * layer.exposed_s();
+    communication_s += blocks * layer.communication_s;
+    backward_s += blocks / static_cast<double>(w.passes) * layer.backward_s;
+    price.drop_rate += layer.drop_rate / static_cast<double>(t.loads.size());
+    price.exchange = layer.exchange;
+    bottleneck = layer.bottleneck;
+  }
+  sum.add_exchange(exposed_s, communication_s, bottleneck);
+  return backward_s;
+}
+
+Spread add_groups(const TrainingCase& t, const RankSpeed& speed, Sum& sum) {
+  const Workload& w = t.workload;
+  const auto passes = static_cast<double>(w.passes);
+  Spread part = over_ranks(t, speed, [&](Index groups) { return speed.seconds(group_work(w, groups)); });
+  const PhaseWork all = group_work(w, w.groups_in_pass());
+  for (std::size_t p = 0; p < num_phases; ++p) {
+    sum.work[p] += all[p].scaled(passes / static_cast<double>(t.network.num_ranks()));
+  }
+  sum.add({passes * part.mean_s, passes * part.max_s});
+  return part;
+}
+
+// --- Reduction and update ---
+
+// A rank sends each of its partial sums in whole blocks, each rank its slice.
+Traffic reduction_traffic(const plan::ReducePlan& plan) {
+  constexpr double block_bytes = element_bytes * plan::ReducePlan::block_elements;
+  TrafficTerm term;
+  for (RankId rank; rank < RankId{plan.num_ranks()}; ++rank) {
+    term.sent.push_back(static_cast<double>(std::ssize(plan.pieces_of(rank)) * plan.num_blocks()) * block_bytes);
+    term.popularity.push_back(static_cast<double>(plan.blocks_of(rank).size()) /
+                              static_cast<double>(std::max<Index>(1, plan.num_blocks())));
+  }
+  Traffic traffic(plan.num_ranks());
+  traffic.add(std::move(term));
+  return traffic;
+}
+
+// The sums of a run of parameters leave as soon as backward has them; the last run's nothing hides.
+void add_reduction(const TrainingCase& t, const plan::ReducePlan& plan, double backward_s, Sum& sum) {
+  if (plan.num_ranks() == 1 || plan.num_blocks() == 0) return;
+  const auto runs = static_cast<double>(t.workload.reduced_runs);
+  const auto passes = static_cast<double>(t.workload.passes);
+  constexpr double block_bytes = element_bytes * plan::ReducePlan::block_elements;
+  const Traffic of_run = reduction_traffic(plan).scaled(1.0 / runs);
+  const RowExchangePrice price =
+      price_rows(t.network, t.machine, t.workload.transport.exchange, {of_run, block_bytes, 1.0});
+  const double exposed_s = std::max(price.time_s, runs * price.time_s - backward_s);
+  sum.add_exchange(passes * exposed_s, passes * runs * price.time_s, price.bottleneck);
+}
+
+void add_update(const TrainingCase& t, const RankSpeed& speed, const plan::ReducePlan& plan, Sum& sum) {
+  const Workload& w = t.workload;
+  const Index ranks = t.network.num_ranks();
+  const ExpertMap map = ExpertMap::contiguous(w.moe.num_experts(), ranks);
+  const auto passes = static_cast<double>(w.passes);
+  Spread reduce;
+  Spread update;
+  for (RankId rank; rank < RankId{ranks}; ++rank) {
+    auto owned = static_cast<double>(plan.slice_of(rank).size());
+    for (const ExpertId e : map.experts_of(rank)) {
+      owned += static_cast<double>(w.moe_blocks * w.moe.experts[at(e.value())].parameters);
+    }
+    const Work of_reduce = reduce_work(w, plan, rank).scaled(passes);
+    const Work of_update = update_work(w, owned);
+    of(sum.work, Phase::reduce) += of_reduce.scaled(1.0 / static_cast<double>(ranks));
+    of(sum.work, Phase::optimizer) += of_update.scaled(1.0 / static_cast<double>(ranks));
+    const double slower = 1.0 / speed.factor(t.network.cluster().node_of(rank));
+    for (const auto& [spread, seconds] : {std::pair{&reduce, speed.seconds(Phase::reduce, of_reduce)},
+                                          std::pair{&update, speed.seconds(Phase::optimizer, of_update)}}) {
+      spread->mean_s += slower * seconds / static_cast<double>(ranks);
+      spread->max_s = std::max(spread->max_s, slower * seconds);
+    }
+  }
+  sum.add(reduce);
+  sum.add(update);
+}
+
+// --- Messages of a step beside rows and sums ---
+
+bool measured_on_node(const TrainingCase& t) {
+  return t.machine != nullptr && t.machine->node && t.network.cluster().nodes == 1;
+}
+
+double small_message_s(const TrainingCase& t) {
+  if (measured_on_node(t)) return t.machine->node->eager.latency_s.value + 2.0 * t.machine->node->post_s.value;
+  return t.network.latency_s(RankId{0}, RankId{t.network.num_ranks() - 1});
+}
+
+// The updated slices, a run after another: in a ring, as MPI libraries gather large arrays.
+void add_gathering(const TrainingCase& t, Sum& sum) {
+  const Index ranks = t.network.num_ranks();
+  const auto runs = static_cast<double>(t.workload.reduced_runs);
+  const double bytes =
+      element_bytes * static_cast<double>(t.workload.replicated_parameters) / (runs * static_cast<double>(ranks));
+  if (ranks == 1 || bytes == 0.0) return;
+  double round_s = 0.0;
+  std::string bottleneck = "messages within nodes";
+  if (measured_on_node(t)) {
+    const MessageLine& line = t.machine->node->line(bytes);
+    round_s = line.latency_s.value + bytes / line.Bps.value + 2.0 * t.machine->node->post_s.value;
+  } else {
+    std::vector<Pair> messages;
+    for (RankId rank; rank < RankId{ranks}; ++rank) {
+      messages.push_back({static_cast<std::uint32_t>(rank.value()),
+                          static_cast<std::uint32_t>(plan::cyclic_round(ranks, rank, 1).to.value()), bytes});
+    }
+    RoundClock clock(t.network);
+    clock.advance(messages);
+    round_s = clock.time_s();
+    bottleneck = t.network.name(clock.busiest_resource());
+  }
+  const double all_s = runs * static_cast<double>(ranks - 1) * round_s;
+  sum.add_exchange(all_s, all_s, bottleneck);
+}
+
+// The gradient's norm, and the two messages of a step's report: trees of log2 P.
+void add_small_messages(const TrainingCase& t, Sum& sum) {
+  constexpr double collectives = 3.0;
+  if (t.network.num_ranks() == 1) return;
+  const double depth = std::ceil(std::log2(static_cast<double>(t.network.num_ranks())));
+  const double all_s = collectives * depth * small_message_s(t);
+  sum.add_exchange(all_s, all_s, "latency");
+}
+
+// --- What is told ---
+
+// A rank's step is longer than the mean by its noise, all of its parts alike; the slowest sets the pace.
+double noise_s(const TrainingCase& t, double compute_s) {
+  if (t.machine == nullptr || t.machine->noise_sigma == 0.0) return 0.0;
+  const double sigma = t.machine->noise_sigma;
+  const std::vector<Moments> ranks(at(t.network.num_ranks()), Moments{1.0, sigma * sigma, 0.0});
+  return compute_s * std::max(0.0, expected_max(ranks) - 1.0);
+}
+
+void tell_interval(const TrainingCase& t, const RankSpeed& speed, const PhaseWork& work, TrainingPrice& price) {
+  double variance = 0.0;
+  for (const auto& entry : enum_names(Phase{})) {
+    if (t.machine == nullptr) break;
+    const double residual = t.machine->residual_sigma[static_cast<std::size_t>(entry.value)];
+    const double sigma =
+        residual > 0.0 ? residual * price.of(entry.value) : speed.deviation_s(entry.value, of(work, entry.value));
+    variance += sigma * sigma;
+  }
+  const double half_s = deviations_of_90 * std::sqrt(variance);
+  price.low_s = std::max(0.0, price.step_s - half_s);
+  price.high_s = price.step_s + half_s;
+}
+
+// What takes longest: a phase, what is exposed of communication, or waiting for the slowest rank.
+std::string limit_of(const TrainingPrice& price, const std::string& bottleneck) {
+  double longest_s = price.exposed_s;
+  std::string limit = bottleneck.empty() ? std::string{} : fmt::format("communication: {}", bottleneck);
+  const auto consider = [&](double seconds, std::string name) {
+    if (seconds <= longest_s) return;
+    longest_s = seconds;
+    limit = std::move(name);
+  };
+  consider(price.imbalance_s, "waiting for the slowest rank");
+  for (const auto& entry : enum_names(Phase{})) {
+    if (entry.value != Phase::wait) consider(price.of(entry.value), std::string(entry.name));
+  }
+  return limit;
+}
+
+// All ranks write at once: a node's as fast as one was measured to write, all nodes no faster than the file system.
+double checkpoint_s(const TrainingCase& t) {
+  const Cluster& cluster = t.network.cluster();
+  const double bytes = t.workload.checkpoint_bytes();
+  double time_s = 0.0;
+  if (t.machine != nullptr && t.machine->file) {
+    time_s = t.machine->file->latency_s.value +
+             bytes / static_cast<double>(cluster.nodes) / t.machine->file->write_Bps.value;
+  }
+  if (!std::isnan(cluster.file_system_Bps)) time_s = std::max(time_s, bytes / cluster.file_system_Bps);
+  return time_s;
+}
+
+void tell_what_is_beyond(const TrainingCase& t, TrainingPrice& price) {
+  const Machine* m = t.machine;
+  if (m == nullptr) return;
+  const Index active = t.network.cluster().ranks_per_node;
+  if (m->is_beyond(active)) {
+    const Index taken = m->rates(active).active_ranks;
+    price.notes.push_back(
+        fmt::format("rates of {} busy ranks a node were not measured: those of {} are taken", active, taken));
+  }
+  if (m->rates(active).threads != t.workload.threads) {
+    price.notes.push_back(fmt::format("rates were measured with {} threads a rank, not {}", m->rates(active).threads,
+                                      t.workload.threads));
+  }
+  if (t.network.cluster().nodes > 1 && !m->network) {
+    price.notes.push_back("messages between nodes were not measured: they cost what the cluster's description says");
+  }
+}
+
+}  // namespace
+
+TrainingPrice price_training_step(const TrainingCase& t) {
+  check(t.workload);
+  invariant(t.workload.moe_blocks == 0 || !t.loads.empty(), "MoE blocks without loads");
+  const RankSpeed speed(t.network.cluster(), t.machine);
+  const plan::ReducePlan plan = reduce_plan(t.workload, t.network.num_ranks());
+  TrainingPrice price;
+  Sum sum;
+  const Spread groups = add_groups(t, speed, sum);
+  double backward_s = backward_share * groups.max_s;
+  if (t.workload.moe_blocks > 0) backward_s += add_layers(t, speed, sum, price);
+  add_reduction(t, plan, backward_s, sum);
+  add_update(t, speed, plan, sum);
+  add_gathering(t, sum);
+  add_small_messages(t, sum);
+
+  const double slow_s = sum.compute.max_s + noise_s(t, sum.compute.max_s);
+  price.step_s = slow_s + sum.exposed_s;
+  price.exposed_s = sum.exposed_s;
+  price.communication_s = sum.communication_s;
+  double named_s = 0.0;
+  for (const auto& entry : enum_names(Phase{})) {
+    if (entry.value == Phase::wait) continue;
+    double& phase_s = price.phases_s[static_cast<std::size_t>(entry.value)];
+    phase_s = speed.seconds(entry.value, of(sum.work, entry.value));
+    named_s += phase_s;
+  }
+  // What slow hosts add to the mean is no phase's: others wait for it.
+  price.phases_s[static_cast<std::size_t>(Phase::wait)] = price.step_s - named_s;
+  price.imbalance_s = price.step_s - named_s - price.exposed_s;
+  price.checkpoint_s = checkpoint_s(t);
+  price.limit = limit_of(price, sum.bottleneck);
+  tell_interval(t, speed, sum.work, price);
+  tell_what_is_beyond(t, price);
+  return price;
+}
+
+}  // namespace conclave::sim

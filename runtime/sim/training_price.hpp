@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What a training step costs on a number of ranks: the work of each phase at the machine's rates, exchanges and
+// reductions on its network, and what ranks wait for one another.
+//
+// Ranks meet at every exchange of an MoE layer, so a step is as long as the sum over its parts of the slowest rank's:
+//   step = passes x (groups' own work + MoE blocks x (gate and rows + counts + forward waves + backward waves))
+//          + what no backward hides of the reduction + update + gathering the updated parameters + the report
+// Of W waves the first must come in and the last go out alone, and nothing is faster than the wires:
+//   forward   max(d + g + c, W (d + c)),  d, c: dispatch and combine of one wave; g: the experts of all
+//   backward  the same, but the last wave's gradients travel while its weights' gradients are taken, half of its time
+#pragma once
+
+#include "runtime/sim/expert_loads.hpp"
+#include "runtime/sim/row_exchange.hpp"
+#include "runtime/sim/step_work.hpp"
+
+namespace conclave::sim {
+
+/// What is trained where. All must outlive the case.
+struct TrainingCase {
+  const Workload& workload;
+  const Network& network;
+  const Machine* machine = nullptr;  // null: nothing was measured; products take flops / rank_flops_per_s, and nothing
+                                     // else takes time
+  /// What comes to the experts of an MoE layer in a pass: one case, or several that are priced in turn and averaged.
+  std::span<const ExpertLoads> loads{};
+};
+
+struct TrainingPrice {
+  double step_s = 0.0;
+  double low_s = 0.0;   // 9 of 10 steps are expected within: by the machine's residuals, or, where it has none, its
+  double high_s = 0.0;  // rates' own intervals; both step_s without a machine
+  std::array<double, num_phases> phases_s{};  // mean over ranks; wait is exposed_s + imbalance_s. They add up to step_s
+  double communication_s = 0.0;               // on its way between ranks, hidden or not
+  double exposed_s = 0.0;                     // of it, what ranks wait for
+  double imbalance_s = 0.0;                   // what ranks wait for the slowest one, noise included
+  double drop_rate = 0.0;
+  double checkpoint_s = 0.0;         // of one, that all ranks write; 0: nothing is known of files
+  std::string exchange{};            // of the experts' rows
+  std::string limit{};               // what takes longest, by name
+  std::vector<std::string> notes{};  // what the price is beyond
+  [[nodiscard]] double of(Phase phase) const { return phases_s[static_cast<std::size_t>(phase)]; }
+};
+
+/// InputError where the cluster's description or the machine lacks what the price needs, with what to give.
+/// InvariantError for a workload that is none, and for MoE blocks without loads.
+[[nodiscard]] TrainingPrice price_training_step(const TrainingCase& training);
+
+}  // namespace conclave::sim

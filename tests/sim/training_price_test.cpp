@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "runtime/sim/training_price.hpp"
+
+#include "clusters.hpp"
+#include "workloads.hpp"
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+namespace conclave::sim {
+namespace {
+
+double sum_of(const TrainingPrice& price) { return std::accumulate(price.phases_s.begin(), price.phases_s.end(), 0.0); }
+
+TEST(TrainingPrice, OneRankComputesAndWaitsForNobody) {
+  const Workload w = small_workload();
+  const Machine machine = small_machine();
+  const TrainingPrice price = sim::price(w, known_cluster(1), &machine);
+  const ExpertLoads loads = expected_loads(w, even_popularity(w));
+  std::vector<double> rows;
+  for (const Moments& m : loads.rows) rows.push_back(2.0 * m.mean);  // of both passes
+  const PhaseWork work =
+      step_work(w, ExpertMap::contiguous(8, 1), RankId{0}, std::vector<std::vector<double>>{rows, rows});
+  double expected = 0.0;
+  for (const auto& entry : enum_names(Phase{})) {
+    const double seconds = machine.compute[0].of(entry.value).seconds(of(work, entry.value));
+    EXPECT_NEAR(price.of(entry.value), entry.value == Phase::wait ? 0.0 : seconds, 1e-9 * price.step_s) << entry.name;
+    expected += seconds;
+  }
+  EXPECT_NEAR(price.step_s, expected, 1e-3 * expected);
+  EXPECT_EQ(price.communication_s, 0.0);
+  EXPECT_EQ(price.exposed_s, 0.0);
+}
+
+TEST(TrainingPrice, WithoutAMachineProductsAreAllThatTakesTime) {
+  const Workload w = small_workload();
+  const TrainingPrice price = sim::price(w, known_cluster(1), nullptr);
+  const ExpertLoads loads = expected_loads(w, even_popularity(w));
+  std::vector<double> rows;
+  for (const Moments& m : loads.rows) rows.push_back(2.0 * m.mean);
+  const PhaseWork work =
+      step_work(w, ExpertMap::contiguous(8, 1), RankId{0}, std::vector<std::vector<double>>{rows, rows});
+  EXPECT_NEAR(price.step_s, flops(work) / 1e11, 1e-3 * price.step_s);
+  EXPECT_EQ(price.of(Phase::optimizer), 0.0);
+  EXPECT_EQ(price.low_s, price.step_s);
+  EXPECT_EQ(price.high_s, price.step_s);
+}
+
+TEST(TrainingPrice, PhasesAddUpToTheStepOnEveryKindOfMachine) {
+  const Workload w = small_workload();
+  const Machine machine = small_machine();
+  for (const Cluster& cluster : all_kinds()) {
+    for (const char* exchange : {"flat", "pairwise", "bruck", "shared", "hierarchical", "auto"}) {
+      Workload with = w;
+      with.transport.exchange = exchange;
+      const TrainingPrice price = sim::price(with, cluster, &machine);
+      EXPECT_NEAR(sum_of(price), price.step_s, 1e-9 * price.step_s) << exchange;
+      EXPECT_NEAR(price.of(Phase::wait), price.exposed_s + price.imbalance_s, 1e-9 * price.step_s) << exchange;
+      EXPECT_GE(price.imbalance_s, -1e-9 * price.step_s) << exchange;
+      EXPECT_LE(price.exposed_s, price.communication_s * (1.0 + 1e-9)) << exchange;
+      if (cluster.num_ranks() > 1) EXPECT_GT(price.exposed_s, 0.0) << exchange;
+      EXPECT_FALSE(price.limit.empty());
+    }
+  }
+}
+
+TEST(TrainingPrice, MoreBandwidthIsNeverSlower) {
+  const Workload w = small_workload();
+  const Machine machine = small_machine();
+  for (Cluster cluster : all_kinds()) {
+    const double before = sim::price(w, cluster, &machine).step_s;
+    cluster.nic_Bps *= 2.0;
+    cluster.node_bus_Bps *= 2.0;
+    cluster.fabric.link_Bps *= 2.0;
+    EXPECT_LE(sim::price(w, cluster, &machine).step_s, before * (1.0 + 1e-12));
+  }
+}
+
+TEST(TrainingPrice, SkewIsNeverFasterAndIsWaitedFor) {
+  Workload w = small_workload();
+  w.moe.slots = 32;  // nothing is dropped
+  const Machine machine = small_machine();
+  std::vector<double> skewed{0.4, 0.2, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05};
+  const TrainingPrice even = sim::price(w, known_cluster(4), &machine);
+  const TrainingPrice uneven = sim::price(w, known_cluster(4), &machine, skewed);
+  EXPECT_GT(uneven.step_s, even.step_s);
+  EXPECT_GT(uneven.imbalance_s, even.imbalance_s);
+  EXPECT_NEAR(uneven.drop_rate, 0.0, 1e-12);
+  w.moe.slots = 10;
+  EXPECT_GT(sim::price(w, known_cluster(4), &machine, skewed).drop_rate, 0.1);
+}
+
+TEST(TrainingPrice, EvenAFairRouterIsWaitedFor) {
+  Workload w = small_workload();
+  w.moe.slots = 32;
+  w.moe.experts.assign(8, {8, 16, 2, 256});
+  const Machine machine = small_machine();
+  const Cluster cluster = known_cluster(4);
+  EXPECT_GT(sim::price(w, cluster, &machine).imbalance_s, 0.0);
+}
+
+TEST(TrainingPrice, ASlowHostHoldsEverybodyUp) {
+  const Workload w = small_workload();
+  const Machine machine = small_machine();
+  Cluster cluster = known_cluster(2);
+  const TrainingPrice sound = sim::price(w, cluster, &machine);
+  cluster.faults = {{.host = 1, .factor = 0.5}};
+  const TrainingPrice slow = sim::price(w, checked(cluster), &machine);
+  const double compute_s = sound.step_s - sound.of(Phase::wait);
+  EXPECT_NEAR(slow.step_s - sound.step_s, compute_s, 0.15 * compute_s) << "half the speed is twice the time";
+  EXPECT_EQ(slow.limit, "waiting for the slowest rank");
+}
+
+TEST(TrainingPrice, NoiseAndResidualsAreTold) {
+  const Workload w = small_workload();
+  Machine machine = small_machine();
+  const TrainingPrice quiet = sim::price(w, known_cluster(16), &machine);
+  EXPECT_EQ(quiet.low_s, quiet.step_s);
+  machine.noise_sigma = 0.05;
+  machine.residual_sigma[static_cast<std::size_t>(Phase::attention)] = 0.1;
+  const TrainingPrice noisy = sim::price(w, known_cluster(16), &machine);
+  EXPECT_GT(noisy.step_s, quiet.step_s);
+  EXPECT_NEAR(noisy.high_s - noisy.step_s, 1.6449 * 0.1 * noisy.of(Phase::attention), 1e-3 * noisy.step_s);
+  machine.residual_sigma = {};
+  for (Rate& rate : machine.compute[0].phases) rate.s_per_flop = {2e-11, 1e-11, 3e-11};
+  const TrainingPrice uncertain = sim::price(w, known_cluster(16), &machine);
+  EXPECT_LT(uncertain.low_s, uncertain.step_s) << "the rates' own intervals stand where there are no residuals";
+}
+
+TEST(TrainingPrice, WavesHideWhatTheExpertsTakeLongerThan) {
+  Workload w = small_workload();
+  w.width = 512;
+  w.heads = 8;
+  w.moe.experts.assign(8, {512, 2048, 2, 2 * 512 * 2048});
+  const Machine machine = small_machine();
+  const TrainingPrice one = sim::price(w, known_cluster(2), &machine);
+  w.transport.waves = 4;
+  const TrainingPrice four = sim::price(w, known_cluster(2), &machine);
+  EXPECT_LT(four.exposed_s, one.exposed_s);
+  EXPECT_NEAR(one.step_s - four.step_s, one.exposed_s - four.exposed_s, 1e-9 * one.step_s);
+}
+
+TEST(TrainingPrice, CheckpointsAreAsFastAsTheSlowestOfNodesAndFileSystem) {
+  Workload w = small_workload();
+  w.moe_blocks = 0;
+  w.states = 0;
+  w.replicated_parameters = 16'000'000'000;  // 64 GB
+  Cluster cluster = known_cluster(64);
+  EXPECT_EQ(sim::price(w, cluster, nullptr).checkpoint_s, 0.0) << "nothing is known of files";
+  cluster.file_system_Bps = 16e9;  // 8 servers of 2 GB/s
+  EXPECT_DOUBLE_EQ(sim::price(w, cluster, nullptr).checkpoint_s, 4.0);
+  Machine machine = small_machine();
+  machine.file = FileCosts{{0.5, 0.5, 0.5}, {1e8, 1e8, 1e8}};
+  EXPECT_DOUBLE_EQ(sim::price(w, cluster, &machine).checkpoint_s, 10.5);
+}
+
+TEST(TrainingPrice, SaysWhatItIsBeyond) {
+  const Workload w = small_workload();
+  const Machine machine = small_machine();
+  const TrainingPrice price = sim::price(w, known_cluster(2, 4), &machine);
+  ASSERT_EQ(price.notes.size(), 2U);
+  EXPECT_EQ(price.notes[0], "rates of 4 busy ranks a node were not measured: those of 1 are taken");
+  EXPECT_TRUE(sim::price(w, known_cluster(1), &machine).notes.empty());
+}
+
+TEST(TrainingPrice, ManyRanksTakeNoTableOfPairs) {
+  Workload w = small_workload();
+  w.groups = 1 << 14;
+  w.moe.experts.assign(1 << 12, {8, 16, 2, 256});
+  const Machine machine = small_machine();
+  const TrainingPrice price = sim::price(w, known_cluster(1 << 11, 8), &machine);
+  EXPECT_NEAR(sum_of(price), price.step_s, 1e-9 * price.step_s);
+}
+
+TEST(TrainingPrice, RefusesAMachineOfWhichNothingIsKnown) {
+  Cluster cluster = known_cluster(2);
+  cluster.rank_flops_per_s = not_given;
+  EXPECT_THROW(static_cast<void>(sim::price(small_workload(), cluster, nullptr)), InputError);
+}
+
+}  // namespace
+}  // namespace conclave::sim
