@@ -9,6 +9,7 @@ RunJournal::RunJournal(const train::TrainOptions& options, Index first_step, con
                        const train::RunLog::Texts& record, const comm::Communicator& world, Tell tell)
     : world_(world),
       folder_(options.out),
+      routing_path_(options.record_routing),
       config_(config),
       record_(record),
       on_failure_(options.on_save_failure),
@@ -40,8 +41,16 @@ void RunJournal::attempt(const std::function<void()>& work) {
   is_behind_ = false;
 }
 
+void RunJournal::record_routing(const gating::RoutingSizes& sizes, Index first_step) {
+  if (log_ && !routing_path_.empty()) routing_.emplace(routing_path_, sizes, first_step);
+}
+
 void RunJournal::append(const train::StepRecord& record) {
-  attempt([&] { log_->append(record); });
+  attempt([&] {
+    if (routing_ && record.routing) routing_->append(*record.routing);
+    log_->append(record);
+    if (routing_) routing_->flush();
+  });
 }
 
 void RunJournal::append(const train::Evaluation& evaluation) {
@@ -53,17 +62,22 @@ void RunJournal::note(const std::string& name, const std::string& value) {
 }
 
 void RunJournal::flush() {
-  attempt([&] { log_->flush(); });
+  attempt([&] {
+    if (routing_) routing_->flush();
+    log_->flush();
+  });
 }
 
 void RunJournal::go_back(Index step) {
   if (!log_) return;
   log_.reset();  // what it writes last belongs to the log that is opened then
   open(step);
+  if (routing_) routing_->go_back(step);
 }
 
 void RunJournal::close() {
   train::on_root(world_, [&] {
+    if (routing_) routing_->flush();
     if (log_) log_->flush();
   });
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "runtime/train/options.hpp"
+#include "runtime/train/routing_file.hpp"
 #include "runtime/train/run_log.hpp"
 
 #include <functional>
@@ -20,6 +21,10 @@ class RunJournal {
   /// as RunLog. `world` must outlive it.
   RunJournal(const train::TrainOptions& options, Index first_step, const train::RunLog::Texts& config,
              const train::RunLog::Texts& record, const comm::Communicator& world, Tell tell);
+
+  /// From now on the records' routing is kept in options.record_routing too, where that is given. InputError on the
+  /// root as RoutingFile.
+  void record_routing(const gating::RoutingSizes& sizes, Index first_step);
 
   void append(const train::StepRecord& record);
   void append(const train::Evaluation& evaluation);
@@ -39,10 +44,12 @@ class RunJournal {
 
   const comm::Communicator& world_;
   std::filesystem::path folder_;
+  std::string routing_path_;
   train::RunLog::Texts config_, record_;
   train::OnSaveFailure on_failure_;
   Tell tell_;
   std::optional<train::RunLog> log_;
+  std::optional<train::RoutingFile> routing_;
   bool has_begun_ = false;  // something has been written
   bool is_behind_ = false;  // what should have been written was not
 };

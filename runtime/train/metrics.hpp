@@ -2,6 +2,7 @@
 // What is known about a step and about an evaluation, over all ranks.
 #pragma once
 
+#include "gating/routing_trace.hpp"
 #include "runtime/core/trace.hpp"
 #include "runtime/model/drop_ledger.hpp"
 #include "runtime/model/moe_statistics.hpp"
@@ -49,10 +50,11 @@ struct StepRecord {
   /// What was on its way between ranks, hidden or not (PhaseTimes::communication_s); Phase::wait is the exposed part.
   PhaseSpread communication;
   StepRequest request;
-  std::string skipped;                   // why the step changed nothing, a sentence; empty: it was not skipped
-  std::vector<std::string> alarms;       // what a person should hear at once, a sentence each
-  std::string straggler;                 // a sentence about a rank that others wait for, or nothing: of times
-  std::vector<model::DropRecord> drops;  // the ledger, if it was asked for
+  std::string skipped;                         // why the step changed nothing, a sentence; empty: it was not skipped
+  std::vector<std::string> alarms;             // what a person should hear at once, a sentence each
+  std::string straggler;                       // a sentence about a rank that others wait for, or nothing: of times
+  std::vector<model::DropRecord> drops;        // the ledger, if it was asked for
+  std::optional<gating::RoutingStep> routing;  // if it was asked for; of a skipped step nothing
 
   [[nodiscard]] double objective() const { return loss + router_loss; }
   [[nodiscard]] double tokens_per_s() const { return seconds > 0.0 ? static_cast<double>(tokens) / seconds : 0.0; }

@@ -48,6 +48,8 @@ void describe_files(TrainOptions& o, OptionTable& table) {
   table.add("keep_every", o.keep.every, "and for good those of steps that are multiples of this; 0: none");
   table.add("eval_every", o.eval_every, "steps between evaluations on held-out data; 0: only at the end");
   table.add("drop_ledger", o.drop_ledger, "write every dropped claim of every step into run.h5: who, where and why");
+  table.add("record_routing", o.record_routing,
+            "a file that the routing of every step is added to, for simulations: choices by layer, source and expert");
   describe(o.collapse, table);
   describe(o.watch, table);
   table.add("eval_sequences", o.eval_sequences, "held-out sequences of an evaluation, from the first; 0: all");
@@ -131,6 +133,10 @@ void validate(const TrainOptions& o) {
     throw InputError(
         fmt::format("balance_scope = step with passes = {}", o.passes),
         "the balance over a step needs all its groups in one pass: use passes = 1, or balance_scope = group");
+  }
+  if (!o.record_routing.empty() && o.model.moe_every == 0) {
+    throw InputError(fmt::format("record_routing = {} with moe_every = 0", o.record_routing),
+                     "a model without MoE layers routes nothing: leave it out");
   }
   if (o.out.empty()) throw InputError("out is empty", "name a folder for checkpoints and metrics");
 }

@@ -64,6 +64,7 @@ struct TrainOptions {
   Index eval_every = 250;
   Index eval_sequences = 1024;
   bool drop_ledger = false;
+  std::string record_routing;
 
   [[nodiscard]] Index groups_in_pass() const { return groups / passes; }
   [[nodiscard]] Index sequences_in_group() const { return sequences / groups; }

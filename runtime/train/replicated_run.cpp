@@ -4,8 +4,6 @@
 namespace conclave::train {
 namespace {
 
-constexpr Index fewest_elements = 64 * plan::ReducePlan::block_elements;
-
 std::span<float> part(std::span<float> values, Range range) {
   return values.subspan(static_cast<std::size_t>(range.begin), static_cast<std::size_t>(range.size()));
 }
@@ -17,7 +15,7 @@ std::vector<Range> cut_into_runs(const ParameterList& list) {
   Index begin = 0;
   for (const ParameterEntry& entry : list.entries()) {
     const Index end = entry.tensor.range().end;
-    if (end - begin < fewest_elements && end < list.size()) continue;
+    if (end - begin < fewest_run_elements && end < list.size()) continue;
     runs.push_back({begin, end});
     begin = end;
   }

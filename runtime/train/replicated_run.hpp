@@ -10,6 +10,9 @@
 
 namespace conclave::train {
 
+/// Of a run, but for the last one.
+inline constexpr Index fewest_run_elements = 64 * plan::ReducePlan::block_elements;
+
 /// Cuts a list's flat array at borders of tensors into runs of at least 1 MiB of float32, as far as it goes: long
 /// enough that a message's start costs little. The same on any number of ranks.
 [[nodiscard]] std::vector<Range> cut_into_runs(const ParameterList& list);

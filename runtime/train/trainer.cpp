@@ -48,6 +48,7 @@ const StepRecord& Trainer::step(FunctionRef<Index()> request) {
   note(Activity::training);
   times_.clear();
   record_.drops.clear();
+  record_.routing.reset();
   record_.learning_rate = learning_rate(options_.optimizer, step_, options_.steps);
   if (skipped_.contains(step_ + 1)) {
     share_report(seconds_since(start), request());
@@ -77,6 +78,7 @@ void Trainer::finish_step() {
   record_.step = ++step_;
   record_.tokens = options_.tokens_in_step();
   record_.skipped.clear();
+  if (record_.routing) share_routing();
   model::order_by_layer(record_.drops);
   record_.alarms = watch_.add(record_.step, record_.layers);
   record_.straggler = straggler_watch_.add(record_.step, [&](RankId rank) { return report_.of_rank(rank); });
@@ -86,12 +88,19 @@ void Trainer::finish_step() {
   add_to_history();
 }
 
+// Integers: any order of summing gives the same.
+void Trainer::share_routing() {
+  record_.routing->step = step_;
+  for (std::vector<Index>* counts : {&record_.routing->claimed, &record_.routing->kept}) communicator_.sum(*counts);
+}
+
 // The same whether the step was told to be skipped or found to have numbers that are not finite.
 void Trainer::finish_skipped_step() {
   record_.step = ++step_;
   record_.tokens = 0;
   record_.skipped = skipped_.reason(step_);
   record_.drops.clear();
+  record_.routing.reset();
   record_.alarms.clear();
   record_.straggler.clear();
   record_.loss_unit = loss_unit(options_.task == Task::classify);
@@ -172,6 +181,10 @@ void Trainer::train_pass(Index pass) {
   const PhaseScope scope(times_, Phase::other);
   health_.add_pass(step, model_->group_losses(), moe_layers_);
   report_.add_pass(step, model_->group_losses());
+  if (!options_.record_routing.empty()) {
+    if (!record_.routing) record_.routing.emplace();
+    model::add_routing<float>(step, moe_layers_, routing_sizes(), *record_.routing);
+  }
   if (!options_.drop_ledger) return;
   const std::vector<model::DropRecord> drops = model::collect_drops<float>(communicator_, step, moe_layers_);
   record_.drops.insert(record_.drops.end(), drops.begin(), drops.end());

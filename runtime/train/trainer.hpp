@@ -3,6 +3,7 @@
 #pragma once
 
 #include "runtime/core/function_ref.hpp"
+#include "runtime/model/routing_counts.hpp"
 #include "runtime/model/step_report.hpp"
 #include "runtime/train/async_checkpoint.hpp"
 #include "runtime/train/evaluator.hpp"
@@ -44,6 +45,11 @@ class Trainer {
     return transport_.exchange().choices();
   }
 
+  /// The sizes of the records' routing. The model has an MoE layer.
+  [[nodiscard]] gating::RoutingSizes routing_sizes() const {
+    return model::routing_sizes<float>(moe_layers_, options_.groups,
+                                       options_.sequences_in_group() * dataset_.tokens_in_sample());
+  }
   /// The steps that are passed over; before one is done it can be added.
   [[nodiscard]] SkippedSteps& skipped() { return skipped_; }
   /// Steps done.
@@ -80,6 +86,7 @@ class Trainer {
   [[nodiscard]] CheckpointHeader header(const std::map<std::string, std::string>& config,
                                         const std::map<std::string, std::string>& record) const;
   void share_report(double seconds, Index request);
+  void share_routing();
 
   TrainOptions options_;
   const Samples& dataset_;
