@@ -43,11 +43,14 @@ std::string text_of(const Prediction& p, const sim::Cluster& cluster) {
 
 void describe(SimulatedMachine& m, OptionSections& sections) {
   OptionTable& table = sections.section("Machine");
-  table.add("cluster", m.cluster,
-            fmt::format("a file that describes the machine (README), or one of {}", fmt::join(preset_names(), ", ")));
+  table.add("cluster", m.cluster, cluster_help());
   table.add("popularity", m.popularity,
             "uniform, or a file: a weight for each rank that receives, or a line of them for each rank that sends");
   table.add("json", m.json, "print one JSON object in place of the table");
+}
+
+std::string cluster_help() {
+  return fmt::format("a file that describes the machine (README), or one of {}", fmt::join(preset_names(), ", "));
 }
 
 sim::Cluster cluster_of(const std::string& name) {
@@ -75,10 +78,10 @@ void print(const Prediction& prediction, const SimulatedMachine& machine, const 
 
 Command simulate_command() {
   return {"simulate",
-          "predict what an exchange or a step would cost on a described cluster",
+          "predict what an exchange, a step or a training would cost on a described cluster",
           "WHAT",
           {},
-          {simulate_exchange(), simulate_step()}};
+          {simulate_exchange(), simulate_step(), simulate_run()}};
 }
 
 }  // namespace conclave::apps

@@ -20,6 +20,8 @@ struct SimulatedMachine {
 
 void describe(SimulatedMachine& machine, OptionSections& sections);
 
+/// What --cluster takes, for help.
+[[nodiscard]] std::string cluster_help();
 /// The machine that a preset or a file describes. InputError if it is neither, or described wrongly.
 [[nodiscard]] sim::Cluster cluster_of(const std::string& name);
 /// The network of --cluster: a preset's, or that of a file. InputError if it is neither, or described wrongly.
@@ -44,5 +46,6 @@ void print(const Prediction& prediction, const SimulatedMachine& machine, const 
 
 [[nodiscard]] Command simulate_exchange();
 [[nodiscard]] Command simulate_step();
+[[nodiscard]] Command simulate_run();
 
 }  // namespace conclave::apps

@@ -75,6 +75,19 @@ double fullest_rank_bytes(const train::TrainOptions& options, const model::DataS
   return most;
 }
 
+double sampled_rank_bytes(const train::TrainOptions& options, const model::DataShape& shape,
+                          const plan::RowTransport& transport, Index threads) {
+  constexpr Index most_samples = 16;
+  const model::RunSizes sizes = training_sizes(options, transport, threads);
+  const Index samples = std::min(transport.num_ranks, most_samples);
+  double most = 0.0;
+  for (Index i = 0; i < samples; ++i) {
+    const RankId rank{transport.num_ranks * i / samples};
+    most = std::max(most, plan::total_bytes(model::memory_need(options.model, shape, sizes, rank)));
+  }
+  return most;
+}
+
 MeasuredRun measured_run(const std::filesystem::path& folder) {
   const train::Hdf5File file = train::Hdf5File::open(folder / "run.h5");
   const auto ranks = recorded<Index>(file, "ranks");

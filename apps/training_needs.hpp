@@ -30,6 +30,11 @@ namespace conclave::apps {
                                         const plan::Topology& topology, Index threads,
                                         const comm::Communicator& asking);
 
+/// Bytes that the rank that needs most of up to 16 keeps, which stand for ranks that are too many to ask each of them:
+/// the first, whose shares are the largest, and others at even distances. `transport` as planned for rank 0.
+[[nodiscard]] double sampled_rank_bytes(const train::TrainOptions& options, const model::DataShape& shape,
+                                        const plan::RowTransport& transport, Index threads);
+
 /// What a run's record tells of its speed.
 struct MeasuredRun {
   Index ranks = 0;

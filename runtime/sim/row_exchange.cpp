@@ -42,12 +42,6 @@ struct Costs {
   double node_s = 0.0;   // of the rank that most comes to from its mates, message after message
 };
 
-Costs& operator+=(Costs& a, const Costs& b) {
-  a.posts_s += b.posts_s;
-  a.node_s += b.node_s;
-  return a;
-}
-
 double post_s(const Machine& machine, Level level) {
   const std::optional<MessageCosts>& costs = level == Level::node ? machine.node : machine.network;
   return costs ? costs->post_s.value : 0.0;

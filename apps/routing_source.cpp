@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "apps/routing_source.hpp"
+
+#include "apps/training_workload.hpp"
+#include "gating/popularity.hpp"
+#include "runtime/train/routing_file.hpp"
+
+namespace conclave::apps {
+namespace {
+
+sim::ExpertLoads case_of(const gating::RoutingTrace& trace, const gating::RoutingStep& step, Index layer,
+                         const sim::Workload& w) {
+  const gating::RoutingSizes& s = trace.sizes;
+  const double scale =
+      static_cast<double>(w.tokens()) / static_cast<double>(s.groups * s.group_tokens) / static_cast<double>(w.passes);
+  sim::ExpertLoads loads;
+  for (const Index rows : by_expert(s, step.kept, layer)) {
+    loads.rows.push_back({scale * static_cast<double>(rows), 0.0, 0.0});
+  }
+  for (const Index claims : by_expert(s, step.claimed, layer)) loads.claimed += scale * static_cast<double>(claims);
+  return loads;
+}
+
+std::vector<sim::ExpertLoads> traced_loads(const std::string& path, const sim::Workload& w) {
+  const gating::RoutingTrace trace = train::read_routing(path);
+  if (trace.sizes.experts != w.moe.num_experts()) {
+    throw InputError(
+        fmt::format("'{}' is of {} experts, the configuration of {}", path, trace.sizes.experts, w.moe.num_experts()),
+        "record a run of this configuration, or simulate with --skew");
+  }
+  if (trace.steps.empty()) {
+    throw InputError(fmt::format("'{}' has no step", path), "record a run that does some steps");
+  }
+  const Index all = std::ssize(trace.steps) * trace.sizes.layers;
+  const Index cases = std::min(all, most_traced_cases);
+  std::vector<sim::ExpertLoads> loads;
+  for (Index c = 0; c < cases; ++c) {
+    const auto& step = trace.steps[static_cast<std::size_t>(std::ssize(trace.steps) * c / cases)];
+    loads.push_back(case_of(trace, step, c % trace.sizes.layers, w));
+  }
+  return loads;
+}
+
+}  // namespace
+
+std::string RoutingSource::text() const {
+  return trace.empty() ? fmt::format("popularity {}", skew.empty() ? "uniform" : skew)
+                       : fmt::format("routing of {}", trace);
+}
+
+std::vector<sim::ExpertLoads> expert_loads(const RoutingSource& source, const train::TrainOptions& options,
+                                           const sim::Workload& w) {
+  if (!source.trace.empty() && !source.skew.empty()) {
+    throw InputError(fmt::format("routing = {} with skew = {}", source.trace, source.skew),
+                     "give one of them: what was recorded, or made-up popularity");
+  }
+  if (!source.trace.empty()) return traced_loads(source.trace, w);
+  refuse_router_without_trace(options);
+  const gating::SkewOptions skew = source.skew.empty() ? gating::SkewOptions{} : gating::parse_skew(source.skew);
+  return {sim::expected_loads(w, gating::expert_popularity(skew, w.moe.num_experts()))};
+}
+
+}  // namespace conclave::apps

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Where a simulation takes the rows of experts from: a recorded run, or a made-up popularity.
+#pragma once
+
+#include "runtime/sim/expert_loads.hpp"
+#include "runtime/train/options.hpp"
+
+namespace conclave::apps {
+
+struct RoutingSource {
+  std::string trace;  // a file; empty: none
+  std::string skew;   // gating::parse_skew; empty: uniform, if there is no trace
+  /// "popularity zipf:1.0", "routing of FILE".
+  [[nodiscard]] std::string text() const;
+};
+
+/// What comes to the experts of the workload's MoE layers in a pass. Of a trace: a case for each recorded layer and
+/// step, of up to most_traced_cases evenly chosen ones, its counts scaled to the workload's tokens. InputError for both
+/// or a wrong one of the options, for a trace of other experts, and for routers that made-up popularity says nothing
+/// of.
+[[nodiscard]] std::vector<sim::ExpertLoads> expert_loads(const RoutingSource& source,
+                                                         const train::TrainOptions& options,
+                                                         const sim::Workload& workload);
+inline constexpr Index most_traced_cases = 64;
+
+}  // namespace conclave::apps
