@@ -75,7 +75,9 @@ double expected_max(std::span<const Moments> amounts) {
   if (amounts.empty()) return 0.0;
   double surely = -std::numeric_limits<double>::infinity();  // nothing smaller is the largest
   double top = surely;                                       // nothing is larger
+  double largest = surely;                                   // mean
   for (const Moments& m : amounts) {
+    largest = std::max(largest, m.mean);
     surely = std::max(surely, m.mean - wide * deviation(m));
     top = std::max(top, m.mean + wide * deviation(m) + 2.0 * std::abs(m.third) / std::max(m.variance, 1e-300));
   }
@@ -85,7 +87,7 @@ double expected_max(std::span<const Moments> amounts) {
   const double step = (top - surely) / steps;
   double integral = 0.0;
   for (int i = 0; i < steps; ++i) integral += step * product_of_distributions(kinds, surely + (i + 0.5) * step);
-  return top - integral;
+  return std::max(largest, top - integral);
 }
 
 // By its probabilities within `wide` deviations of the mean, each from its neighbour.

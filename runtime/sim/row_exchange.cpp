@@ -52,6 +52,10 @@ double line_s(const MessageCosts& costs, double bytes) {
   return line.latency_s.value + bytes / line.Bps.value;
 }
 
+double mean_message_bytes(const Case& c) {
+  return c.rows.bytes.total_bytes() / (static_cast<double>(c.ranks()) * static_cast<double>(c.ranks() - 1));
+}
+
 // Every rank with each other one, its bytes in as many even messages.
 Costs costs_of_all_pairs(const Case& c, bool messages_within_nodes) {
   Costs costs;
@@ -61,8 +65,7 @@ Costs costs_of_all_pairs(const Case& c, bool messages_within_nodes) {
   costs.posts_s = 2.0 * others * post_s(*c.machine, Level::network);
   if (!messages_within_nodes || !c.machine->node || mates == 0.0) return costs;
   costs.posts_s += 2.0 * mates * post_s(*c.machine, Level::node);
-  const double mean = c.rows.bytes.total_bytes() / (static_cast<double>(c.ranks()) * static_cast<double>(c.ranks()));
-  costs.node_s = mates * line_s(*c.machine->node, mean);
+  costs.node_s = mates * line_s(*c.machine->node, mean_message_bytes(c));
   return costs;
 }
 
@@ -170,7 +173,7 @@ RowExchangePrice price_bruck(const Case& c) {
     const auto steps = plan::bruck_schedule(topology, whole_bytes(c));
     return priced(c, "bruck", scheduled_wires(c, steps, known), costs_of(c, steps, true), true);
   }
-  const double block = c.rows.bytes.total_bytes() / (static_cast<double>(c.ranks()) * static_cast<double>(c.ranks()));
+  const double block = mean_message_bytes(c);
   const plan::BruckPlan plan(c.ranks());
   RoundClock clock(c.network);
   std::vector<Pair> messages(at(c.ranks()));

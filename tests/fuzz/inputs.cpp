@@ -8,10 +8,12 @@
 #include "runtime/core/duration.hpp"
 #include "runtime/core/error.hpp"
 #include "runtime/sim/cluster.hpp"
+#include "runtime/sim/machine.hpp"
 #include "runtime/sim/popularity.hpp"
 #include "runtime/train/dataset.hpp"
 #include "runtime/train/labelled.hpp"
 #include "runtime/train/line_file.hpp"
+#include "runtime/train/routing_file.hpp"
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -148,6 +150,19 @@ void read_metrics(std::string_view bytes) {
   static_cast<void>(train::is_step_record(train::last_line(file.path(), length), 3));
 }
 
+/// A machine that was read is written as one that is read back as equal: machine_text sees to that.
+void read_machine(std::string_view bytes) {
+  const sim::Machine machine = sim::read_machine(bytes, "machine");
+  static_cast<void>(sim::machine_text(machine));
+  static_cast<void>(machine.rates(3));
+}
+
+void read_routing(std::string_view bytes) {
+  const MemoryFile file(bytes);
+  const gating::RoutingTrace trace = train::read_routing(file.path());
+  for (const gating::RoutingStep& step : trace.steps) check(trace.sizes, step);
+}
+
 std::vector<std::string> option_names() {
   train::TrainOptions options;
   apps::OptionSections sections;
@@ -178,6 +193,19 @@ std::span<const Input> inputs() {
             "faults": [{"nic": 1, "factor": 0.5}]})",
         R"({"fabric": {"kind": "torus", "dims": [2, 3], "link_Bps": 1e9, "link_latency_s": 0}})"},
        {"nodes", "fabric", "kind", "crossbar", "dragonfly", "{", "}", "[", "]", ",", ":", "null", "-1", "1e999"}},
+      {"machine",
+       read_machine,
+       {R"({"version": 1, "compute": [{"active_ranks": 1, "threads": 1, "phases": {"experts": {"s_per_call": 0,
+            "s_per_flop": [2e-11, 1e-11, 3e-11], "s_per_byte": 1e-10}}}], "noise_sigma": 0.1,
+            "node": {"eager": {"latency_s": 1e-6, "Bps": 1e9}, "rendezvous": {"latency_s": 2e-6, "Bps": 2e9},
+                     "rendezvous_from_bytes": 4096, "post_s": 1e-7}, "residual_sigma": {"wait": 0.2},
+            "file": {"latency_s": 0, "write_Bps": 1e8}, "provenance": {"host": "a", "ranks": 2}})"},
+       {"version", "compute", "phases", "wait", "shared_memory", "{", "}", "[", "]", ",", ":", "null", "-1", "1e999"}},
+      {"routing",
+       read_routing,
+       {"{\"step\":0,\"routing_trace\":1,\"layers\":1,\"experts\":2,\"groups\":2,\"group_tokens\":4,\"classes\":1}\n"
+        "{\"step\":1,\"claimed\":[8,8],\"kept\":[6,5]}\n"},
+       {"step", "claimed", "kept", "[", "]", ",", "-1", "1e3", "9223372036854775808", "\n"}},
       {"popularity", read_popularity, {"1 2 3", "1 0 0\n0 1 0\n1 1 2\n"}, {"0", "-", "nan", "inf", "1e308", "\n", ","}},
       {"config",
        read_config,
