@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/sim/cluster_scaling.hpp"
 
-#include "clusters.hpp"
+#include "tests/sim/clusters.hpp"
 
 #include <gtest/gtest.h>
 

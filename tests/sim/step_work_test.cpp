@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/sim/step_work.hpp"
 
-#include "workloads.hpp"
+#include "tests/sim/workloads.hpp"
 
 #include <gtest/gtest.h>
 

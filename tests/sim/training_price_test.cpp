@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/sim/training_price.hpp"
 
-#include "clusters.hpp"
-#include "workloads.hpp"
+#include "tests/sim/clusters.hpp"
+#include "tests/sim/workloads.hpp"
 
 #include <gtest/gtest.h>
 
