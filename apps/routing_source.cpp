@@ -17,6 +17,12 @@ sim::ExpertLoads case_of(const gating::RoutingTrace& trace, const gating::Routin
   for (const Index rows : by_expert(s, step.kept, layer)) {
     loads.rows.push_back({scale * static_cast<double>(rows), 0.0, 0.0});
   }
+  for (Index source = 0; source < s.classes && s.classes <= w.groups; ++source) {
+    std::vector<double>& rows = loads.by_source.emplace_back();
+    for (Index e = 0; e < s.experts; ++e) {
+      rows.push_back(scale * static_cast<double>(step.kept[static_cast<std::size_t>(s.place(layer, source, e))]));
+    }
+  }
   for (const Index claims : by_expert(s, step.claimed, layer)) loads.claimed += scale * static_cast<double>(claims);
   return loads;
 }

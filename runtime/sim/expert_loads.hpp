@@ -13,6 +13,8 @@ namespace conclave::sim {
 struct ExpertLoads {
   std::vector<Moments> rows{};  // [experts] that are kept, of a pass
   double claimed = 0.0;         // choices of all tokens of a pass
+  /// [classes][experts] of them, by classes of sources: even shares of a step's groups. Empty: all sources are alike.
+  std::vector<std::vector<double>> by_source{};
   [[nodiscard]] double kept() const;
   /// Share of the choices that got no slot.
   [[nodiscard]] double drop_rate() const;

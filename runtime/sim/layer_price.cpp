@@ -95,19 +95,50 @@ struct LayerTraffic {
   double distinct = 1.0;
 };
 
-LayerTraffic traffic_of(const TrainingCase& t, const Shard& shard, double kept) {
-  const Index ranks = t.network.num_ranks();
-  const Index mates = t.network.cluster().ranks_per_node;
-  LayerTraffic traffic{Traffic(ranks), 1.0};
-  if (kept <= 0.0) return traffic;
-  TrafficTerm term{std::vector<double>(at(ranks)), std::vector<double>(at(ranks))};
-  const double of_group = kept / static_cast<double>(t.workload.groups_in_pass());
-  const double more = fullest_over_mean(shard.rows, mates);
-  for (RankId rank; rank < RankId{ranks}; ++rank) {
-    term.sent[at(rank.value())] = more * of_group * static_cast<double>(groups_of(t, rank).size());
-    term.popularity[at(rank.value())] = shard.rows[at(rank.value())].mean / kept;
+// The share of a class's groups that a rank has, on average over passes: a class is an even share of the step's groups.
+double share_of_class(const TrainingCase& t, RankId rank, Index source, Index classes) {
+  const Workload& w = t.workload;
+  const Range of_class = even_share(w.groups, classes, source);
+  const Range mine = groups_of(t, rank);
+  Index common = 0;
+  for (Index first = 0; first < w.groups; first += w.groups_in_pass()) {
+    common += intersection({first + mine.begin, first + mine.end}, of_class).size();
   }
-  traffic.rows.add(std::move(term));
+  return of_class.empty() ? 0.0 : static_cast<double>(common) / static_cast<double>(of_class.size());
+}
+
+// What a class of sources has for each expert, all ranks' parts of it.
+TrafficTerm term_of(const TrainingCase& t, const ExpertMap& map, std::span<const double> rows, Index source,
+                    Index classes) {
+  const std::size_t ranks = at(t.network.num_ranks());
+  TrafficTerm term{std::vector<double>(ranks), std::vector<double>(ranks)};
+  double all = 0.0;
+  for (const double of_expert : rows) all += of_expert;
+  if (all == 0.0) return term;
+  for (std::size_t e = 0; e < rows.size(); ++e) {
+    term.popularity[at(map.owner(ExpertId{static_cast<Index>(e)}).value())] += rows[e] / all;
+  }
+  for (RankId rank; rank < RankId{t.network.num_ranks()}; ++rank) {
+    term.sent[at(rank.value())] = all * share_of_class(t, rank, source, classes);
+  }
+  return term;
+}
+
+LayerTraffic traffic_of(const TrainingCase& t, const ExpertMap& map, const Shard& shard, const ExpertLoads& loads) {
+  const Index mates = t.network.cluster().ranks_per_node;
+  const double kept = loads.kept();
+  LayerTraffic traffic{Traffic(t.network.num_ranks()), 1.0};
+  if (kept <= 0.0) return traffic;
+  std::vector<std::vector<double>> sources = loads.by_source;
+  if (sources.empty()) {
+    sources.emplace_back();
+    for (const Moments& rows : loads.rows) sources.back().push_back(rows.mean);
+  }
+  const Index classes = std::ssize(sources);
+  for (Index source = 0; source < classes; ++source) {
+    traffic.rows.add(term_of(t, map, sources[at(source)], source, classes));
+  }
+  traffic.rows = traffic.rows.scaled(fullest_over_mean(shard.rows, mates));
   traffic.distinct = distinct_share(shard.rows, mates, kept, std::max(1.0, t.workload.moe.choices));
   return traffic;
 }
@@ -178,7 +209,7 @@ LayerPrice price_layer(const TrainingCase& t, const RankSpeed& speed, const Expe
     const Traffic counts = Traffic::uniform(ranks, count_bytes * static_cast<double>(w.moe.num_experts()));
     price.counts_s = price_rows(t.network, t.machine, "flat", {counts, count_bytes, 1.0}).time_s;
   }
-  add_exchanges(t, traffic_of(t, shard, kept), price);
+  add_exchanges(t, traffic_of(t, map, shard, loads), price);
   return price;
 }
 

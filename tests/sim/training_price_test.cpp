@@ -164,6 +164,30 @@ TEST(TrainingPrice, SaysWhatItIsBeyond) {
   EXPECT_TRUE(sim::price(w, known_cluster(1), &machine).notes.empty());
 }
 
+TEST(TrainingPrice, SourcesThatLikeTheirOwnRanksExpertsSendNothing) {
+  Workload w = small_workload();
+  w.passes = 1;
+  w.moe.experts.assign(8, {8, 16, 2, 256});
+  const Machine machine = small_machine();
+  const Network network(known_cluster(4));
+  ExpertLoads alike{std::vector<Moments>(8, {96.0, 0.0, 0.0}), 768.0, {}};
+  ExpertLoads at_home = alike;
+  ExpertLoads away = alike;
+  for (std::size_t source = 0; source < 4; ++source) {
+    at_home.by_source.emplace_back(8, 0.0);
+    away.by_source.emplace_back(8, 0.0);
+    for (std::size_t e : {2 * source, 2 * source + 1}) {
+      at_home.by_source[source][e] = 96.0;
+      away.by_source[source][(e + 2) % 8] = 96.0;
+    }
+  }
+  const auto communication_s = [&](const ExpertLoads& loads) {
+    return price_training_step({w, network, &machine, std::span(&loads, 1)}).communication_s;
+  };
+  EXPECT_LT(communication_s(at_home), communication_s(alike));
+  EXPECT_LT(communication_s(alike), communication_s(away));
+}
+
 TEST(TrainingPrice, ManyRanksTakeNoTableOfPairs) {
   Workload w = small_workload();
   w.groups = 1 << 14;
