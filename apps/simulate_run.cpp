@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The simulation `run`: a training configuration on more and more ranks of a described cluster.
 #include "apps/bench.hpp"
+#include "apps/command_line.hpp"
 #include "apps/line_chart.hpp"
 #include "apps/memory.hpp"
 #include "apps/rank_counts.hpp"
@@ -92,7 +93,9 @@ SimulatedPoint simulate(const Simulated& s, Index ranks, const comm::Communicato
   const train::TrainOptions& training = s.options.training.train;
   const plan::Topology topology = topology_of(cluster);
   const plan::RowTransport transport = model::planned_row_transport(training.transport, world, topology, RankId{0});
-  SimulatedPoint point{.ranks = ranks, .nodes = cluster.nodes};
+  SimulatedPoint point;
+  point.ranks = ranks;
+  point.nodes = cluster.nodes;
   sim::Workload workload = s.workload;
   workload.transport.waves = waves_of(workload, transport);
   const sim::Network network(cluster);
