@@ -196,8 +196,11 @@ std::vector<plan::MemoryItem> memory_need(const ModelOptions& o, const DataShape
     for (const experts::ExpertShape& expert : experts::shared_shapes(o.experts, o.width)) {
       add_activations(count * (tape_columns(expert) + static_cast<double>(o.width)));
     }
-    const plan::MoeLayerSizes layer =
+    plan::MoeLayerSizes layer =
         moe_layer_sizes(o.router, shapes, o.width, static_cast<Index>(tokens), map.experts_of(rank), run.transport);
+    // Rows come from all tokens of a pass, however ranks share these out: a rank may have experts alone.
+    layer.rows_here = static_cast<double>(run.groups_in_pass * run.group_rows * o.router.top_k) *
+                      static_cast<double>(layer.experts_here) / static_cast<double>(o.router.experts);
     add_states(blocks.count * layer.expert_elements);
     if (base.num_elements() > 0) {
       add(items, {"experts' shared base",

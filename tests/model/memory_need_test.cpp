@@ -94,6 +94,26 @@ TEST(MemoryNeed, CountsExpertsGradientsAndStatesOnce) {
   EXPECT_EQ(bytes_of(wider, "experts' activations", 0), 2.0 * bytes_of(o, "experts' activations", 0));
 }
 
+// More ranks than groups: some have experts and no tokens.
+TEST(MemoryNeed, RowsComeToExpertsWhereverTheirTokensAre) {
+  const auto activations_on = [&](Index ranks) {
+    const RunSizes run{.transport = {.num_ranks = ranks, .node_ranks = ranks},
+                       .groups_in_pass = 2,
+                       .group_rows = 16,
+                       .num_states = 2,
+                       .threads = 1};
+    double bytes = 0.0;
+    for (RankId rank; rank < RankId{ranks}; ++rank) {
+      for (const plan::MemoryItem& item : memory_need(small(), {.vocabulary = 100}, run, rank)) {
+        bytes += item.what == "experts' activations" ? item.bytes : 0.0;
+      }
+    }
+    return bytes;
+  };
+  ASSERT_GT(activations_on(1), 0.0);
+  for (const Index ranks : {2, 3, 5, 9}) EXPECT_NEAR(activations_on(ranks), activations_on(1), 1e-6) << ranks;
+}
+
 TEST(MemoryNeed, KnowsEveryExchange) {
   for (const comm::ExchangeStrategy& strategy : comm::exchange_strategies()) {
     SCOPED_TRACE(strategy.name);
