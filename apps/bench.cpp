@@ -149,7 +149,7 @@ Command bench_command() {
           "MEASUREMENT",
           {},
           {bench_gemm(), bench_memory(), bench_exchange(), bench_gate(), bench_layer(), bench_step(), bench_reduce(),
-           bench_checkpoint(), bench_scaling()}};
+           bench_checkpoint(), bench_scaling(), bench_calibrate()}};
 }
 
 }  // namespace conclave::apps

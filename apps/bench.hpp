@@ -105,5 +105,6 @@ template <class Options>
 [[nodiscard]] Command bench_reduce();
 [[nodiscard]] Command bench_checkpoint();
 [[nodiscard]] Command bench_scaling();
+[[nodiscard]] Command bench_calibrate();
 
 }  // namespace conclave::apps

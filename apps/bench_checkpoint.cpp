@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The measurement `checkpoint`: writing a run's checkpoint beside raw writes, reads and copies of as many bytes.
 #include "apps/option_text.hpp"
+#include "apps/raw_file.hpp"
 #include "apps/train_case.hpp"
 #include "apps/train_options.hpp"
 #include "runtime/core/clock.hpp"
 #include "runtime/train/agreed.hpp"
-#include "runtime/train/disk_file.hpp"
 
 #include <algorithm>
-#include <fstream>
 #include <tuple>
 
 namespace conclave::apps {
@@ -27,41 +26,6 @@ std::set<std::string> not_of_a_checkpoint() {
   for (const char* name : {"data", "optimizer", "out", "task"}) unused.erase(name);
   return unused;
 }
-
-/// A file that every rank has one of: as many bytes as its share of a checkpoint, written and read as fast as this
-/// machine can.
-class RawFile {
- public:
-  RawFile(const std::string& folder, RankId rank, Index bytes)
-      : path_(std::filesystem::path(folder) / fmt::format("raw-{}", rank.value())),
-        content_(static_cast<std::size_t>(bytes), 'x'),
-        copy_(content_) {}
-  ~RawFile() {
-    std::error_code ignored;
-    std::filesystem::remove(path_, ignored);
-  }
-  RawFile(const RawFile&) = delete;
-  RawFile& operator=(const RawFile&) = delete;
-
-  /// A new file, on the disk.
-  void write() const {
-    std::ofstream(path_, std::ios::binary | std::ios::trunc).close();
-    const train::DiskFile file(path_, train::DiskFile::Access::read_write);
-    file.write_at(0, std::as_bytes(std::span(content_)));
-    file.sync();
-  }
-  /// From the disk, where the system lets go of its copy in memory.
-  void read() {
-    const train::DiskFile file(path_, train::DiskFile::Access::read);
-    file.drop_cache();
-    file.read_at(0, std::as_writable_bytes(std::span(copy_)));
-  }
-  void copy() { std::copy(content_.begin(), content_.end(), copy_.begin()); }
-
- private:
-  std::filesystem::path path_;
-  std::string content_, copy_;
-};
 
 // The folder is made for this, so that it can be removed again.
 void make_folder(const comm::Communicator& world, const std::string& folder) {
@@ -97,7 +61,8 @@ std::optional<Report> measure_checkpoint(TrainCase& c, const Session& session) {
   std::vector<Timings> timings;
   Timings pause;
   {
-    RawFile raw(c.train.out, world.rank(), even_share(bytes, world.size(), world.rank().value()).size());
+    RawFile raw(std::filesystem::path(c.train.out) / fmt::format("raw-{}", world.rank().value()),
+                even_share(bytes, world.size(), world.rank().value()).size());
     train::AsyncCheckpoint async(world);
     const auto in_background = [&] {
       const Clock::time_point start = Clock::now();

@@ -11,9 +11,14 @@
 namespace conclave::apps {
 namespace {
 
-using Row = std::vector<std::string>;
+std::string rate_text(const Line& line) {
+  if (line.amount == 0.0) return "";
+  const double rate = line.amount / line.ours.median();
+  return rate < 1e4 ? fmt::format("{:.4g} {}", rate, line.unit) : fmt::format("{:.0f} {}", rate, line.unit);
+}
 
-// Columns as wide as their widest entry; the first is aligned to the left, the others to the right.
+}  // namespace
+
 std::string aligned(const std::vector<Row>& rows) {
   std::vector<std::size_t> widths;
   for (const Row& row : rows) {
@@ -28,14 +33,6 @@ std::string aligned(const std::vector<Row>& rows) {
   }
   return out;
 }
-
-std::string rate_text(const Line& line) {
-  if (line.amount == 0.0) return "";
-  const double rate = line.amount / line.ours.median();
-  return rate < 1e4 ? fmt::format("{:.4g} {}", rate, line.unit) : fmt::format("{:.0f} {}", rate, line.unit);
-}
-
-}  // namespace
 
 double Timings::min() const { return *std::min_element(seconds.begin(), seconds.end()); }
 

@@ -49,6 +49,11 @@ struct Report {
 /// Tells for how long data was on its way, and how much of that nothing hid: the facts' phase "wait", which is there.
 void add_communication(const Timings& total, Report& report);
 
+/// Rows of a table, its columns as wide as their widest entries: the first aligned to the left, the others to the
+/// right.
+using Row = std::vector<std::string>;
+[[nodiscard]] std::string aligned(const std::vector<Row>& rows);
+
 /// The table: a line a thing, min, median and max, rate, and ratio to each floor.
 [[nodiscard]] std::string table_text(const Report& report);
 

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "apps/calibration.hpp"
+
+#include "apps/bench_report.hpp"
+
+#include <algorithm>
+
+namespace conclave::apps {
+namespace {
+
+double sigma_of(const std::vector<double>& residuals) {
+  constexpr std::size_t costs_of_two_lines = 4;
+  return residuals.size() > costs_of_two_lines ? sim::robust_sigma(residuals, costs_of_two_lines) : 0.0;
+}
+
+// "12.3 (11.8-13.1)"
+std::string with_interval(double value, double low, double high) {
+  return fmt::format("{:.3g} ({:.3g}-{:.3g})", value, low, high);
+}
+
+std::string micros(const sim::Fitted& s) {
+  if (s.value == 0.0 && s.high == 0.0) return "-";
+  return with_interval(1e6 * s.value, 1e6 * s.low, 1e6 * s.high);
+}
+
+// A cost of one thing as 10^9 of them a second: the ends change places.
+std::string giga_a_second(const sim::Fitted& s) {
+  if (s.value == 0.0) return "-";
+  const double fastest = s.low > 0.0 ? 1e-9 / s.low : std::numeric_limits<double>::infinity();
+  return with_interval(1e-9 / s.value, 1e-9 / s.high, fastest);
+}
+
+std::string giga(const sim::Fitted& Bps) { return with_interval(1e-9 * Bps.value, 1e-9 * Bps.low, 1e-9 * Bps.high); }
+
+std::string percent(double share) { return fmt::format("{:.1f} %", 100.0 * share); }
+
+std::string rates_text(const RatesFit& fit) {
+  std::vector<Row> rows{{fmt::format("{} busy ranks a node", fit.rates.active_ranks), "us a call", "GFLOP/s", "GB/s",
+                         "off by", "9 of 10 within"}};
+  for (const PhaseFit& p : fit.phases) {
+    rows.push_back({std::string(name_of(p.phase)), micros(p.fit.costs[0]), giga_a_second(p.fit.costs[1]),
+                    giga_a_second(p.fit.costs[2]), percent(p.fit.median_residual()),
+                    percent(1.645 * p.fit.residual_sigma)});
+  }
+  return aligned(rows) + fmt::format("  noise of a step: sigma {}\n", percent(fit.noise_sigma));
+}
+
+void add_messages(const std::string& where, const std::optional<MessageFit>& fit, std::vector<Row>& rows) {
+  if (!fit) return;
+  const sim::MessageCosts& c = fit->costs;
+  const std::string off = percent(sim::median_size(fit->residuals));
+  const auto line = [&](const std::string& what, const sim::MessageLine& l) {
+    rows.push_back({fmt::format("{}, {}", where, what), micros(l.latency_s), giga(l.Bps), off});
+  };
+  if (c.rendezvous_from_bytes == 0.0) {
+    line("messages", c.eager);
+  } else {
+    line(fmt::format("messages below {} bytes", c.rendezvous_from_bytes), c.eager);
+    line("larger messages", c.rendezvous);
+  }
+  rows.push_back({fmt::format("{}, posting a message", where), micros(c.post_s), "", ""});
+}
+
+std::string transfers_text(const Calibration& c) {
+  std::vector<Row> rows{{"transfers", "us", "GB/s", "off by"}};
+  add_messages("node", c.node, rows);
+  add_messages("network", c.network, rows);
+  if (c.shared_memory) {
+    const auto& [all, one, residuals] = *c.shared_memory;
+    const std::string off = percent(sim::median_size(residuals));
+    rows.push_back({"shared memory, all write", micros(all.synchronise_s), giga(all.copy_Bps), off});
+    rows.push_back({"shared memory, one writes", micros(one.synchronise_s), giga(one.copy_Bps), ""});
+  }
+  rows.push_back({"file, with fsync", micros(c.file.line.latency_s), giga(c.file.line.Bps),
+                  percent(sim::median_size(c.file.residuals))});
+  return aligned(rows);
+}
+
+}  // namespace
+
+sim::Machine machine_of(const Calibration& c) {
+  sim::Machine machine;
+  for (const RatesFit& fit : c.rates) {
+    machine.compute.push_back(fit.rates);
+    machine.noise_sigma = std::max(machine.noise_sigma, fit.noise_sigma);
+    for (const PhaseFit& p : fit.phases) {
+      double& sigma = machine.residual_sigma[static_cast<std::size_t>(p.phase)];
+      sigma = std::max(sigma, p.fit.residual_sigma);
+    }
+  }
+  double& of_wait = machine.residual_sigma[static_cast<std::size_t>(Phase::wait)];
+  for (const std::optional<MessageFit>* level : {&c.node, &c.network}) {
+    if (*level) of_wait = std::max(of_wait, sigma_of((*level)->residuals));
+  }
+  if (c.node) machine.node = c.node->costs;
+  if (c.network) machine.network = c.network->costs;
+  if (c.shared_memory) machine.shared_memory = c.shared_memory->costs;
+  machine.file = {c.file.line.latency_s, c.file.line.Bps};
+  machine.provenance = c.provenance;
+  return machine;
+}
+
+std::string table_text(const Calibration& c) {
+  const sim::Provenance& p = c.provenance;
+  std::string out = fmt::format("Calibration of {} by {} ranks x {} threads, {}\n", p.host, p.ranks, p.threads, p.cpu);
+  for (const RatesFit& fit : c.rates) out += rates_text(fit);
+  out += transfers_text(c);
+  out += fmt::format("  memory copies: {:.3g} GB/s of a rank alone, {:.3g} GB/s of each while all copy\n",
+                     1e-9 * c.copies.alone_Bps, 1e-9 * c.copies.together_Bps);
+  out += fmt::format("  the same steps at the beginning and at the end: {} apart\n", percent(c.noise));
+  out += "  in brackets: what holds the value in 9 of 10 cases; off by: the median error of the shapes and sizes\n";
+  for (const RatesFit& fit : c.rates) {
+    for (const std::string& doubt : fit.doubts()) out += fmt::format("  {}\n", doubt);
+  }
+  return out;
+}
+
+}  // namespace conclave::apps

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Timings of whole training steps beside the work in their phases, and the rates that follow from them.
+#pragma once
+
+#include "apps/calibration_shapes.hpp"
+#include "comm/mpi/communicator.hpp"
+#include "runtime/sim/fit.hpp"
+#include "runtime/sim/step_work.hpp"
+
+#include <functional>
+
+namespace conclave::apps {
+
+/// How many steps are timed: as many as take so long, and at least some.
+struct StepBudget {
+  double seconds = 0.0;
+  Index least_steps = 1;
+};
+
+/// A shape's step on one rank.
+struct StepTiming {
+  std::string name{};
+  sim::PhaseWork work{};
+  std::array<double, num_phases> phases_s{};  // medians over the steps
+  double step_s = 0.0;                        // likewise
+  std::vector<double> seconds{};              // of each step
+};
+
+/// Trains a model of one rank, `rank` being its communicator, for as many steps as the budget allows; before them some
+/// that do not count. Then, where others do the same at once, all begin together: `begin` is called between.
+[[nodiscard]] StepTiming time_steps(const CalibrationShape& shape, const StepBudget& budget,
+                                    const comm::Communicator& rank, const std::function<void()>& begin);
+
+/// The rates of one number of busy ranks.
+struct PhaseFit {
+  Phase phase{};
+  sim::TermsFit fit;
+  std::vector<std::string> shapes;  // [observations]
+};
+struct RatesFit {
+  sim::ComputeRates rates;
+  std::vector<PhaseFit> phases;  // those that take time
+  double noise_sigma = 0.0;      // of a step, over the steps of all shapes
+  /// A sentence about each phase whose formula is off by more than a tenth in half of the shapes, with the worst ones.
+  [[nodiscard]] std::vector<std::string> doubts() const;
+};
+
+/// InputError, naming the phase, where the timings do not tell what it costs.
+[[nodiscard]] RatesFit fit_rates(const std::vector<StepTiming>& timings, Index active_ranks, Index threads);
+
+}  // namespace conclave::apps
