@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// `conclave bench calibrate` as a user calls it, on a machine that may be busy.
+#include "runtime/sim/machine.hpp"
+#include "tests/apps/program.hpp"
+#include "tests/support/file_content.hpp"
+#include "tests/train/temporary_folder.hpp"
+
+#include <gmock/gmock.h>
+
+#include <filesystem>
+
+namespace conclave {
+namespace {
+
+using test::conclave;
+using test::content_of;
+using test::count;
+using test::on_ranks;
+using test::Outcome;
+using train::TemporaryFolder;
+
+void expect_all_phases(const sim::ComputeRates& rates) {
+  for (const auto& entry : enum_names(Phase{})) {
+    if (entry.value == Phase::wait) continue;
+    const sim::Rate& rate = rates.of(entry.value);
+    EXPECT_GT(rate.s_per_call.value + rate.s_per_flop.value + rate.s_per_byte.value, 0.0) << entry.name;
+  }
+}
+
+TEST(BenchCalibrate, WritesAMachineThatSimulationsRead) {
+  const TemporaryFolder folder;
+  for (const Index ranks : {1, 2, 3}) {
+    SCOPED_TRACE(fmt::format("{} ranks", ranks));
+    const std::string file = folder.path(fmt::format("machine-{}.json", ranks));
+    const Outcome outcome = on_ranks(ranks, CONCLAVE_PROGRAM, "bench calibrate --quick --accept-noise --out " + file);
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+    EXPECT_EQ(count(outcome.output, "written: " + file), 1) << outcome.output;
+    EXPECT_EQ(count(outcome.output, "busy ranks a node"), ranks > 1 ? 2 : 1) << outcome.output;
+    const sim::Machine machine = sim::read_machine(content_of(file), file);
+    ASSERT_EQ(machine.compute.size(), ranks > 1 ? 2U : 1U);
+    EXPECT_EQ(machine.compute.front().active_ranks, 1);
+    EXPECT_EQ(machine.compute.back().active_ranks, ranks);
+    for (const sim::ComputeRates& rates : machine.compute) expect_all_phases(rates);
+    EXPECT_EQ(machine.node.has_value(), ranks > 1);
+    EXPECT_EQ(machine.shared_memory.has_value(), ranks > 1);
+    EXPECT_FALSE(machine.network.has_value());
+    ASSERT_TRUE(machine.file.has_value());
+    EXPECT_GT(machine.noise_sigma, 0.0);
+    EXPECT_EQ(machine.provenance.ranks, ranks);
+    EXPECT_EQ(machine.provenance.threads, 1);
+    EXPECT_FALSE(machine.provenance.cpu.empty());
+    EXPECT_FALSE(std::filesystem::exists(file + ".trial"));
+  }
+}
+
+void expect_refusal(const Outcome& outcome, const std::string& part) {
+  EXPECT_NE(outcome.exit_code, 0) << outcome.output;
+  EXPECT_THAT(outcome.output, testing::HasSubstr(part));
+  EXPECT_EQ(count(outcome.output, "hint: "), 1) << outcome.output;
+}
+
+TEST(BenchCalibrate, RefusesAMachineThatIsNotItsOwn) {
+  const TemporaryFolder folder;
+  const std::string file = folder.path("machine.json");
+  folder.write("machine.json", "of before");
+  const std::string calibrate = "bench calibrate --quick --out " + file;
+  for (const Index ranks : {1, 2, 3}) {
+    expect_refusal(on_ranks(ranks, CONCLAVE_PROGRAM, calibrate + " --threads 4096"),
+                   fmt::format("{} ranks x 4096 threads on a node of", ranks));
+  }
+  // Timings are never the same to so many digits. More ranks than CPUs would be refused before.
+  expect_refusal(conclave(calibrate + " --threads 1 --most-noise 1e-9"),
+                 "the machine is too busy: the same steps took");
+  EXPECT_EQ(content_of(file), "of before");
+}
+
+TEST(BenchCalibrate, RefusesWhatItCannotWriteBeforeItMeasures) {
+  const std::string calibrate = "bench calibrate --quick --accept-noise --threads 1 ";
+  expect_refusal(conclave(calibrate + "--out /nonexistent/machine.json"), "/nonexistent/machine.json");
+  expect_refusal(conclave(calibrate + "--out /"), "out = '/' is no name of a file");
+  expect_refusal(conclave(calibrate + "--most-noise 0"), "most_noise = 0");
+  expect_refusal(conclave(calibrate + "--repeats 3"), "unknown option '--repeats'");
+}
+
+}  // namespace
+}  // namespace conclave
