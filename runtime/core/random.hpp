@@ -26,6 +26,7 @@ enum class RandomStream : std::uint32_t {
   priority = 20,    // (token, choice) order of serving claims
   gumbel = 21,      // (token, expert) sampled second choices
   upcycle = 22,     // (element, expert); layer = block, step = tensor of the expert
+  resample = 23,    // (observation, resample) of a bootstrap
 };
 
 /// Seeds above this would be cut to 32 bits.

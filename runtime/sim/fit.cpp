@@ -16,7 +16,6 @@ using Costs = std::array<double, most_terms>;
 using Matrix3 = std::array<Costs, most_terms>;
 
 constexpr double z_of_90_percent = 1.645;  // of a normal distribution: within so many sigma
-constexpr RandomStream resampling{23};     // (observation, resample); see random.hpp
 constexpr unsigned all_terms = (1U << most_terms) - 1;
 
 bool has(unsigned terms, std::size_t k) { return (terms >> k & 1U) != 0; }
@@ -155,7 +154,7 @@ void find_intervals(std::span<const Observation> observations, unsigned terms, c
     errors.push_back(wider * (o.seconds / scales.back() - 1.0));
   }
   std::array<std::vector<double>, most_terms> drawn;
-  const Random random(options.seed, resampling);
+  const Random random(options.seed, RandomStream::resample);
   std::vector<Observation> resample(observations.begin(), observations.end());
   for (Index draw = 0; draw < options.resamples; ++draw) {
     for (Index i = 0; i < n; ++i) {
