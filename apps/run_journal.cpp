@@ -14,7 +14,7 @@ RunJournal::RunJournal(const train::TrainOptions& options, Index first_step, con
       record_(record),
       on_failure_(options.on_save_failure),
       tell_(std::move(tell)) {
-  if (world.is_root()) open(first_step);
+  train::on_root(world_, [&] { open(first_step); });
 }
 
 void RunJournal::open(Index first_step) {
@@ -23,15 +23,19 @@ void RunJournal::open(Index first_step) {
 }
 
 void RunJournal::attempt(const std::function<void()>& work) {
-  if (!log_) return;
+  if (!log_ || failure_) return;
   try {
     work();
     has_begun_ = true;
   } catch (const train::OtherLog&) {  // the record was not taken: to go on would lose it and all of its kind
-    throw;
+    failure_ = std::current_exception();
+    return;
   } catch (const InputError& error) {
     // What fails at the very first record is a folder that will not do, not one that has become full.
-    if (on_failure_ == train::OnSaveFailure::stop || !has_begun_) throw;
+    if (on_failure_ == train::OnSaveFailure::stop || !has_begun_) {
+      failure_ = std::current_exception();
+      return;
+    }
     if (!is_behind_) tell_(fmt::format("the run goes on without its log, which is tried again: {}", error.what()));
     is_behind_ = true;
     return;
@@ -68,14 +72,22 @@ void RunJournal::flush() {
   });
 }
 
+void RunJournal::refuse_failure() {
+  train::on_root(world_, [&] {
+    if (failure_) std::rethrow_exception(failure_);
+  });
+}
+
 void RunJournal::go_back(Index step) {
-  if (!log_) return;
-  log_.reset();  // what it writes last belongs to the log that is opened then
-  open(step);
-  if (routing_) routing_->go_back(step);
+  train::on_root(world_, [&] {
+    log_.reset();  // what it writes last belongs to the log that is opened then
+    open(step);
+    if (routing_) routing_->go_back(step);
+  });
 }
 
 void RunJournal::close() {
+  refuse_failure();
   train::on_root(world_, [&] {
     if (routing_) routing_->flush();
     if (log_) log_->flush();

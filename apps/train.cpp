@@ -30,6 +30,7 @@ namespace {
 using train::TrainOptions;
 
 constexpr Index folder_is_lost = -2;  // a step's request, beside those of Stopping
+constexpr Index log_is_lost = -3;     // so
 
 /// One call of the command: what the root shows and writes, and when the run is evaluated and saved.
 class Run {
@@ -116,10 +117,11 @@ class Run {
     const Reports reports{progress, journal, summary};
     if (owes_evaluation) evaluate(reports);
     std::string stopped_by;
+    bool is_first = true;  // step of this process
     while (stopped_by.empty() && trainer_->steps_done() < last) {
       const train::StepRecord* done = nullptr;
       try {
-        done = &do_step(saver);
+        done = &do_step(saver, journal);
       } catch (const train::NotFiniteError& error) {
         refuse_lost_folder();
         saver.finish();
@@ -130,6 +132,9 @@ class Run {
       const train::StepRecord& step = *done;
       if (step.request.what == folder_is_lost) refuse_lost_folder();
       tell_of(step, reports);
+      // A log that takes not even its first record is told before anything is saved beside it.
+      if (step.request.what == log_is_lost || is_first) journal.refuse_failure();
+      is_first = false;
       const bool at_end = step.step == last;
       if (!at_end && step.request.what != 0) stopped_by = stopping_.reason(step.request);
       // First what must not be lost. A run that is stopped has no time for the evaluation: it is made up for later.
@@ -234,11 +239,12 @@ class Run {
     return static_cast<double>(evaluated) / static_cast<double>(options_.sequences);
   }
 
-  const train::StepRecord& do_step(const Saver& saver) {
+  const train::StepRecord& do_step(const Saver& saver, const RunJournal& journal) {
     const Clock::time_point start = Clock::now();
     return trainer_->step([&] {
       stop_rule_.saw_step(seconds_since(start));
       if (world_.is_root() && !lock_.is_held()) return folder_is_lost;
+      if (journal.has_failed()) return log_is_lost;
       const Index done = trainer_->steps_done() + 1;  // this one included
       return stopping_.request(
           stop_rule_.needed_s({.saves = saver.is_due(done), .evaluates = is_due(done, options_.eval_every)}));

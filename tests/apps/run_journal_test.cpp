@@ -22,16 +22,19 @@ TEST(RunJournal, does_not_go_on_beside_an_evaluation_that_the_log_refuses) {
   std::vector<std::string> told;
   RunJournal journal(options, 4, {}, {}, world(), [&](const std::string& line) { told.push_back(line); });
   journal.append(train::some_step(5));
-  bool is_refused = false;
-  try {
-    journal.append(train::some_evaluation(5, {.domains = 0}));
-  } catch (const train::OtherLog& error) {
-    is_refused = true;
-    EXPECT_NE(std::string(error.what()).find("/evaluations/domain_information"), std::string::npos) << error.what();
-  }
-  EXPECT_EQ(is_refused, world().is_root());
+  EXPECT_FALSE(journal.has_failed());
+  journal.refuse_failure();
+  journal.append(train::some_evaluation(5, {.domains = 0}));
+  EXPECT_EQ(journal.has_failed(), world().is_root());
   EXPECT_TRUE(told.empty());
-  journal.close();
+  for (const auto& ask : {&RunJournal::refuse_failure, &RunJournal::close}) {
+    try {
+      (journal.*ask)();
+      ADD_FAILURE() << "the run would go on";
+    } catch (const InputError& error) {  // on every rank, which are here together
+      EXPECT_NE(std::string(error.what()).find("/evaluations/domain_information"), std::string::npos) << error.what();
+    }
+  }
 }
 
 }  // namespace
