@@ -3,6 +3,7 @@
 // and what they refuse. No test looks at how long something took.
 #include "tests/apps/program.hpp"
 #include "tests/support/file_content.hpp"
+#include "tests/support/sanitizer.hpp"
 #include "tests/train/temporary_folder.hpp"
 
 #include <gmock/gmock.h>
@@ -132,6 +133,7 @@ TEST(BenchLayer, TellsRatioSpeedAndPhases) {
 
 // Rows are most of it, so that one strategy's formula does not fit another's.
 TEST(BenchLayer, NeedsTheMemoryThatItsExchangesFormulaSays) {
+  SKIP_UNDER_ADDRESS_SANITIZER();
   std::map<std::string, double> formulas;
   for (const char* exchange : {"flat", "pairwise", "bruck", "shared", "hierarchical"}) {
     const json layer = object_of(2, fmt::format("layer --tokens 4096 --width 512 --hidden 128 --experts 8 --top-k 4 "
@@ -145,6 +147,7 @@ TEST(BenchLayer, NeedsTheMemoryThatItsExchangesFormulaSays) {
 }
 
 TEST(BenchLayer, NeedsTheMemoryThatItsFormulaSaysOfASharedBase) {
+  SKIP_UNDER_ADDRESS_SANITIZER();
   for (const Index ranks : {1, 2}) {
     const json layer = object_of(ranks,
                                  "layer --tokens 1024 --width 512 --hidden 4096 --experts 8 --top-k 2 --repeats 1 "
@@ -156,6 +159,7 @@ TEST(BenchLayer, NeedsTheMemoryThatItsFormulaSaysOfASharedBase) {
 
 // Memory is no time: it does not depend on what else runs.
 TEST(BenchLayer, NeedsTheMemoryThatItsFormulaSays) {
+  SKIP_UNDER_ADDRESS_SANITIZER();
   for (const Index ranks : {1, 2}) {
     const json layer =
         object_of(ranks, "layer --tokens 4096 --width 512 --hidden 2048 --experts 16 --top-k 2 --repeats 1");

@@ -2,6 +2,7 @@
 // A run from the command line: trained, cut, resumed, used, on several ranks.
 #include "runtime/train/hdf5.hpp"
 #include "tests/apps/program.hpp"
+#include "tests/support/sanitizer.hpp"
 #include "tests/train/temporary_folder.hpp"
 
 #include <gtest/gtest.h>
@@ -210,9 +211,7 @@ TEST(Checkpoint, refuses_more_memory_than_a_node_has) {
 }
 
 TEST(Checkpoint, refuses_more_memory_than_its_address_space_has) {
-#ifdef __SANITIZE_ADDRESS__
-  GTEST_SKIP() << "the address sanitizer needs terabytes of address space";
-#endif
+  SKIP_UNDER_ADDRESS_SANITIZER();
   const TemporaryFolder folder;
   const Outcome limited =
       run(fmt::format("bash -c 'ulimit -v 4000000; exec timeout 60 {} train --width 4096 --layers 8 --out {}'",
