@@ -6,6 +6,7 @@
 #include "runtime/sim/workload.hpp"
 
 #include <span>
+#include <string>
 #include <vector>
 
 namespace conclave::sim {
@@ -15,6 +16,7 @@ struct ExpertLoads {
   double claimed = 0.0;         // choices of all tokens of a pass
   /// [classes][experts] of them, by classes of sources: even shares of a step's groups. Empty: all sources are alike.
   std::vector<std::vector<double>> by_source{};
+  std::string name{};  // "layer 8, step 40"; empty: of any layer and step
   [[nodiscard]] double kept() const;
   /// Share of the choices that got no slot.
   [[nodiscard]] double drop_rate() const;

@@ -11,6 +11,7 @@ namespace conclave::sim {
 struct Spread {
   double mean_s = 0.0;
   double max_s = 0.0;
+  RankId slowest{};
 };
 
 struct LayerPrice {
@@ -22,15 +23,20 @@ struct LayerPrice {
   double backward_s = 0.0;
   double communication_s = 0.0;  // of rows and counts, hidden or not
   double drop_rate = 0.0;
+  double exposed_forward_s = 0.0;  // of rows, what nothing hides
+  double exposed_backward_s = 0.0;
   std::string exchange{};
-  std::string bottleneck{};
+  std::string counts_bottleneck{};
+  std::string forward_bottleneck{};
+  std::string backward_bottleneck{};
+  std::string fullest{};  // who sets the pace of the experts, and why
 
   /// What nothing hides.
-  [[nodiscard]] double exposed_s() const { return counts_s + forward_s + backward_s - experts.max_s; }
+  [[nodiscard]] double exposed_s() const { return counts_s + exposed_forward_s + exposed_backward_s; }
 };
 
-[[nodiscard]] LayerPrice price_layer(const TrainingCase& training, const RankSpeed& speed, const ExpertMap& map,
-                                     const ExpertLoads& loads);
+[[nodiscard]] LayerPrice price_layer(const TrainingCase& training, const RankSpeed& speed,
+                                     const experts::Placement& placement, const ExpertLoads& loads);
 
 /// Over all ranks: seconds_of(groups) of a rank's groups, on its host.
 [[nodiscard]] Spread over_ranks(const TrainingCase& training, const RankSpeed& speed,

@@ -29,7 +29,7 @@ struct Case {
   const RowExchange& rows;
   [[nodiscard]] Index ranks() const { return network.num_ranks(); }
   [[nodiscard]] Index mates() const { return network.cluster().ranks_per_node; }
-  [[nodiscard]] bool is_scheduled() const { return ranks() <= most_scheduled_ranks; }
+  [[nodiscard]] bool is_scheduled() const { return ranks() <= rows.scheduled_up_to; }
   [[nodiscard]] bool is_one_node() const { return network.cluster().nodes == 1; }
   /// Of an empty message between the two ranks that are furthest apart by number.
   [[nodiscard]] double latency_s() const { return network.latency_s(RankId{0}, RankId{ranks() - 1}); }

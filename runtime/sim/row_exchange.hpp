@@ -19,6 +19,7 @@ struct RowExchange {
   const Traffic& bytes;
   double row_bytes = 1.0;
   double distinct = 1.0;  // share of the rows from a rank to another node that are no copies of one another
+  Index scheduled_up_to = most_scheduled_ranks;  // ranks; 0: always by the busiest resource and the number of rounds
 };
 
 struct RowExchangePrice {

@@ -23,43 +23,97 @@ struct Sum {
   double communication_s = 0.0;
   std::string bottleneck{};  // of the exposed exchange that takes longest
   double longest_exchange_s = 0.0;
+  std::vector<PathPart> path{};
 
-  void add(const Spread& part) {
+  void add(const Spread& part, std::string what, std::string binding) {
     compute.mean_s += part.mean_s;
     compute.max_s += part.max_s;
+    path.push_back({std::move(what), part.max_s, std::move(binding)});
   }
-  void add_exchange(double exposed, double all_s, const std::string& limited_by) {
-    exposed_s += exposed;
+  void add_exchange(double exposed, double all_s, const std::string& limited_by, std::string what) {
     communication_s += all_s;
+    add_exposed(exposed, limited_by, std::move(what));
+  }
+  void add_exposed(double exposed, const std::string& limited_by, std::string what) {
+    exposed_s += exposed;
+    if (exposed > 0.0) path.push_back({std::move(what), exposed, limited_by});
     if (exposed <= longest_exchange_s) return;
     longest_exchange_s = exposed;
     bottleneck = limited_by;
   }
 };
 
+// "rank 5: 3 groups", with its host's fault.
+std::string groups_text(const TrainingCase& t, RankId rank) {
+  const Index groups = even_share(t.workload.groups_in_pass(), t.network.num_ranks(), rank.value()).size();
+  const double factor = t.network.cluster().host_factor(t.network.cluster().node_of(rank));
+  return fmt::format("rank {}: {} of {} groups of a pass{}", rank.value(), groups, t.workload.groups_in_pass(),
+                     factor < 1.0 ? fmt::format(", its host at {:.0f} %", 100.0 * factor) : "");
+}
+
 // --- Passes ---
 
+// One exchange of a layer over the cases of its loads: what is exposed, and the resource of the worst case.
+struct Exposed {
+  double seconds = 0.0;
+  double worst_s = -1.0;
+  std::string bottleneck{};
+  void add(double case_s, double blocks, const std::string& limited_by) {
+    seconds += blocks * case_s;
+    if (case_s <= worst_s) return;
+    worst_s = case_s;
+    bottleneck = limited_by;
+  }
+};
+
+/// All MoE layers, before they are added to the step.
+struct Layers {
+  Spread routing;
+  Spread experts;
+  Exposed counts;
+  Exposed forward;
+  Exposed backward;
+  double communication_s = 0.0;
+  double worst_s = -1.0;  // of the experts, over their mean
+  std::string fullest{};
+};
+
+void add_layer(const LayerPrice& layer, double blocks, Layers& all) {
+  for (const auto& [sum, part] : {std::pair{&all.routing, layer.routing}, std::pair{&all.experts, layer.experts}}) {
+    sum->mean_s += blocks * part.mean_s;
+    sum->max_s += blocks * part.max_s;
+    sum->slowest = part.slowest;
+  }
+  all.counts.add(layer.counts_s, blocks, layer.counts_bottleneck);
+  all.forward.add(layer.exposed_forward_s, blocks, layer.forward_bottleneck);
+  all.backward.add(layer.exposed_backward_s, blocks, layer.backward_bottleneck);
+  all.communication_s += blocks * layer.communication_s;
+  if (layer.experts.max_s - layer.experts.mean_s <= all.worst_s) return;
+  all.worst_s = layer.experts.max_s - layer.experts.mean_s;
+  all.fullest = layer.fullest;
+}
+
 // One MoE layer on average over the cases of its loads. Returns what backward takes.
-double add_layers(const TrainingCase& t, const RankSpeed& speed, Sum& sum, TrainingPrice& price) {
+double add_layers(const TrainingCase& t, const RankSpeed& speed, const experts::Placement& placement, Sum& sum,
+                  TrainingPrice& price) {
   const Workload& w = t.workload;
-  const ExpertMap map = ExpertMap::contiguous(w.moe.num_experts(), t.network.num_ranks());
   const auto blocks = static_cast<double>(w.moe_blocks * w.passes) / static_cast<double>(t.loads.size());
   double backward_s = 0.0;
-  double exposed_s = 0.0;
-  double communication_s = 0.0;
-  std::string bottleneck;
+  Layers all;
   for (const ExpertLoads& loads : t.loads) {
-    const LayerPrice layer = price_layer(t, speed, map, loads);
+    const LayerPrice layer = price_layer(t, speed, placement, loads);
     for (std::size_t p = 0; p < num_phases; ++p) sum.work[p] += layer.work[p].scaled(blocks);
-    for (const Spread& part : {layer.routing, layer.experts}) sum.add({blocks * part.mean_s, blocks * part.max_s});
-    exposed_s += blocks * layer.exposed_s();
-    communication_s += blocks * layer.communication_s;
+    add_layer(layer, blocks, all);
     backward_s += blocks / static_cast<double>(w.passes) * layer.backward_s;
     price.drop_rate += layer.drop_rate / static_cast<double>(t.loads.size());
     price.exchange = layer.exchange;
-    bottleneck = layer.bottleneck;
   }
-  sum.add_exchange(exposed_s, communication_s, bottleneck);
+  sum.communication_s += all.communication_s;
+  sum.add(all.routing, "gate, rows gathered and combined", groups_text(t, all.routing.slowest));
+  sum.add_exposed(all.counts.seconds, all.counts.bottleneck, "counts of rows told");
+  sum.add_exposed(all.forward.seconds, all.forward.bottleneck, "rows on their way, forward");
+  sum.add(all.experts, "experts", all.fullest);
+  sum.add_exposed(all.backward.seconds, all.backward.bottleneck, "rows on their way, backward");
   return backward_s;
 }
 
@@ -71,7 +125,7 @@ Spread add_groups(const TrainingCase& t, const RankSpeed& speed, Sum& sum) {
   for (std::size_t p = 0; p < num_phases; ++p) {
     sum.work[p] += all[p].scaled(passes / static_cast<double>(t.network.num_ranks()));
   }
-  sum.add({passes * part.mean_s, passes * part.max_s});
+  sum.add({passes * part.mean_s, passes * part.max_s}, "attention, dense layers, head", groups_text(t, part.slowest));
   return part;
 }
 
@@ -99,23 +153,33 @@ void add_reduction(const TrainingCase& t, const plan::ReducePlan& plan, double b
   constexpr double block_bytes = element_bytes * plan::ReducePlan::block_elements;
   const Traffic of_run = reduction_traffic(plan).scaled(1.0 / runs);
   const RowExchangePrice price =
-      price_rows(t.network, t.machine, t.workload.transport.exchange, {of_run, block_bytes, 1.0});
+      price_rows(t.network, t.machine, t.workload.transport.exchange, {of_run, block_bytes, 1.0, t.scheduled_up_to});
   const double exposed_s = std::max(price.time_s, runs * price.time_s - backward_s);
-  sum.add_exchange(passes * exposed_s, passes * runs * price.time_s, price.bottleneck);
+  sum.add_exchange(passes * exposed_s, passes * runs * price.time_s, price.bottleneck,
+                   "gradients on their way, the last ones");
 }
 
-void add_update(const TrainingCase& t, const RankSpeed& speed, const plan::ReducePlan& plan, Sum& sum) {
+// [num_ranks] parameters of the experts that each rank hosts.
+std::vector<double> hosted_parameters(const Workload& w, const experts::Placement& placement) {
+  std::vector<double> hosted(at(placement.num_ranks));
+  for (std::size_t e = 0; e < placement.hosts.size(); ++e) {
+    for (const RankId host : placement.hosts[e]) {
+      hosted[at(host.value())] += static_cast<double>(w.moe_blocks * w.moe.experts[e].parameters);
+    }
+  }
+  return hosted;
+}
+
+void add_update(const TrainingCase& t, const RankSpeed& speed, const plan::ReducePlan& plan,
+                const experts::Placement& placement, Sum& sum) {
   const Workload& w = t.workload;
   const Index ranks = t.network.num_ranks();
-  const ExpertMap map = ExpertMap::contiguous(w.moe.num_experts(), ranks);
+  const std::vector<double> hosted = hosted_parameters(w, placement);
   const auto passes = static_cast<double>(w.passes);
   Spread reduce;
   Spread update;
   for (RankId rank; rank < RankId{ranks}; ++rank) {
-    auto owned = static_cast<double>(plan.slice_of(rank).size());
-    for (const ExpertId e : map.experts_of(rank)) {
-      owned += static_cast<double>(w.moe_blocks * w.moe.experts[at(e.value())].parameters);
-    }
+    const double owned = static_cast<double>(plan.slice_of(rank).size()) + hosted[at(rank.value())];
     const Work of_reduce = reduce_work(w, plan, rank).scaled(passes);
     const Work of_update = update_work(w, owned);
     of(sum.work, Phase::reduce) += of_reduce.scaled(1.0 / static_cast<double>(ranks));
@@ -124,11 +188,15 @@ void add_update(const TrainingCase& t, const RankSpeed& speed, const plan::Reduc
     for (const auto& [spread, seconds] : {std::pair{&reduce, speed.seconds(Phase::reduce, of_reduce)},
                                           std::pair{&update, speed.seconds(Phase::optimizer, of_update)}}) {
       spread->mean_s += slower * seconds / static_cast<double>(ranks);
-      spread->max_s = std::max(spread->max_s, slower * seconds);
+      if (slower * seconds <= spread->max_s) continue;
+      spread->max_s = slower * seconds;
+      spread->slowest = rank;
     }
   }
-  sum.add(reduce);
-  sum.add(update);
+  sum.add(reduce, "gradients summed", fmt::format("rank {}", reduce.slowest.value()));
+  sum.add(update, "optimizer",
+          fmt::format("rank {}: {:.4g} parameters", update.slowest.value(),
+                      static_cast<double>(plan.slice_of(update.slowest).size()) + hosted[at(update.slowest.value())]));
 }
 
 // --- Messages of a step beside rows and sums ---
@@ -166,7 +234,7 @@ void add_gathering(const TrainingCase& t, Sum& sum) {
     bottleneck = t.network.name(clock.busiest_resource());
   }
   const double all_s = runs * static_cast<double>(ranks - 1) * round_s;
-  sum.add_exchange(all_s, all_s, bottleneck);
+  sum.add_exchange(all_s, all_s, bottleneck, "parameters gathered");
 }
 
 // The gradient's norm, and the two messages of a step's report: trees of log2 P.
@@ -175,7 +243,7 @@ void add_small_messages(const TrainingCase& t, Sum& sum) {
   if (t.network.num_ranks() == 1) return;
   const double depth = std::ceil(std::log2(static_cast<double>(t.network.num_ranks())));
   const double all_s = collectives * depth * small_message_s(t);
-  sum.add_exchange(all_s, all_s, "latency");
+  sum.add_exchange(all_s, all_s, "latency", "gradient's norm and the report");
 }
 
 // --- What is told ---
@@ -255,19 +323,27 @@ TrainingPrice price_training_step(const TrainingCase& t) {
   check(t.workload);
   invariant(t.workload.moe_blocks == 0 || !t.loads.empty(), "MoE blocks without loads");
   const RankSpeed speed(t.network.cluster(), t.machine);
-  const plan::ReducePlan plan = reduce_plan(t.workload, t.network.num_ranks());
+  const Index ranks = t.network.num_ranks();
+  const plan::ReducePlan plan = reduce_plan(t.workload, ranks);
+  const experts::Placement placement =
+      t.placement != nullptr ? *t.placement : experts::contiguous_placement(t.workload.moe.num_experts(), ranks);
+  invariant(placement.num_ranks == ranks && placement.num_experts() == t.workload.moe.num_experts(),
+            "a placement of {} experts on {} ranks for {} on {}", placement.num_experts(), placement.num_ranks,
+            t.workload.moe.num_experts(), ranks);
   TrainingPrice price;
   Sum sum;
   const Spread groups = add_groups(t, speed, sum);
   double backward_s = backward_share * groups.max_s;
-  if (t.workload.moe_blocks > 0) backward_s += add_layers(t, speed, sum, price);
+  if (t.workload.moe_blocks > 0) backward_s += add_layers(t, speed, placement, sum, price);
   add_reduction(t, plan, backward_s, sum);
-  add_update(t, speed, plan, sum);
+  add_update(t, speed, plan, placement, sum);
   add_gathering(t, sum);
   add_small_messages(t, sum);
 
-  const double slow_s = sum.compute.max_s + noise_s(t, sum.compute.max_s);
-  price.step_s = slow_s + sum.exposed_s;
+  const double noise = noise_s(t, sum.compute.max_s);
+  if (noise > 0.0) sum.path.push_back({"noise", noise, fmt::format("the slowest of {} ranks, step by step", ranks)});
+  price.step_s = sum.compute.max_s + noise + sum.exposed_s;
+  price.path = std::move(sum.path);
   price.exposed_s = sum.exposed_s;
   price.communication_s = sum.communication_s;
   double named_s = 0.0;

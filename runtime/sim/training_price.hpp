@@ -10,6 +10,7 @@
 //   backward  the same, but the last wave's gradients travel while its weights' gradients are taken, half of its time
 #pragma once
 
+#include "experts/placement.hpp"
 #include "runtime/sim/expert_loads.hpp"
 #include "runtime/sim/row_exchange.hpp"
 #include "runtime/sim/step_work.hpp"
@@ -24,6 +25,18 @@ struct TrainingCase {
                                      // else takes time
   /// What comes to the experts of an MoE layer in a pass: one case, or several that are priced in turn and averaged.
   std::span<const ExpertLoads> loads{};
+  /// Experts on ranks; null: even runs of them. Rows of an expert with several hosts are shared out evenly; the sums of
+  /// its hosts' gradients are not priced.
+  const experts::Placement* placement = nullptr;
+  Index scheduled_up_to = most_scheduled_ranks;  // see RowExchange
+};
+
+/// A stretch of the step's critical path. `binding` says whose it is: the slowest rank and why, or the resource that
+/// an exchange waits for.
+struct PathPart {
+  std::string what{};
+  double seconds = 0.0;
+  std::string binding{};
 };
 
 struct TrainingPrice {
@@ -38,6 +51,7 @@ struct TrainingPrice {
   double checkpoint_s = 0.0;         // of one, that all ranks write; 0: nothing is known of files
   std::string exchange{};            // of the experts' rows
   std::string limit{};               // what takes longest, by name
+  std::vector<PathPart> path{};      // in the step's order; they add up to step_s
   std::vector<std::string> notes{};  // what the price is beyond
   [[nodiscard]] double of(Phase phase) const { return phases_s[static_cast<std::size_t>(phase)]; }
 };
