@@ -40,6 +40,21 @@ void append_pair(std::vector<std::string>& words, const std::string& name, const
   }
 }
 
+// Whether values that are given one after another add up.
+bool is_list(const Option* option) { return option != nullptr && option->accepts == "a list with commas"; }
+
+// As append_pair, but a list that is there already becomes longer.
+void append_value(std::vector<std::string>& words, const Option* option, const std::string& name,
+                  const std::string& value) {
+  const std::string begin = fmt::format("--{}=", name);
+  const auto given = std::ranges::find_if(words, [&](const std::string& word) { return word.starts_with(begin); });
+  if (is_list(option) && given != words.end() && !value.empty()) {
+    *given += "," + value;
+  } else {
+    append_pair(words, name, value);
+  }
+}
+
 // Words in the one spelling that Boost reads without doubt: names with '_', each value in its option's word, flags with
 // theirs. So a flag does not eat the word behind it, a value may begin with dashes, and a forgotten value is noticed.
 std::vector<std::string> canonical_words(std::span<const std::string> words, const OptionSections& options) {
@@ -59,7 +74,7 @@ std::vector<std::string> canonical_words(std::span<const std::string> words, con
     } else if (option == nullptr && name != "config") {
       result.push_back(words[i]);  // an argument, or an unknown option that Boost names
     } else if (has_value) {
-      append_pair(result, name, words[i].substr(equals + 1));
+      append_value(result, option, name, words[i].substr(equals + 1));
     } else if (option != nullptr && option->is_flag) {
       append_pair(result, name, "yes");
     } else {
@@ -69,7 +84,7 @@ std::vector<std::string> canonical_words(std::span<const std::string> words, con
         throw InputError(fmt::format("option '{}' needs a value", flag_of(name)),
                          option == nullptr ? "it takes a file" : fmt::format("it takes {}", option->accepts));
       }
-      append_pair(result, name, words[++i]);
+      append_value(result, option, name, words[++i]);
     }
   }
   return result;

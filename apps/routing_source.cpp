@@ -14,6 +14,7 @@ sim::ExpertLoads case_of(const gating::RoutingTrace& trace, const gating::Routin
   const double scale =
       static_cast<double>(w.tokens()) / static_cast<double>(s.groups * s.group_tokens) / static_cast<double>(w.passes);
   sim::ExpertLoads loads;
+  loads.name = fmt::format("MoE layer {}, step {}", layer, step.step);
   for (const Index rows : by_expert(s, step.kept, layer)) {
     loads.rows.push_back({scale * static_cast<double>(rows), 0.0, 0.0});
   }
@@ -27,8 +28,10 @@ sim::ExpertLoads case_of(const gating::RoutingTrace& trace, const gating::Routin
   return loads;
 }
 
-std::vector<sim::ExpertLoads> traced_loads(const std::string& path, const sim::Workload& w) {
-  const gating::RoutingTrace trace = train::read_routing(path);
+}  // namespace
+
+std::vector<sim::ExpertLoads> traced_loads(const gating::RoutingTrace& trace, const std::string& path,
+                                           const sim::Workload& w) {
   if (trace.sizes.experts != w.moe.num_experts()) {
     throw InputError(
         fmt::format("'{}' is of {} experts, the configuration of {}", path, trace.sizes.experts, w.moe.num_experts()),
@@ -47,8 +50,6 @@ std::vector<sim::ExpertLoads> traced_loads(const std::string& path, const sim::W
   return loads;
 }
 
-}  // namespace
-
 std::string RoutingSource::text() const {
   return trace.empty() ? fmt::format("popularity {}", skew.empty() ? "uniform" : skew)
                        : fmt::format("routing of {}", trace);
@@ -60,7 +61,7 @@ std::vector<sim::ExpertLoads> expert_loads(const RoutingSource& source, const tr
     throw InputError(fmt::format("routing = {} with skew = {}", source.trace, source.skew),
                      "give one of them: what was recorded, or made-up popularity");
   }
-  if (!source.trace.empty()) return traced_loads(source.trace, w);
+  if (!source.trace.empty()) return traced_loads(train::read_routing(source.trace), source.trace, w);
   refuse_router_without_trace(options);
   const gating::SkewOptions skew = source.skew.empty() ? gating::SkewOptions{} : gating::parse_skew(source.skew);
   return {sim::expected_loads(w, gating::expert_popularity(skew, w.moe.num_experts()))};

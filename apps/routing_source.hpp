@@ -2,6 +2,7 @@
 // Where a simulation takes the rows of experts from: a recorded run, or a made-up popularity.
 #pragma once
 
+#include "gating/routing_trace.hpp"
 #include "runtime/sim/expert_loads.hpp"
 #include "runtime/train/options.hpp"
 
@@ -22,5 +23,9 @@ struct RoutingSource {
                                                          const train::TrainOptions& options,
                                                          const sim::Workload& workload);
 inline constexpr Index most_traced_cases = 64;
+
+/// The same of a trace that is read already; `path` names it in errors.
+[[nodiscard]] std::vector<sim::ExpertLoads> traced_loads(const gating::RoutingTrace& trace, const std::string& path,
+                                                         const sim::Workload& workload);
 
 }  // namespace conclave::apps

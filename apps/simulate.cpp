@@ -4,6 +4,7 @@
 
 #include "apps/command_line.hpp"
 
+#include <algorithm>
 #include <filesystem>
 
 namespace conclave::apps {
@@ -14,6 +15,31 @@ std::vector<std::string> preset_names() {
   for (const sim::ClusterPreset& preset : sim::cluster_presets()) names.emplace_back(preset.name);
   return names;
 }
+
+}  // namespace
+
+std::string cluster_help() {
+  return fmt::format("a file that describes the machine (README), or one of {}", fmt::join(preset_names(), ", "));
+}
+
+std::string cluster_json(const std::string& name) {
+  for (const sim::ClusterPreset& preset : sim::cluster_presets()) {
+    if (preset.name == name) return std::string(preset.json);
+  }
+  if (name.empty() || !std::filesystem::exists(name)) {
+    throw InputError(fmt::format("cluster: '{}' is no file and no preset{}", name,
+                                 did_you_mean(nearest_names(name, preset_names()))),
+                     fmt::format("give a JSON file as README shows it, or one of {}", fmt::join(preset_names(), ", ")));
+  }
+  return read_file(name);
+}
+
+sim::Cluster cluster_of(const std::string& name) {
+  const bool is_preset = std::ranges::count(preset_names(), name) > 0;
+  return sim::read_cluster(cluster_json(name), is_preset ? "cluster " + name : name);
+}
+
+namespace {
 
 Json json_of(const Prediction& p, const sim::Cluster& cluster) {
   Json object{{"simulation", p.simulation}, {"time_s", p.time_s},
@@ -49,22 +75,6 @@ void describe(SimulatedMachine& m, OptionSections& sections) {
   table.add("json", m.json, "print one JSON object in place of the table");
 }
 
-std::string cluster_help() {
-  return fmt::format("a file that describes the machine (README), or one of {}", fmt::join(preset_names(), ", "));
-}
-
-sim::Cluster cluster_of(const std::string& name) {
-  for (const sim::ClusterPreset& preset : sim::cluster_presets()) {
-    if (preset.name == name) return sim::read_cluster(preset.json, fmt::format("cluster {}", name));
-  }
-  if (name.empty() || !std::filesystem::exists(name)) {
-    throw InputError(fmt::format("cluster: '{}' is no file and no preset{}", name,
-                                 did_you_mean(nearest_names(name, preset_names()))),
-                     fmt::format("give a JSON file as README shows it, or one of {}", fmt::join(preset_names(), ", ")));
-  }
-  return sim::read_cluster(read_file(name), name);
-}
-
 sim::Network network_of(const SimulatedMachine& machine) { return sim::Network(cluster_of(machine.cluster)); }
 
 sim::Popularity popularity_of(const SimulatedMachine& machine, Index num_ranks) {
@@ -81,7 +91,8 @@ Command simulate_command() {
           "predict what an exchange, a step or a training would cost on a described cluster",
           "WHAT",
           {},
-          {simulate_exchange(), simulate_step(), simulate_run()}};
+          {simulate_exchange(), simulate_step(), simulate_run(), simulate_explain(), simulate_optimise(),
+           simulate_replay()}};
 }
 
 }  // namespace conclave::apps

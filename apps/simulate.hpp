@@ -24,6 +24,9 @@ void describe(SimulatedMachine& machine, OptionSections& sections);
 [[nodiscard]] std::string cluster_help();
 /// The machine that a preset or a file describes. InputError if it is neither, or described wrongly.
 [[nodiscard]] sim::Cluster cluster_of(const std::string& name);
+/// The JSON text of the same. InputError if it is neither.
+[[nodiscard]] std::string cluster_json(const std::string& name);
+
 /// The network of --cluster: a preset's, or that of a file. InputError if it is neither, or described wrongly.
 [[nodiscard]] sim::Network network_of(const SimulatedMachine& machine);
 /// --popularity. InputError if the file cannot be read or does not fit the number of ranks.
@@ -47,5 +50,8 @@ void print(const Prediction& prediction, const SimulatedMachine& machine, const 
 [[nodiscard]] Command simulate_exchange();
 [[nodiscard]] Command simulate_step();
 [[nodiscard]] Command simulate_run();
+[[nodiscard]] Command simulate_explain();
+[[nodiscard]] Command simulate_optimise();
+[[nodiscard]] Command simulate_replay();
 
 }  // namespace conclave::apps

@@ -73,6 +73,12 @@ TEST(CommandLine, keeps_values_as_they_are) {
   EXPECT_EQ(parse({"--learning-rate", "-0.5"}).options.learning_rate, -0.5);
 }
 
+TEST(CommandLine, adds_up_a_list_of_words_that_is_given_several_times) {
+  EXPECT_EQ(parse({"--files", "x,y", "--files=z", "--top-k", "4"}).options.files,
+            (std::vector<std::string>{"x", "y", "z"}));
+  EXPECT_TRUE(contains(error_of({"--sizes", "8", "--sizes", "16"}), "is given twice"));
+}
+
 TEST(CommandLine, takes_arguments_only_where_the_command_does) {
   EXPECT_EQ(parse({"one", "--top-k", "3", "two", "--", "--top-k"}, true).line.arguments,
             (std::vector<std::string>{"one", "two", "--top-k"}));

@@ -3,56 +3,23 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "tests/apps/program.hpp"
+#include "tests/apps/simulations.hpp"
 #include "tests/support/file_content.hpp"
-#include "tests/train/temporary_folder.hpp"
 
 namespace conclave {
 namespace {
 
 using nlohmann::json;
+using test::cluster_text;
 using test::conclave;
 using test::content_of;
 using test::Outcome;
-using train::TemporaryFolder;
+using test::small_run;
 
-constexpr const char* small_run =
-    "--layers 2 --width 32 --heads 2 --context 16 --experts 8 --expert-hidden 64 --sequences 32 --groups 16";
-
-std::string machine_text(double s_per_flop) {
-  json phases;
-  for (const char* phase :
-       {"embedding", "attention", "gate", "dispatch", "experts", "combine", "dense", "head", "reduce", "optimizer"}) {
-    phases[phase] = {{"s_per_call", 1e-7}, {"s_per_flop", s_per_flop}, {"s_per_byte", 1e-10}};
-  }
-  const json machine{{"version", 1},
-                     {"compute", {{{"active_ranks", 4}, {"threads", 1}, {"phases", phases}}}},
-                     {"residual_sigma", {{"experts", 0.1}}},
-                     {"provenance", {{"host", "node17"}, {"cpu", "a CPU"}, {"when", "2026-11-29"}}}};
-  return machine.dump();
-}
-
-std::string cluster_text() {
-  return R"({"nodes": 4, "ranks_per_node": 4, "nic_Bps": 1e10, "node_bus_Bps": 1e10, "latency_s": 2e-6,
-             "node_latency_s": 3e-7, "rank_flops_per_s": 2e10, "node_memory_bytes": 4e9})";
-}
-
-class SimulateRun : public testing::Test {
+class SimulateRun : public test::Simulations {
  protected:
-  SimulateRun() {
-    folder_.write("cluster.json", cluster_text());
-    folder_.write("machine.json", machine_text(5e-11));
-  }
-  Outcome simulate(const std::string& arguments) {
-    return conclave(
-        fmt::format("simulate run --cluster {} --threads 1 {} {}", folder_.path("cluster.json"), small_run, arguments));
-  }
-  json simulated(const std::string& arguments) {
-    const Outcome outcome = simulate("--json " + arguments);
-    EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
-    return json::parse(outcome.output, nullptr, false);
-  }
-  TemporaryFolder folder_;
+  Outcome simulate(const std::string& arguments) { return Simulations::simulate("run", arguments); }
+  json simulated(const std::string& arguments) { return Simulations::simulated("run", arguments); }
 };
 
 TEST_F(SimulateRun, PhasesOfEveryPointAddUpToItsStep) {

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "apps/training_simulation.hpp"
+
+#include "apps/command_line.hpp"
+#include "apps/training_needs.hpp"
+#include "apps/training_workload.hpp"
+#include "runtime/sim/cluster_scaling.hpp"
+#include "runtime/train/agreed.hpp"
+
+#include <cmath>
+
+namespace conclave::apps {
+namespace {
+
+plan::Topology topology_of(const sim::Cluster& cluster) {
+  std::vector<Index> nodes;
+  for (Index rank = 0; rank < cluster.num_ranks(); ++rank) nodes.push_back(rank / cluster.ranks_per_node);
+  return plan::Topology(nodes);
+}
+
+double core_hours(const sim::Workload& w, const SimulatedPoint& point) {
+  const double saves = w.checkpoint_every > 0 ? 1000.0 / static_cast<double>(w.checkpoint_every) : 0.0;
+  const double seconds = 1000.0 * point.price.step_s + saves * point.price.checkpoint_s;
+  return seconds * static_cast<double>(point.ranks * w.threads) / 3600.0;
+}
+
+// Waves are cut from a rank's experts; with fewer experts there are fewer.
+Index waves_of(const sim::Workload& w, const plan::RowTransport& transport) {
+  const Index most = (w.moe.num_experts() + transport.num_ranks - 1) / transport.num_ranks;
+  return std::clamp<Index>(most, 1, std::max<Index>(1, transport.waves));
+}
+
+}  // namespace
+
+void describe(TrainingSimulation& o, OptionTable& table) {
+  table.add("cluster", o.cluster, cluster_help());
+  table.add("machine", o.machine,
+            "what was measured of a node, as a calibration wrote it; without, products take flops over the cluster's "
+            "rank_flops_per_s and nothing else takes time");
+  table.add("routing", o.routing.trace, "a file of conclave train --record-routing: where tokens went");
+  table.add("skew", o.routing.skew,
+            "or made-up popularity of experts: uniform, zipf:EXPONENT or gini:COEFFICIENT; even uniform has a fullest "
+            "expert");
+  table.add("bound", o.bound,
+            "price exchanges by the busiest resource and the number of rounds, also where there are few enough ranks "
+            "to follow each message");
+  table.add("json", o.json, "print one JSON object in place of the table");
+}
+
+const std::set<std::string>& options_beside_the_step() {
+  static const std::set<std::string> names{"explain_router", "init_from",     "resume",  "stop_after", "upcycle",
+                                           "upcycle_noise",  "upcycle_split", "requeue", "time_limit", "time_margin"};
+  return names;
+}
+
+SettledTraining settled(TrainingSimulation o, const Session& session) {
+  refuse_unused(session, options_beside_the_step());
+  const auto samples = settle(o.training, session);
+  SettledTraining s;
+  s.shape = samples->shape();
+  s.training = o.training.train;
+  s.routing = o.routing;
+  s.bound = o.bound;
+  train::agreed(session.world, [&] {
+    s.cluster = cluster_of(o.cluster);
+    s.workload = training_workload(s.training, s.shape);
+    if (!o.machine.empty()) s.machine = sim::read_machine(read_file(o.machine), o.machine);
+    if (s.workload.moe_blocks > 0) s.loads = expert_loads(s.routing, s.training, s.workload);
+  });
+  return s;
+}
+
+PlacedTraining placed(const SettledTraining& s, Index ranks, const comm::Communicator& world) {
+  const sim::Cluster cluster = sim::scaled_to(s.cluster, ranks);
+  const plan::Topology topology = topology_of(cluster);
+  PlacedTraining p{sim::Network(cluster), s.workload,
+                   model::planned_row_transport(s.training.transport, world, topology, RankId{0})};
+  p.workload.transport.waves = waves_of(p.workload, p.transport);
+  return p;
+}
+
+sim::TrainingCase case_of(const SettledTraining& s, const PlacedTraining& p, const experts::Placement* placement) {
+  return {p.workload, p.network, s.machine ? &*s.machine : nullptr,
+          s.loads,    placement, s.bound ? 0 : sim::most_scheduled_ranks};
+}
+
+SimulatedPoint simulated_on(const SettledTraining& s, Index ranks, const comm::Communicator& world,
+                            const experts::Placement* placement) {
+  const PlacedTraining p = placed(s, ranks, world);
+  const sim::Cluster& cluster = p.network.cluster();
+  SimulatedPoint point;
+  point.ranks = ranks;
+  point.nodes = cluster.nodes;
+  point.price = sim::price_training_step(case_of(s, p, placement));
+  point.memory_bytes = sampled_rank_bytes(s.training, s.shape, p.transport, p.workload.threads);
+  const double of_node = point.memory_bytes * static_cast<double>(cluster.ranks_per_node);
+  point.fits = std::isnan(cluster.node_memory_bytes) || of_node <= cluster.node_memory_bytes;
+  point.core_hours = core_hours(p.workload, point);
+  return point;
+}
+
+std::string interval_text(const sim::TrainingPrice& price) {
+  if (!(price.high_s > price.low_s)) return "";
+  return fmt::format("+- {:.1f} %", 100.0 * 0.5 * (price.high_s - price.low_s) / price.step_s);
+}
+
+std::string calibration_text(const SettledTraining& s) {
+  if (!s.machine) return "  not calibrated: products at the cluster's rank_flops_per_s; nothing was measured\n";
+  const sim::Provenance& from = s.machine->provenance;
+  return fmt::format("  calibrated on {} ({}), {}; +-: 9 of 10 steps\n", from.host, from.cpu, from.when);
+}
+
+void add_calibration(const SettledTraining& s, Json& object) {
+  object["calibrated"] = s.machine.has_value();
+  if (s.machine) object["measured_on"] = s.machine->provenance.host;
+}
+
+}  // namespace conclave::apps
