@@ -147,7 +147,7 @@ TEST_F(Tuning, RefusesWhatItCannotAnswer) {
         {"optimise", "--ranks 6", "6 ranks on nodes of 4"},
         {"replay", "", "0 traces"},
         {"replay", "nowhere.jsonl", "nowhere.jsonl"},
-        {"replay", trace + " --layers 4", "MoE layers"},
+        {"replay", trace + " --moe-every 2", "MoE layers"},
         {"replay", trace + " --factors 1 --overflow reroute", "overflow = reroute"},
         {"replay", trace + " --routing " + trace, "unknown option"}}) {
     const Outcome outcome = simulate(member, arguments);
