@@ -63,7 +63,6 @@ void tell_where(int signal) {
 }
 
 void tell_where_at_death() {
-#ifndef __SANITIZE_ADDRESS__             // which tells itself
   static std::array<char, 65536> stack;  // the other one may be full
   stack_t other{};
   other.ss_sp = stack.data();
@@ -73,10 +72,9 @@ void tell_where_at_death() {
   action.sa_handler = tell_where;
   action.sa_flags = SA_ONSTACK | SA_NODEFER;
   for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGXCPU}) ::sigaction(signal, &action, nullptr);
-#endif
 }
 
-/// The first of the calls that is neither the handler nor the C library's.
+/// The first of the calls that is neither the handler nor the C library's, or what stands before it in sanitizers.
 std::string died_in(const std::string& text) {
   const auto at = text.rfind(calls_at_death);
   if (at == std::string::npos) return {};
@@ -84,7 +82,7 @@ std::string died_in(const std::string& text) {
   std::string call;
   std::getline(calls, call);
   while (std::getline(calls, call)) {
-    if (call.find("/libc.so") == std::string::npos) return call;
+    if (call.find("/libc.so") == std::string::npos && call.find("/libasan.so") == std::string::npos) return call;
   }
   return {};
 }
