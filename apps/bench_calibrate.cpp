@@ -176,13 +176,17 @@ class Measuring {
 
   sim::LineFit time_file() {
     std::vector<sim::Transfer> writes;
-    for (double bytes = 4096.0; bytes <= effort_.largest_file_bytes; bytes *= 4.0) {
-      const RawFile file(options_.out + ".trial", static_cast<Index>(bytes));
-      for (Index i = 0; i < effort_.file_repeats; ++i) {
-        const Clock::time_point start = Clock::now();
-        file.write();
-        writes.push_back({bytes, seconds_since(start)});
+    try {
+      for (double bytes = 4096.0; bytes <= effort_.largest_file_bytes; bytes *= 4.0) {
+        const RawFile file(options_.out + ".trial", static_cast<Index>(bytes));
+        for (Index i = 0; i < effort_.file_repeats; ++i) {
+          const Clock::time_point start = Clock::now();
+          file.write();
+          writes.push_back({bytes, seconds_since(start)});
+        }
       }
+    } catch (const InputError& error) {
+      throw InputError(error.what(), "check the rights and free space there, or give another file to --out");
     }
     done("files");
     return sim::fit_line(writes);
