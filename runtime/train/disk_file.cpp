@@ -36,10 +36,6 @@ void DiskFile::drop_cache() const {
   static_cast<void>(::posix_fadvise(id_, 0, 0, POSIX_FADV_SEQUENTIAL));
 }
 
-void DiskFile::read_ahead(Range bytes) const {
-  if (!bytes.empty()) static_cast<void>(::posix_fadvise(id_, bytes.begin, bytes.size(), POSIX_FADV_WILLNEED));
-}
-
 void DiskFile::write_at(Index offset, std::span<const std::byte> bytes) const {
   while (!bytes.empty()) {
     const ssize_t done = ::pwrite(id_, bytes.data(), bytes.size(), offset);

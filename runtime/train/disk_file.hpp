@@ -27,8 +27,6 @@ class DiskFile {
   /// Asks the system to forget its copy in memory of what stands on the disk, so that reading means the disk; what
   /// is read through this object then is read ahead of time. A wish: file systems in memory have nothing else.
   void drop_cache() const;
-  /// Asks the system to begin reading what read_at will be asked for. A wish.
-  void read_ahead(Range bytes) const;
   /// All of `bytes` at, or from, `offset` bytes after the beginning.
   void write_at(Index offset, std::span<const std::byte> bytes) const;
   void read_at(Index offset, std::span<std::byte> bytes) const;

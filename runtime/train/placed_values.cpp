@@ -17,18 +17,13 @@ void write_values(const DiskFile& file, std::span<const PlacedValues> runs) {
 
 void read_back(const DiskFile& file, std::span<const PlacedValues> runs) {
   constexpr std::size_t piece_bytes = std::size_t{1} << 20;
-  constexpr Index ahead_bytes = Index{8} << 20;  // what the disk reads while a piece is compared
   std::vector<std::byte> piece(piece_bytes);
   std::vector<std::string> wrong;
   for (const PlacedValues& run : runs) {
     const std::span<const std::byte> bytes = std::as_bytes(run.values);
     bool is_same = true;
-    const Range whole{run.offset_bytes, run.offset_bytes + std::ssize(bytes)};
-    file.read_ahead({whole.begin, std::min(whole.begin + ahead_bytes, whole.end)});
     for (std::size_t at = 0; at < bytes.size(); at += piece_bytes) {
       const std::size_t size = std::min(piece_bytes, bytes.size() - at);
-      const Index next = whole.begin + static_cast<Index>(at) + ahead_bytes;
-      file.read_ahead({std::min(next, whole.end), std::min(next + static_cast<Index>(piece_bytes), whole.end)});
       file.read_at(run.offset_bytes + static_cast<Index>(at), std::span(piece).first(size));
       is_same = is_same && std::memcmp(piece.data(), bytes.data() + at, size) == 0;
     }
