@@ -55,13 +55,18 @@ std::string RoutingSource::text() const {
                        : fmt::format("routing of {}", trace);
 }
 
-std::vector<sim::ExpertLoads> expert_loads(const RoutingSource& source, const train::TrainOptions& options,
-                                           const sim::Workload& w) {
+std::shared_ptr<const gating::RoutingTrace> recorded_routing(const RoutingSource& source) {
   if (!source.trace.empty() && !source.skew.empty()) {
     throw InputError(fmt::format("routing = {} with skew = {}", source.trace, source.skew),
                      "give one of them: what was recorded, or made-up popularity");
   }
-  if (!source.trace.empty()) return traced_loads(train::read_routing(source.trace), source.trace, w);
+  if (source.trace.empty()) return nullptr;
+  return std::make_shared<const gating::RoutingTrace>(train::read_routing(source.trace));
+}
+
+std::vector<sim::ExpertLoads> expert_loads(const RoutingSource& source, const gating::RoutingTrace* recorded,
+                                           const train::TrainOptions& options, const sim::Workload& w) {
+  if (recorded != nullptr) return traced_loads(*recorded, source.trace, w);
   refuse_router_without_trace(options);
   const gating::SkewOptions skew = source.skew.empty() ? gating::SkewOptions{} : gating::parse_skew(source.skew);
   return {sim::expected_loads(w, gating::expert_popularity(skew, w.moe.num_experts()))};

@@ -6,6 +6,8 @@
 #include "runtime/sim/expert_loads.hpp"
 #include "runtime/train/options.hpp"
 
+#include <memory>
+
 namespace conclave::apps {
 
 struct RoutingSource {
@@ -15,11 +17,16 @@ struct RoutingSource {
   [[nodiscard]] std::string text() const;
 };
 
-/// What comes to the experts of the workload's MoE layers in a pass. Of a trace: a case for each recorded layer and
-/// step, of up to most_traced_cases evenly chosen ones, its counts scaled to the workload's tokens. InputError for both
-/// or a wrong one of the options, for a trace of other experts, and for routers that made-up popularity says nothing
-/// of.
+/// The trace that a source names, to be read once however often it is asked; null where popularity is made up.
+/// InputError for both of the options, and for a file that is no trace.
+[[nodiscard]] std::shared_ptr<const gating::RoutingTrace> recorded_routing(const RoutingSource& source);
+
+/// What comes to the experts of the workload's MoE layers in a pass; `recorded` is recorded_routing(source). Of a
+/// trace: a case for each recorded layer and step, of up to most_traced_cases evenly chosen ones, its counts scaled to
+/// the workload's tokens. InputError for a wrong skew, for a trace of other experts, and for routers that made-up
+/// popularity says nothing of.
 [[nodiscard]] std::vector<sim::ExpertLoads> expert_loads(const RoutingSource& source,
+                                                         const gating::RoutingTrace* recorded,
                                                          const train::TrainOptions& options,
                                                          const sim::Workload& workload);
 inline constexpr Index most_traced_cases = 64;

@@ -3,7 +3,6 @@
 #include "apps/rank_counts.hpp"
 #include "apps/replayed_routing.hpp"
 #include "runtime/train/agreed.hpp"
-#include "runtime/train/routing_file.hpp"
 
 namespace conclave::apps {
 namespace {
@@ -42,18 +41,18 @@ struct PricedSlots {
 
 struct Replayed {
   SettledTraining training;
-  std::string path;
-  gating::RoutingTrace trace;
-  std::vector<Index> ranks;
+  std::vector<Index> ranks{};
   double claimed = 0.0;  // of a step, on average over all of them
   double dropped = 0.0;
   std::vector<PricedSlots> slots{};
   std::vector<PricedPlacement> placements{};
+  [[nodiscard]] const std::string& path() const { return training.routing.trace; }
+  [[nodiscard]] const gating::RoutingTrace& trace() const { return *training.recorded; }
 };
 
 void count_recorded(Replayed& r) {
-  const auto steps = static_cast<double>(r.trace.steps.size());
-  for (const gating::RoutingStep& step : r.trace.steps) {
+  const auto steps = static_cast<double>(r.trace().steps.size());
+  for (const gating::RoutingStep& step : r.trace().steps) {
     for (std::size_t i = 0; i < step.claimed.size(); ++i) {
       r.claimed += static_cast<double>(step.claimed[i]) / steps;
       r.dropped += static_cast<double>(step.claimed[i] - step.kept[i]) / steps;
@@ -64,12 +63,12 @@ void count_recorded(Replayed& r) {
 sim::TrainingPrice priced(const Replayed& r, const gating::RoutingTrace& trace, Index ranks,
                           const experts::Placement* placement, const comm::Communicator& world) {
   SettledTraining with = r.training;
-  with.loads = traced_loads(trace, r.path, with.workload);
+  with.loads = traced_loads(trace, r.path(), with.workload);
   return simulated_on(with, ranks, world, placement).price;
 }
 
 void replay_placements(const ReplaySimulation& o, const comm::Communicator& world, Replayed& r) {
-  const TraceHalves halves = halves_of(r.trace);
+  const TraceHalves halves = halves_of(r.trace());
   for (const Index ranks : r.ranks) {
     for (ReplayedPlacement& placement : placements_for(halves.first, ranks, o.replicas)) {
       const sim::TrainingPrice price = priced(r, halves.rest, ranks, &placement.placement, world);
@@ -80,8 +79,8 @@ void replay_placements(const ReplaySimulation& o, const comm::Communicator& worl
 }
 
 void refuse_other_layers(const Replayed& r) {
-  if (r.training.workload.moe_blocks == r.trace.sizes.layers) return;
-  throw InputError(fmt::format("'{}' is of {} MoE layers, the configuration has {}", r.path, r.trace.sizes.layers,
+  if (r.training.workload.moe_blocks == r.trace().sizes.layers) return;
+  throw InputError(fmt::format("'{}' is of {} MoE layers, the configuration has {}", r.path(), r.trace().sizes.layers,
                                r.training.workload.moe_blocks),
                    "give the configuration of the run that recorded it: --config");
 }
@@ -93,16 +92,17 @@ Replayed replayed(const ReplaySimulation& o, const Session& session) {
   }
   TrainingSimulation simulation = o.simulation;
   simulation.routing.trace = session.arguments.front();
-  Replayed r{settled(simulation, session), simulation.routing.trace, {}, {}};
+  Replayed r{settled(simulation, session)};
   train::agreed(session.world, [&] {
-    r.trace = train::read_routing(r.path);
+    // Not asked for yet where the configuration has no MoE layers.
+    if (!r.training.recorded) r.training.recorded = recorded_routing(r.training.routing);
     refuse_other_layers(r);
     r.ranks = o.ranks.empty() ? std::vector<Index>{r.training.cluster.num_ranks()} : parse_rank_counts(o.ranks);
   });
   count_recorded(r);
   for (const double factor : o.factors) {
-    const ReplayedSlots slots = replay_slots(r.trace, r.training.training, factor);
-    const gating::RoutingTrace trace = trace_with_slots(r.trace, r.training.training, slots.slots);
+    const ReplayedSlots slots = replay_slots(r.trace(), r.training.training, factor);
+    const gating::RoutingTrace trace = trace_with_slots(r.trace(), r.training.training, slots.slots);
     r.slots.push_back({slots, priced(r, trace, r.ranks.front(), nullptr, session.world)});
   }
   replay_placements(o, session.world, r);
@@ -164,14 +164,14 @@ std::string placements_text(const Replayed& r) {
 }
 
 std::string text_of(const Replayed& r) {
-  std::string text =
-      fmt::format("{}: {} steps of {} MoE layers, {} experts, {} groups in {} classes\n", r.path, r.trace.steps.size(),
-                  r.trace.sizes.layers, r.trace.sizes.experts, r.trace.sizes.groups, r.trace.sizes.classes);
+  std::string text = fmt::format("{}: {} steps of {} MoE layers, {} experts, {} groups in {} classes\n", r.path(),
+                                 r.trace().steps.size(), r.trace().sizes.layers, r.trace().sizes.experts,
+                                 r.trace().sizes.groups, r.trace().sizes.classes);
   text += "  left of |: counted in the trace, facts of what it recorded; right: predicted\n";
   text += slots_text(r) + placements_text(r);
-  text += r.trace.steps.size() > 1
+  text += r.trace().steps.size() > 1
               ? fmt::format("  placements are made by the first {} steps and counted and priced by the other {}\n",
-                            r.trace.steps.size() / 2, r.trace.steps.size() - r.trace.steps.size() / 2)
+                            r.trace().steps.size() / 2, r.trace().steps.size() - r.trace().steps.size() / 2)
               : "  placements are made by the one step that they are counted by\n";
   text += "  conclave train places experts in even runs; sums of copies' gradients are not priced\n";
   for (const std::string& note : r.placements.front().price.notes) text += fmt::format("  {}\n", note);
@@ -194,7 +194,7 @@ Json json_of(const Replayed& r, const PricedPlacement& p) {
 }
 
 std::string json_text(const Replayed& r) {
-  Json object{{"simulation", "replay"},     {"trace", r.path},      {"steps", r.trace.steps.size()},
+  Json object{{"simulation", "replay"},     {"trace", r.path()},    {"steps", r.trace().steps.size()},
               {"claimed", r.claimed},       {"dropped", r.dropped}, {"slots", Json::array()},
               {"placements", Json::array()}};
   add_calibration(r.training, object);

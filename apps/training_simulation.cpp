@@ -53,6 +53,12 @@ const std::set<std::string>& options_beside_the_step() {
   return names;
 }
 
+void settle_loads(SettledTraining& s) {
+  if (s.workload.moe_blocks == 0) return;
+  if (!s.recorded) s.recorded = recorded_routing(s.routing);
+  s.loads = expert_loads(s.routing, s.recorded.get(), s.training, s.workload);
+}
+
 SettledTraining settled(TrainingSimulation o, const Session& session) {
   refuse_unused(session, options_beside_the_step());
   const auto samples = settle(o.training, session);
@@ -65,7 +71,7 @@ SettledTraining settled(TrainingSimulation o, const Session& session) {
     s.cluster = cluster_of(o.cluster);
     s.workload = training_workload(s.training, s.shape);
     if (!o.machine.empty()) s.machine = sim::read_machine(read_file(o.machine), o.machine);
-    if (s.workload.moe_blocks > 0) s.loads = expert_loads(s.routing, s.training, s.workload);
+    settle_loads(s);
   });
   return s;
 }
@@ -97,6 +103,10 @@ SimulatedPoint simulated_on(const SettledTraining& s, Index ranks, const comm::C
   point.fits = std::isnan(cluster.node_memory_bytes) || of_node <= cluster.node_memory_bytes;
   point.core_hours = core_hours(p.workload, point);
   return point;
+}
+
+std::string limit_text(const SimulatedPoint& point) {
+  return point.price.limit + (point.fits ? "" : "; does not fit: the node's memory is less");
 }
 
 std::string interval_text(const sim::TrainingPrice& price) {

@@ -31,10 +31,15 @@ struct SettledTraining {
   sim::Cluster cluster;
   std::optional<sim::Machine> machine;
   RoutingSource routing;
+  std::shared_ptr<const gating::RoutingTrace> recorded;  // that routing names, once it has been asked for
   sim::Workload workload;
   std::vector<sim::ExpertLoads> loads;
   bool bound = false;
 };
+
+/// Fills in the loads that follow from the rest, where there are MoE blocks. InputError as recorded_routing and
+/// expert_loads.
+void settle_loads(SettledTraining& s);
 
 /// Reads the files and settles the training's options. InputError for what is wrong with them. Collective.
 [[nodiscard]] SettledTraining settled(TrainingSimulation simulation, const Session& session);
@@ -70,6 +75,8 @@ struct PlacedTraining {
 [[nodiscard]] SimulatedPoint simulated_on(const SettledTraining& s, Index ranks, const comm::Communicator& world,
                                           const experts::Placement* placement = nullptr);
 
+/// What limits the step, and that a node's memory does where it does. For tables.
+[[nodiscard]] std::string limit_text(const SimulatedPoint& point);
 /// "+- 4.1 %", or nothing where nothing is known of it.
 [[nodiscard]] std::string interval_text(const sim::TrainingPrice& price);
 /// What stands below every table: how the rates are known.

@@ -129,9 +129,7 @@ SettledTraining TrainingSearch::chosen(const TrainingChoice& choice) const {
   s.training.compute.threads = choice.threads;
   s.training.model.router.capacity_factor = choice.capacity_factor;
   s.workload = training_workload(s.training, s.shape);
-  if (s.workload.moe_blocks > 0 && choice.capacity_factor != now_.capacity_factor) {
-    s.loads = expert_loads(s.routing, s.training, s.workload);
-  }
+  if (choice.capacity_factor != now_.capacity_factor) settle_loads(s);
   if (!s.machine) {
     s.cluster.rank_flops_per_s *= static_cast<double>(choice.threads) / static_cast<double>(now_.threads);
   }

@@ -186,8 +186,7 @@ VariedTraining Variator::training(const std::vector<std::string>& values, Index 
   }
   if (varies(KeyOwner::cluster) || varies(KeyOwner::fabric)) s.cluster = varied_cluster(values);
   if (varies(KeyOwner::training)) vary_training(values, s);
-  const bool other_loads = varies(KeyOwner::training) || varies(KeyOwner::skew);
-  if (s.workload.moe_blocks > 0 && other_loads) s.loads = expert_loads(s.routing, s.training, s.workload);
+  if (varies(KeyOwner::training) || varies(KeyOwner::skew)) settle_loads(s);
   if (varied.ranks == 0) varied.ranks = s.cluster.num_ranks();
   return varied;
 }

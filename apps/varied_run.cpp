@@ -163,11 +163,10 @@ std::string table_text(const RankedRun& run) {
     const std::vector<std::string> values = run.grid.values(p.number);
     text += fmt::format("{:>5}", i + 1);
     for (std::size_t v = 0; v < values.size(); ++v) text += fmt::format("  {:>{}}", values[v], widths[v]);
-    text +=
-        fmt::format("{:>9}{:>11}{:>11}{:>+9.1f} %{:>7.1f} %{:>11}{:>11.4g}  {}{}\n", p.point.ranks,
-                    seconds_text(p.point.price.step_s), interval_text(p.point.price), 100.0 * difference(run, p.point),
-                    100.0 * p.point.price.drop_rate, bytes_text(p.point.memory_bytes), p.point.core_hours,
-                    p.point.price.limit, p.point.fits ? "" : "; does not fit: the node's memory is less");
+    text += fmt::format("{:>9}{:>11}{:>11}{:>+9.1f} %{:>7.1f} %{:>11}{:>11.4g}  {}\n", p.point.ranks,
+                        seconds_text(p.point.price.step_s), interval_text(p.point.price),
+                        100.0 * difference(run, p.point), 100.0 * p.point.price.drop_rate,
+                        bytes_text(p.point.memory_bytes), p.point.core_hours, limit_text(p.point));
   }
   return text + notes_text(run) + calibration_text(run.base);
 }

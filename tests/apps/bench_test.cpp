@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The measurements of `conclave bench`, at sizes that say nothing about speed: what they print, what their JSON holds,
 // and what they refuse. No test looks at how long something took.
-#include "tests/apps/program.hpp"
+#include "tests/apps/refusal.hpp"
 #include "tests/support/file_content.hpp"
 #include "tests/support/sanitizer.hpp"
 #include "tests/train/temporary_folder.hpp"
@@ -20,6 +20,7 @@ using nlohmann::json;
 using test::conclave;
 using test::content_of;
 using test::count;
+using test::expect_refusal;
 using test::on_ranks;
 using test::Outcome;
 using train::TemporaryFolder;
@@ -193,12 +194,6 @@ TEST(BenchScaling, MeasuresStrongAndWeakOnEachNumberOfRanks) {
   const std::string picture = content_of(folder.path("picture.svg"));
   EXPECT_TRUE(picture.starts_with("<svg ")) << picture;
   EXPECT_EQ(count(picture, "<circle "), 4) << picture;
-}
-
-void expect_refusal(const Outcome& outcome, const std::string& part) {
-  EXPECT_NE(outcome.exit_code, 0) << outcome.output;
-  EXPECT_THAT(outcome.output, testing::HasSubstr(part));
-  EXPECT_EQ(count(outcome.output, "hint: "), 1) << outcome.output;
 }
 
 TEST(BenchScaling, GoesOnWithWhatIsMissing) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // `conclave bench calibrate` as a user calls it, on a machine that may be busy.
 #include "runtime/sim/machine.hpp"
-#include "tests/apps/program.hpp"
+#include "tests/apps/refusal.hpp"
 #include "tests/support/file_content.hpp"
 #include "tests/train/temporary_folder.hpp"
 
@@ -15,6 +15,7 @@ namespace {
 using test::conclave;
 using test::content_of;
 using test::count;
+using test::expect_refusal;
 using test::on_ranks;
 using test::Outcome;
 using train::TemporaryFolder;
@@ -51,12 +52,6 @@ TEST(BenchCalibrate, WritesAMachineThatSimulationsRead) {
     EXPECT_FALSE(machine.provenance.cpu.empty());
     EXPECT_FALSE(std::filesystem::exists(file + ".trial"));
   }
-}
-
-void expect_refusal(const Outcome& outcome, const std::string& part) {
-  EXPECT_NE(outcome.exit_code, 0) << outcome.output;
-  EXPECT_THAT(outcome.output, testing::HasSubstr(part));
-  EXPECT_EQ(count(outcome.output, "hint: "), 1) << outcome.output;
 }
 
 TEST(BenchCalibrate, RefusesAMachineThatIsNotItsOwn) {

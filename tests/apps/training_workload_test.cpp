@@ -113,12 +113,15 @@ TEST(TrainingWorkload, RefusesWhatHasNoPrice) {
 TEST(RoutingSource, TakesOneOfTraceAndSkew) {
   const train::TrainOptions options = some_run();
   const sim::Workload workload = training_workload(options, {.vocabulary = 10});
-  EXPECT_THROW(static_cast<void>(expert_loads({"a", "uniform"}, options, workload)), InputError);
-  EXPECT_THROW(static_cast<void>(expert_loads({"/no/such/file", ""}, options, workload)), InputError);
-  const auto fair = expert_loads({"", ""}, options, workload);
+  const auto loads_from = [&](const RoutingSource& source) {
+    return expert_loads(source, recorded_routing(source).get(), options, workload);
+  };
+  EXPECT_THROW(static_cast<void>(loads_from({"a", "uniform"})), InputError);
+  EXPECT_THROW(static_cast<void>(loads_from({"/no/such/file", ""})), InputError);
+  const auto fair = loads_from({"", ""});
   ASSERT_EQ(fair.size(), 1U);
   EXPECT_EQ(fair[0].claimed, 7.0 * 16.0 * 2.0) << "of one of two passes";
-  EXPECT_GT(expert_loads({"", "zipf:1"}, options, workload)[0].drop_rate(), fair[0].drop_rate());
+  EXPECT_GT(loads_from({"", "zipf:1"})[0].drop_rate(), fair[0].drop_rate());
 }
 
 TEST(RankCounts, AreListsAndRanges) {
