@@ -40,15 +40,12 @@ void append_pair(std::vector<std::string>& words, const std::string& name, const
   }
 }
 
-// Whether values that are given one after another add up.
-bool is_list(const Option* option) { return option != nullptr && option->accepts == "a list with commas"; }
-
-// As append_pair, but a list that is there already becomes longer.
+// As append_pair, but what adds up becomes longer where it is there already.
 void append_value(std::vector<std::string>& words, const Option* option, const std::string& name,
                   const std::string& value) {
   const std::string begin = fmt::format("--{}=", name);
   const auto given = std::ranges::find_if(words, [&](const std::string& word) { return word.starts_with(begin); });
-  if (is_list(option) && given != words.end() && !value.empty()) {
+  if (option != nullptr && option->adds_up && given != words.end() && !value.empty()) {
     *given += "," + value;
   } else {
     append_pair(words, name, value);

@@ -33,7 +33,8 @@ using ReadFile = std::function<std::string(const std::string& path)>;
 /// Gives `options` the values that `words` (the command line after the command's name) and the configuration file name;
 /// the others keep their defaults. `--top-k 2`, `--top-k=2` and `--top_k 2` are the same; a flag is given as `--flag`,
 /// `--flag=no` or `--no-flag`; after `--` every word is an argument. InputError for an unknown option (with the nearest
-/// names), a missing or bad value, an option given twice (lists add up), and for arguments unless `takes_arguments`.
+/// names), a missing or bad value, an option given twice (lists of words add up), and for arguments unless
+/// `takes_arguments`.
 [[nodiscard]] ParsedLine parse_command_line(std::span<const std::string> words, bool takes_arguments,
                                             const OptionSections& options, const ReadFile& read = read_file);
 

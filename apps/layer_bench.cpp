@@ -54,10 +54,10 @@ void LayerBench::forward_backward() {
 
 double LayerBench::memory_need(const plan::RowTransport& transport) const {
   const auto shapes = experts::expert_shapes(case_.experts, case_.width, case_.router.experts);
-  plan::MoeLayerSizes sizes = model::moe_layer_sizes(case_.router, shapes, case_.width, x_.rows(),
-                                                     layer_.map().experts_of(world_.rank()), transport);
   const std::vector<Index>& rows = layer_.rows_per_local_expert();
-  sizes.rows_here = static_cast<double>(std::accumulate(rows.begin(), rows.end(), Index{0}));
+  const auto rows_here = static_cast<double>(std::accumulate(rows.begin(), rows.end(), Index{0}));
+  const plan::MoeLayerSizes sizes = model::moe_layer_sizes(case_.router, shapes, case_.width, x_.rows(), rows_here,
+                                                           layer_.map().experts_of(world_.rank()), transport);
   double elements = static_cast<double>(4 * x_.size() + 2 * values_.size());
   if (const Index base = layer_.base().size(); base > 0) {
     elements +=

@@ -22,6 +22,8 @@ Index terminal_width(std::FILE* stream) {
   return size.ws_col;
 }
 
+bool is_watched() { return isatty(STDERR_FILENO) == 1; }
+
 std::string time_text(double seconds) {
   const auto s = static_cast<Index>(std::llround(std::max(0.0, seconds)));
   if (s < 60) return fmt::format("{} s", s);
@@ -45,7 +47,7 @@ Progress::Progress(Index first_step, Index total_steps, bool enabled)
     : first_step_(first_step),
       total_steps_(total_steps),
       enabled_(enabled),
-      live_(isatty(STDERR_FILENO) == 1),
+      live_(is_watched()),
       start_(Clock::now()),
       next_(start_) {}
 

@@ -14,6 +14,9 @@ namespace conclave::apps {
 /// Columns of the terminal that `stream` writes to; 100 if it is none.
 [[nodiscard]] Index terminal_width(std::FILE* stream);
 
+/// Whether stderr is a terminal, where progress is looked at as it is made.
+[[nodiscard]] bool is_watched();
+
 /// A time span for people: "8 s", "3 min 20 s", "5 h 12 min", "2 d 4 h".
 [[nodiscard]] std::string time_text(double seconds);
 

@@ -9,7 +9,6 @@ RunJournal::RunJournal(const train::TrainOptions& options, Index first_step, con
                        const train::RunLog::Texts& record, const comm::Communicator& world, Tell tell)
     : world_(world),
       folder_(options.out),
-      routing_path_(options.record_routing),
       config_(config),
       record_(record),
       on_failure_(options.on_save_failure),
@@ -45,8 +44,9 @@ void RunJournal::attempt(const std::function<void()>& work) {
   is_behind_ = false;
 }
 
-void RunJournal::record_routing(const gating::RoutingSizes& sizes, Index first_step) {
-  if (log_ && !routing_path_.empty()) routing_.emplace(routing_path_, sizes, first_step);
+void RunJournal::record_routing(const std::filesystem::path& file, const gating::RoutingSizes& sizes,
+                                Index first_step) {
+  if (log_) routing_.emplace(file, sizes, first_step);
 }
 
 void RunJournal::append(const train::StepRecord& record) {

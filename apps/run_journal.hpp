@@ -23,9 +23,8 @@ class RunJournal {
   RunJournal(const train::TrainOptions& options, Index first_step, const train::RunLog::Texts& config,
              const train::RunLog::Texts& record, const comm::Communicator& world, Tell tell);
 
-  /// From now on the records' routing is kept in options.record_routing too, where that is given. InputError on the
-  /// root as RoutingFile.
-  void record_routing(const gating::RoutingSizes& sizes, Index first_step);
+  /// From now on the records' routing is kept in this file too. InputError on the root as RoutingFile.
+  void record_routing(const std::filesystem::path& file, const gating::RoutingSizes& sizes, Index first_step);
 
   void append(const train::StepRecord& record);
   void append(const train::Evaluation& evaluation);
@@ -50,7 +49,6 @@ class RunJournal {
 
   const comm::Communicator& world_;
   std::filesystem::path folder_;
-  std::string routing_path_;
   train::RunLog::Texts config_, record_;
   train::OnSaveFailure on_failure_;
   Tell tell_;

@@ -5,7 +5,6 @@
 #include "apps/tuned_training.hpp"
 #include "runtime/train/agreed.hpp"
 
-#include <unistd.h>
 #include <cmath>
 
 namespace conclave::apps {
@@ -61,7 +60,7 @@ Optimised optimised(const OptimiseSimulation& o, const Session& session) {
                               session.world);
   result.candidates = search.candidates().size();
   result.notes = search.notes();
-  const bool shows = session.world.is_root() && isatty(STDERR_FILENO) == 1;
+  const bool shows = session.world.is_root() && is_watched();
   Progress progress(0, std::ssize(search.candidates()), shows);
   for (const TrainingChoice& choice : search.candidates()) {
     std::optional<TunedTraining> tuned = search.priced(choice);

@@ -139,12 +139,6 @@ PlannedRun planned(const Words& words, const SlurmTrain& o, const Session& sessi
   return run;
 }
 
-plan::Topology planned_topology(const JobOptions& o) {
-  std::vector<Index> node_of;
-  for (Index rank = 0; rank < o.ranks(); ++rank) node_of.push_back(rank / o.ranks_per_node());
-  return plan::Topology(node_of);
-}
-
 // All that the job's runs have in them is looked at; the most that a rank of any needs [bytes]. Collective.
 struct Checked {
   train::TrainOptions first;
@@ -152,7 +146,7 @@ struct Checked {
 };
 
 Checked checked(const SlurmTrain& o, const Session& session) {
-  const plan::Topology topology = planned_topology(o.job);
+  const auto topology = plan::Topology::filled(o.job.ranks(), o.job.ranks_per_node());
   Checked result;
   std::set<std::string> seen;
   for (const Words& words : calls_of(o.array, session.arguments)) {

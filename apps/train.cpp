@@ -95,7 +95,8 @@ class Run {
     const auto tell = [&](const std::string& text) { progress.note(text); };
     RunJournal journal(options_, trainer_->steps_done(), option_values(options_), record_, world_, tell);
     train::on_root(world_, [&] {
-      if (!options_.record_routing.empty()) journal.record_routing(trainer_->routing_sizes(), trainer_->steps_done());
+      if (options_.record_routing.empty()) return;
+      journal.record_routing(options_.record_routing, trainer_->routing_sizes(), trainer_->steps_done());
     });
     const bool is_done = trainer_->steps_done() >= last;
     const bool owes_evaluation = world_.any(journal.owes_evaluation() && evaluation_steps() > 0.0 &&

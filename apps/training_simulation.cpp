@@ -4,6 +4,7 @@
 #include "apps/command_line.hpp"
 #include "apps/training_needs.hpp"
 #include "apps/training_workload.hpp"
+#include "runtime/model/expert_waves.hpp"
 #include "runtime/sim/cluster_scaling.hpp"
 #include "runtime/train/agreed.hpp"
 
@@ -12,22 +13,15 @@
 namespace conclave::apps {
 namespace {
 
-plan::Topology topology_of(const sim::Cluster& cluster) {
-  std::vector<Index> nodes;
-  for (Index rank = 0; rank < cluster.num_ranks(); ++rank) nodes.push_back(rank / cluster.ranks_per_node);
-  return plan::Topology(nodes);
-}
-
 double core_hours(const sim::Workload& w, const SimulatedPoint& point) {
   const double saves = w.checkpoint_every > 0 ? 1000.0 / static_cast<double>(w.checkpoint_every) : 0.0;
   const double seconds = 1000.0 * point.price.step_s + saves * point.price.checkpoint_s;
   return seconds * static_cast<double>(point.ranks * w.threads) / 3600.0;
 }
 
-// Waves are cut from a rank's experts; with fewer experts there are fewer.
 Index waves_of(const sim::Workload& w, const plan::RowTransport& transport) {
-  const Index most = (w.moe.num_experts() + transport.num_ranks - 1) / transport.num_ranks;
-  return std::clamp<Index>(most, 1, std::max<Index>(1, transport.waves));
+  const Index most_experts = even_share(w.moe.num_experts(), transport.num_ranks, 0).size();
+  return model::ExpertWaves::count(most_experts, transport.waves);
 }
 
 }  // namespace
@@ -78,7 +72,7 @@ SettledTraining settled(TrainingSimulation o, const Session& session) {
 
 PlacedTraining placed(const SettledTraining& s, Index ranks, const comm::Communicator& world) {
   const sim::Cluster cluster = sim::scaled_to(s.cluster, ranks);
-  const plan::Topology topology = topology_of(cluster);
+  const auto topology = plan::Topology::filled(ranks, cluster.ranks_per_node);
   PlacedTraining p{sim::Network(cluster), s.workload,
                    model::planned_row_transport(s.training.transport, world, topology, RankId{0})};
   p.workload.transport.waves = waves_of(p.workload, p.transport);

@@ -5,8 +5,6 @@
 #include "apps/progress.hpp"
 #include "runtime/core/clock.hpp"
 
-#include <unistd.h>
-
 namespace conclave::apps {
 namespace {
 
@@ -124,7 +122,7 @@ RankedRun ranked_run(const VariedRun& o, const TrainingSimulation& simulation, I
   const std::vector<Variation> variations = parse_variations(o.vary);
   const Variator variator(simulation, session, variations);
   RankedRun run{o, simulation, variator.base(), Grid(variations)};
-  const bool shows = session.world.is_root() && isatty(STDERR_FILENO) == 1;
+  const bool shows = session.world.is_root() && is_watched();
   Progress progress(0, run.grid.size(), shows);
   const Clock::time_point start = Clock::now();
   double best_s = std::numeric_limits<double>::infinity();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "experts/placement.hpp"
 
+#include "runtime/core/at.hpp"
 #include "runtime/core/error.hpp"
 
 #include <algorithm>
@@ -10,8 +11,6 @@
 
 namespace conclave::experts {
 namespace {
-
-std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
 /// Copies of experts being placed.
 class Packing {

@@ -17,4 +17,10 @@ Topology::Topology(const std::vector<Index>& node_of) {
   }
 }
 
+Topology Topology::filled(Index num_ranks, Index ranks_per_node) {
+  std::vector<Index> node_of;
+  for (Index rank = 0; rank < num_ranks; ++rank) node_of.push_back(rank / ranks_per_node);
+  return Topology(node_of);
+}
+
 }  // namespace conclave::plan

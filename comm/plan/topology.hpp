@@ -13,6 +13,8 @@ class Topology {
  public:
   /// node_of[r]: any number that ranks of one node have in common.
   explicit Topology(const std::vector<Index>& node_of);
+  /// Ranks that fill nodes of so many, one after another; the last node may have fewer.
+  [[nodiscard]] static Topology filled(Index num_ranks, Index ranks_per_node);
 
   [[nodiscard]] Index num_ranks() const { return static_cast<Index>(node_of_.size()); }
   [[nodiscard]] Index num_nodes() const { return static_cast<Index>(ranks_.size()); }

@@ -133,7 +133,8 @@ void OptionTable::add(std::string name, std::vector<std::string>& values, std::s
                const auto parts = split_at_commas(text);
                values.assign(parts.begin(), parts.end());
                return true;
-             }});
+             },
+             true});
 }
 
 void OptionTable::add(std::string name, std::vector<Index>& values, std::string help) {

@@ -45,6 +45,7 @@ struct Option {
   bool is_flag = false;                          // a yes/no option: `--name` alone means yes
   std::function<std::string()> text;             // the present value, as it may be given back to assign
   std::function<bool(std::string_view)> assign;  // false: the text is not a value of this option; nothing changed
+  bool adds_up = false;                          // given again on a command line, it takes more values
 };
 
 /// The options of a program or module, in the order of their description. Refers to the described members: it must

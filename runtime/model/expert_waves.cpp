@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/model/expert_waves.hpp"
 
-#include <algorithm>
-
 namespace conclave::model {
 
 ExpertWaves::ExpertWaves(const ExpertMap& map, Index num_waves) {
   for (RankId rank; rank < RankId{map.num_ranks()}; ++rank) {
     experts_per_rank_.push_back(std::ssize(map.experts_of(rank)));
   }
-  num_waves_ = std::clamp<Index>(*std::ranges::max_element(experts_per_rank_), 1, std::max<Index>(num_waves, 1));
+  num_waves_ = count(*std::ranges::max_element(experts_per_rank_), num_waves);
   for (Index wave = 0; wave < num_waves_; ++wave) {
     for (RankId rank; rank < RankId{map.num_ranks()}; ++rank) {
       const std::vector<ExpertId>& all = map.experts_of(rank);

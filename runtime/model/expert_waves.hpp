@@ -4,6 +4,8 @@
 
 #include "runtime/core/expert_map.hpp"
 
+#include <algorithm>
+
 namespace conclave::model {
 
 /// Each rank's experts cut into waves: while one wave computes, the rows of the next are on their way and the results
@@ -13,6 +15,11 @@ class ExpertWaves {
  public:
   /// At most `num_waves`, at least one; no more than the fullest rank has experts.
   ExpertWaves(const ExpertMap& map, Index num_waves);
+
+  /// So many where `num_waves` are asked for and the fullest rank has `most_experts`.
+  [[nodiscard]] static Index count(Index most_experts, Index num_waves) {
+    return std::clamp<Index>(most_experts, 1, std::max<Index>(num_waves, 1));
+  }
 
   [[nodiscard]] Index size() const { return num_waves_; }
   /// A rank's experts of a wave, as its local numbers; may be none.

@@ -134,23 +134,22 @@ Index base_elements(const std::vector<experts::ExpertShape>& experts) {
 
 plan::MoeLayerSizes moe_layer_sizes(const gating::RouterOptions& router,
                                     const std::vector<experts::ExpertShape>& experts, Index width, Index tokens,
-                                    const std::vector<ExpertId>& mine, const plan::RowTransport& transport) {
+                                    double rows_here, const std::vector<ExpertId>& mine,
+                                    const plan::RowTransport& transport) {
   plan::MoeLayerSizes sizes{.transport = transport,
                             .tokens = tokens,
                             .width = width,
                             .num_experts = router.experts,
+                            .rows_sent = static_cast<double>(tokens * router.top_k),
+                            .rows_here = rows_here,
                             .experts_here = std::ssize(mine)};
-  sizes.rows_sent = static_cast<double>(tokens * router.top_k);
   double columns = 0.0;
   for (const ExpertId id : mine) {
     const experts::ExpertShape& shape = experts[static_cast<std::size_t>(id.value())];
     sizes.expert_elements += elements_of(shape);
     columns += tape_columns(shape);
   }
-  const auto num_mine = static_cast<double>(mine.size());
-  sizes.rows_here =
-      sizes.rows_sent * static_cast<double>(transport.num_ranks) * num_mine / static_cast<double>(std::ssize(experts));
-  if (!mine.empty()) sizes.tape_columns = columns / num_mine;
+  if (!mine.empty()) sizes.tape_columns = columns / static_cast<double>(mine.size());
   return sizes;
 }
 
@@ -196,11 +195,13 @@ std::vector<plan::MemoryItem> memory_need(const ModelOptions& o, const DataShape
     for (const experts::ExpertShape& expert : experts::shared_shapes(o.experts, o.width)) {
       add_activations(count * (tape_columns(expert) + static_cast<double>(o.width)));
     }
-    plan::MoeLayerSizes layer =
-        moe_layer_sizes(o.router, shapes, o.width, static_cast<Index>(tokens), map.experts_of(rank), run.transport);
-    // Rows come from all tokens of a pass, however ranks share these out: a rank may have experts alone.
-    layer.rows_here = static_cast<double>(run.groups_in_pass * run.group_rows * o.router.top_k) *
-                      static_cast<double>(layer.experts_here) / static_cast<double>(o.router.experts);
+    // All experts equally liked. Rows come from all tokens of a pass, however ranks share these out: a rank may have
+    // experts alone.
+    const std::vector<ExpertId>& mine = map.experts_of(rank);
+    const double rows_here = static_cast<double>(run.groups_in_pass * run.group_rows * o.router.top_k) *
+                             static_cast<double>(mine.size()) / static_cast<double>(o.router.experts);
+    const plan::MoeLayerSizes layer =
+        moe_layer_sizes(o.router, shapes, o.width, static_cast<Index>(tokens), rows_here, mine, run.transport);
     add_states(blocks.count * layer.expert_elements);
     if (base.num_elements() > 0) {
       add(items, {"experts' shared base",

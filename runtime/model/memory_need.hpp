@@ -25,11 +25,11 @@ struct RunSizes {
 /// making, of up to `largest_range` parameters each.
 [[nodiscard]] double gradient_sums(const plan::ReducePlan& plan, RankId rank, Index largest_range, Index threads);
 
-/// Sizes of an MoE layer with these experts on a rank with `tokens` tokens and the experts `mine`, as many rows coming
-/// as if all experts were equally liked.
+/// Sizes of an MoE layer with these experts on a rank with `tokens` tokens and the experts `mine`, to which `rows_here`
+/// rows come.
 [[nodiscard]] plan::MoeLayerSizes moe_layer_sizes(const gating::RouterOptions& router,
                                                   const std::vector<experts::ExpertShape>& experts, Index width,
-                                                  Index tokens, const std::vector<ExpertId>& mine,
+                                                  Index tokens, double rows_here, const std::vector<ExpertId>& mine,
                                                   const plan::RowTransport& transport);
 
 /// The number of parameters that a layer's experts share, which every rank has whole.

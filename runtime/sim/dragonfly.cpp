@@ -4,8 +4,9 @@
 // different chassis; one link leads from each group to each other. Minimal routing: within a group first along the
 // chassis to the right place, then to the right chassis. The link between groups g and h is at router h of group g
 // (counted chassis after chassis, and around where there are more groups than routers), and at router g of group h.
-#include "runtime/sim/at.hpp"
 #include "runtime/sim/fabric.hpp"
+
+#include "runtime/core/at.hpp"
 
 namespace conclave::sim {
 namespace {

@@ -3,7 +3,7 @@
 
 #include "comm/plan/pairwise.hpp"
 #include "comm/plan/two_phase.hpp"
-#include "runtime/sim/at.hpp"
+#include "runtime/core/at.hpp"
 #include "runtime/sim/bound.hpp"
 #include "runtime/sim/fluid.hpp"
 #include "runtime/sim/rounds.hpp"

@@ -7,8 +7,9 @@
 // subtree by link d mod W. So loads are sums over destinations in a stride:
 //   up-link q of subtree S:    A_S * sum of w_d over d outside S, d mod W = q
 //   down-link q of subtree S:  (A - A_S) * sum of w_d over d in S, d mod W = q
-#include "runtime/sim/at.hpp"
 #include "runtime/sim/fabric.hpp"
+
+#include "runtime/core/at.hpp"
 
 #include <numeric>
 

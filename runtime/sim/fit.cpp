@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/sim/fit.hpp"
 
+#include "runtime/core/at.hpp"
 #include "runtime/core/error.hpp"
 #include "runtime/core/random.hpp"
-#include "runtime/sim/at.hpp"
 
 #include <algorithm>
 #include <bit>
@@ -15,7 +15,6 @@ namespace {
 using Costs = std::array<double, most_terms>;
 using Matrix3 = std::array<Costs, most_terms>;
 
-constexpr double z_of_90_percent = 1.645;  // of a normal distribution: within so many sigma
 constexpr unsigned all_terms = (1U << most_terms) - 1;
 
 bool has(unsigned terms, std::size_t k) { return (terms >> k & 1U) != 0; }
@@ -139,7 +138,7 @@ Costs robust_costs(std::span<const Observation> observations, unsigned terms) {
 double widening(std::size_t num_observations, std::size_t num_costs) {
   const auto n = static_cast<double>(num_observations);
   const double freedom = n - static_cast<double>(num_costs);
-  return std::sqrt(n / freedom) * (1.0 + (z_of_90_percent * z_of_90_percent + 1.0) / (4.0 * freedom));
+  return std::sqrt(n / freedom) * (1.0 + (deviations_of_90 * deviations_of_90 + 1.0) / (4.0 * freedom));
 }
 
 void find_intervals(std::span<const Observation> observations, unsigned terms, const FitOptions& options,
@@ -235,7 +234,7 @@ double robust_sigma(std::span<const double> values, std::size_t num_costs) {
   invariant(values.size() > num_costs, "the sigma of {} values that {} costs were fitted to", values.size(), num_costs);
   std::vector<double> sizes;
   for (const double value : values) sizes.push_back(std::abs(value));
-  return widening(values.size(), num_costs) * quantile(std::move(sizes), 0.9) / z_of_90_percent;
+  return widening(values.size(), num_costs) * quantile(std::move(sizes), 0.9) / deviations_of_90;
 }
 
 double quantile(std::vector<double> values, double share) {

@@ -32,7 +32,7 @@ struct FitOptions {
 struct TermsFit {
   std::array<Fitted, most_terms> costs{};  // [s] of one of each thing
   std::vector<double> residuals;           // [observations] predicted over measured seconds, less 1
-  double residual_sigma = 0.0;             // 9 of 10 residuals are within 1.645 of it
+  double residual_sigma = 0.0;             // 9 of 10 residuals are within deviations_of_90 of it
   [[nodiscard]] double predicted_s(const Observation& observation) const;
   [[nodiscard]] double median_residual() const { return median_size(residuals); }
 };
@@ -47,7 +47,7 @@ struct TermsFit {
 /// Whether any of the things could be left to the others: the observations have it in fixed proportion to them.
 [[nodiscard]] bool are_in_proportion(std::span<const Observation> observations);
 
-/// The sigma of which 9 of 10 values are within 1.645, so that what lies far out does not count by its size.
+/// The sigma of which 9 of 10 values are within deviations_of_90, so that what lies far out does not count by its size.
 /// `num_costs`: what was fitted to the values. InvariantError for no more values than that.
 [[nodiscard]] double robust_sigma(std::span<const double> values, std::size_t num_costs);
 

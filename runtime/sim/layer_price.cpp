@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/sim/layer_price.hpp"
 
-#include "runtime/sim/at.hpp"
+#include "runtime/core/at.hpp"
 
 #include <algorithm>
 #include <cmath>

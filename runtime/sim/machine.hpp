@@ -12,6 +12,9 @@
 
 namespace conclave::sim {
 
+/// 9 of 10 cases of a normal distribution are within so many sigma of its mean.
+inline constexpr double deviations_of_90 = 1.645;
+
 /// A quantity that was fitted, with the interval that holds it in 9 of 10 cases. 0 <= low <= value <= high.
 struct Fitted {
   double value = 0.0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/sim/network.hpp"
 
-#include "runtime/sim/at.hpp"
+#include "runtime/core/at.hpp"
 
 namespace conclave::sim {
 Network::Network(Cluster cluster) : cluster_(std::move(cluster)), fabric_(make_fabric(cluster_)) {

@@ -8,7 +8,6 @@ namespace conclave::sim {
 namespace {
 
 // 9 of 10 normally distributed numbers are within so many deviations.
-constexpr double deviations_of_90 = 1.6449;
 
 double deviation(const Fitted& f) { return (f.high - f.low) / (2.0 * deviations_of_90); }
 

@@ -4,7 +4,7 @@
 #include "comm/plan/bruck.hpp"
 #include "comm/plan/hierarchical.hpp"
 #include "comm/plan/pairwise.hpp"
-#include "runtime/sim/at.hpp"
+#include "runtime/core/at.hpp"
 #include "runtime/sim/bound.hpp"
 #include "runtime/sim/rounds.hpp"
 
@@ -17,9 +17,7 @@ namespace {
 using plan::Level;
 
 plan::Topology topology_of(const Cluster& cluster) {
-  std::vector<Index> node_of(at(cluster.num_ranks()));
-  for (Index r = 0; r < cluster.num_ranks(); ++r) node_of[at(r)] = r / cluster.ranks_per_node;
-  return plan::Topology(node_of);
+  return plan::Topology::filled(cluster.num_ranks(), cluster.ranks_per_node);
 }
 
 /// What all strategies are given.

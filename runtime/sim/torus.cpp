@@ -5,8 +5,9 @@
 // those after. So a ring of dimension j carries, from its place p to its place q,
 //   (sum of `sent` over sources with place p, the ring's places after j, any before) *
 //   (sum of `popularity` over destinations with place q, the ring's places before j, any after).
-#include "runtime/sim/at.hpp"
 #include "runtime/sim/fabric.hpp"
+
+#include "runtime/core/at.hpp"
 
 namespace conclave::sim {
 namespace {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/sim/traffic.hpp"
 
+#include "runtime/core/at.hpp"
 #include "runtime/core/error.hpp"
-#include "runtime/sim/at.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -2,7 +2,7 @@
 #include "runtime/sim/training_price.hpp"
 
 #include "comm/plan/pairwise.hpp"
-#include "runtime/sim/at.hpp"
+#include "runtime/core/at.hpp"
 #include "runtime/sim/layer_price.hpp"
 #include "runtime/sim/rounds.hpp"
 
@@ -12,7 +12,6 @@
 namespace conclave::sim {
 namespace {
 
-constexpr double deviations_of_90 = 1.6449;
 constexpr double backward_share = 2.0 / 3.0;  // of what a group goes through by itself
 
 /// The sum of what a step is made of, while it is put together.

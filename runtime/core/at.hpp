@@ -3,9 +3,9 @@
 
 #include "runtime/core/ids.hpp"
 
-namespace conclave::sim {
+namespace conclave {
 
 /// A number as a place in an array.
 inline std::size_t at(Index number) { return static_cast<std::size_t>(number); }
 
-}  // namespace conclave::sim
+}  // namespace conclave
