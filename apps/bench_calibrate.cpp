@@ -25,6 +25,7 @@ namespace {
 
 struct CalibrateOptions {
   std::string out = "machine.json";
+  std::string csv;
   bool quick = false;
   double most_noise = 0.1;
   bool accept_noise = false;
@@ -60,6 +61,7 @@ constexpr Effort quick_effort{.steps = {0.01, 3},
 void describe_calibrate(CalibrateOptions& o, OptionSections& sections) {
   OptionTable& table = sections.section("Calibration");
   table.add("out", o.out, "the file to write, for simulate --machine; trial files are written beside it");
+  table.add("csv", o.csv, "a file to write the measurements into that the rates were fitted to, with commas");
   table.add("quick", o.quick, "measure fewer and smaller shapes, in seconds: a first look, not to predict by");
   table.add("most_noise", o.most_noise,
             "how far apart timings of the same steps may be, as a share, before the machine counts as too busy");
@@ -122,8 +124,9 @@ class Measuring {
     refuse_noise();
     progress_.finish();
     train::on_root(world_, [&] {
-      result.rates.push_back(fit_rates(one, 1, num_threads()));
-      if (!all.empty()) result.rates.push_back(fit_rates(all, node_ranks_, num_threads()));
+      std::vector<TimedShapes> timed{{1, num_threads(), std::move(one)}};
+      if (!all.empty()) timed.push_back({node_ranks_, num_threads(), all});
+      result.compute = fit_rates(timed);
     });
     result.noise = noise();
     return result;
@@ -279,6 +282,7 @@ sim::Provenance provenance_of(const Session& session) {
 int run_calibrate(const CalibrateOptions& o, const Session& session) {
   apply(o.compute);
   validate_calibrate(o, session.world);
+  refuse_unwritable(session.world, "csv", o.csv);
   refuse_too_many_threads(o, most_ranks_of_a_node(session.world));
   const LoadWatch load(session.world);
   Calibration calibration = Measuring(o, session.world).run();
@@ -286,6 +290,7 @@ int run_calibrate(const CalibrateOptions& o, const Session& session) {
   const std::vector<std::string> warnings = load.warnings();
   train::on_root(session.world, [&] {
     train::replace_file(o.out, sim::machine_text(machine_of(calibration)));
+    if (!o.csv.empty()) write_file(o.csv, csv_text(calibration));
     fmt::print("{}", table_text(calibration));
     for (const std::string& warning : warnings) fmt::print(stderr, "warning: {}\n", warning);
     fmt::print("written: {}\n", o.out);

@@ -18,16 +18,9 @@ std::string with_interval(double value, double low, double high) {
   return fmt::format("{:.3g} ({:.3g}-{:.3g})", value, low, high);
 }
 
-std::string micros(const sim::Fitted& s) {
+std::string scaled(const sim::Fitted& s, double factor) {
   if (s.value == 0.0 && s.high == 0.0) return "-";
-  return with_interval(1e6 * s.value, 1e6 * s.low, 1e6 * s.high);
-}
-
-// A cost of one thing as 10^9 of them a second: the ends change places.
-std::string giga_a_second(const sim::Fitted& s) {
-  if (s.value == 0.0) return "-";
-  const double fastest = s.low > 0.0 ? 1e-9 / s.low : std::numeric_limits<double>::infinity();
-  return with_interval(1e-9 / s.value, 1e-9 / s.high, fastest);
+  return with_interval(factor * s.value, factor * s.low, factor * s.high);
 }
 
 std::string giga(const sim::Fitted& Bps) { return with_interval(1e-9 * Bps.value, 1e-9 * Bps.low, 1e-9 * Bps.high); }
@@ -35,14 +28,18 @@ std::string giga(const sim::Fitted& Bps) { return with_interval(1e-9 * Bps.value
 std::string percent(double share) { return fmt::format("{:.1f} %", 100.0 * share); }
 
 std::string rates_text(const RatesFit& fit) {
-  std::vector<Row> rows{{fmt::format("{} busy ranks a node", fit.rates.active_ranks), "us a call", "GFLOP/s", "GB/s",
-                         "off by", "9 of 10 within"}};
+  std::vector<Row> rows{{fmt::format("{} busy ranks a node", fit.rates.active_ranks), "us a call", "ps a flop",
+                         "ps a byte", "+ if far", "ns an element", "off by", "9 of 10 within"}};
   for (const PhaseFit& p : fit.phases) {
-    rows.push_back({std::string(name_of(p.phase)), micros(p.fit.costs[0]), giga_a_second(p.fit.costs[1]),
-                    giga_a_second(p.fit.costs[2]), percent(p.fit.median_residual()),
-                    percent(1.645 * p.fit.residual_sigma)});
+    rows.push_back({std::string(name_of(p.phase)), scaled(p.fit.costs[0], 1e6), scaled(p.fit.costs[1], 1e12),
+                    scaled(p.fit.costs[2], 1e12), scaled(p.fit.costs[3], 1e12), scaled(p.fit.costs[4], 1e9),
+                    percent(p.fit.median_residual()), percent(sim::deviations_of_90 * p.fit.residual_sigma)});
   }
-  return aligned(rows) + fmt::format("  noise of a step: sigma {}\n", percent(fit.noise_sigma));
+  std::vector<double> sizes;
+  for (const double residual : fit.residuals) sizes.push_back(std::abs(residual));
+  return aligned(rows) + fmt::format("  a whole step: off by {}, 9 of 10 within {}; its noise: sigma {}\n",
+                                     percent(sim::median_size(fit.residuals)), percent(sim::quantile(sizes, 0.9)),
+                                     percent(fit.noise_sigma));
 }
 
 void add_messages(const std::string& where, const std::optional<MessageFit>& fit, std::vector<Row>& rows) {
@@ -50,7 +47,7 @@ void add_messages(const std::string& where, const std::optional<MessageFit>& fit
   const sim::MessageCosts& c = fit->costs;
   const std::string off = percent(sim::median_size(fit->residuals));
   const auto line = [&](const std::string& what, const sim::MessageLine& l) {
-    rows.push_back({fmt::format("{}, {}", where, what), micros(l.latency_s), giga(l.Bps), off});
+    rows.push_back({fmt::format("{}, {}", where, what), scaled(l.latency_s, 1e6), giga(l.Bps), off});
   };
   if (c.rendezvous_from_bytes == 0.0) {
     line("messages", c.eager);
@@ -58,7 +55,7 @@ void add_messages(const std::string& where, const std::optional<MessageFit>& fit
     line(fmt::format("messages below {} bytes", c.rendezvous_from_bytes), c.eager);
     line("larger messages", c.rendezvous);
   }
-  rows.push_back({fmt::format("{}, posting a message", where), micros(c.post_s), "", ""});
+  rows.push_back({fmt::format("{}, posting a message", where), scaled(c.post_s, 1e6), "", ""});
 }
 
 std::string transfers_text(const Calibration& c) {
@@ -68,10 +65,10 @@ std::string transfers_text(const Calibration& c) {
   if (c.shared_memory) {
     const auto& [all, one, residuals] = *c.shared_memory;
     const std::string off = percent(sim::median_size(residuals));
-    rows.push_back({"shared memory, all write", micros(all.synchronise_s), giga(all.copy_Bps), off});
-    rows.push_back({"shared memory, one writes", micros(one.synchronise_s), giga(one.copy_Bps), ""});
+    rows.push_back({"shared memory, all write", scaled(all.synchronise_s, 1e6), giga(all.copy_Bps), off});
+    rows.push_back({"shared memory, one writes", scaled(one.synchronise_s, 1e6), giga(one.copy_Bps), ""});
   }
-  rows.push_back({"file, with fsync", micros(c.file.line.latency_s), giga(c.file.line.Bps),
+  rows.push_back({"file, with fsync", scaled(c.file.line.latency_s, 1e6), giga(c.file.line.Bps),
                   percent(sim::median_size(c.file.residuals))});
   return aligned(rows);
 }
@@ -80,7 +77,8 @@ std::string transfers_text(const Calibration& c) {
 
 sim::Machine machine_of(const Calibration& c) {
   sim::Machine machine;
-  for (const RatesFit& fit : c.rates) {
+  machine.cache_bytes = c.compute.cache_bytes;
+  for (const RatesFit& fit : c.compute.rates) {
     machine.compute.push_back(fit.rates);
     machine.noise_sigma = std::max(machine.noise_sigma, fit.noise_sigma);
     for (const PhaseFit& p : fit.phases) {
@@ -103,14 +101,30 @@ sim::Machine machine_of(const Calibration& c) {
 std::string table_text(const Calibration& c) {
   const sim::Provenance& p = c.provenance;
   std::string out = fmt::format("Calibration of {} by {} ranks x {} threads, {}\n", p.host, p.ranks, p.threads, p.cpu);
-  for (const RatesFit& fit : c.rates) out += rates_text(fit);
+  for (const RatesFit& fit : c.compute.rates) out += rates_text(fit);
   out += transfers_text(c);
   out += fmt::format("  memory copies: {:.3g} GB/s of a rank alone, {:.3g} GB/s of each while all copy\n",
                      1e-9 * c.copies.alone_Bps, 1e-9 * c.copies.together_Bps);
   out += fmt::format("  the same steps at the beginning and at the end: {} apart\n", percent(c.noise));
+  out += fmt::format("  + if far: for the share m / (m + {:.0f} MB) of bytes where a step goes through m\n",
+                     1e-6 * c.compute.cache_bytes);
   out += "  in brackets: what holds the value in 9 of 10 cases; off by: the median error of the shapes and sizes\n";
-  for (const RatesFit& fit : c.rates) {
+  for (const RatesFit& fit : c.compute.rates) {
     for (const std::string& doubt : fit.doubts()) out += fmt::format("  {}\n", doubt);
+  }
+  return out;
+}
+
+std::string csv_text(const Calibration& c) {
+  std::string out = "active_ranks,phase,shape,calls,flops,bytes,far_bytes,elements,measured_s,fitted_s\n";
+  for (const RatesFit& fit : c.compute.rates) {
+    for (const PhaseFit& p : fit.phases) {
+      for (std::size_t i = 0; i < p.shapes.size(); ++i) {
+        const sim::Observation& o = p.observations[i];
+        out += fmt::format("{},{},{},{},{},{}\n", fit.rates.active_ranks, name_of(p.phase), p.shapes[i],
+                           fmt::join(o.amounts, ","), o.seconds, p.fit.predicted_s(o));
+      }
+    }
   }
   return out;
 }

@@ -15,7 +15,7 @@ struct CopyRates {
 };
 
 struct Calibration {
-  std::vector<RatesFit> rates;  // by rising numbers of busy ranks
+  CacheFit compute;  // by rising numbers of busy ranks
   std::optional<MessageFit> node;
   std::optional<MessageFit> network;
   std::optional<SharedMemoryFit> shared_memory;
@@ -31,5 +31,9 @@ struct Calibration {
 
 /// Every parameter with its interval, and how far the measurements lie off.
 [[nodiscard]] std::string table_text(const Calibration& calibration);
+
+/// The measurements that the rates were fitted to, with commas: of each shape and phase the work, the measured and the
+/// fitted seconds.
+[[nodiscard]] std::string csv_text(const Calibration& calibration);
 
 }  // namespace conclave::apps

@@ -21,6 +21,7 @@ struct StepBudget {
 struct StepTiming {
   std::string name{};
   sim::PhaseWork work{};
+  double footprint_bytes = 0.0;               // memory that the step goes through
   std::array<double, num_phases> phases_s{};  // medians over the steps
   double step_s = 0.0;                        // likewise
   std::vector<double> seconds{};              // of each step
@@ -35,17 +36,33 @@ struct StepTiming {
 struct PhaseFit {
   Phase phase{};
   sim::TermsFit fit;
-  std::vector<std::string> shapes;  // [observations]
+  std::vector<std::string> shapes;               // [observations]
+  std::vector<sim::Observation> observations{};  // calls, flops, bytes, far bytes, elements; the seconds they took
 };
 struct RatesFit {
   sim::ComputeRates rates;
-  std::vector<PhaseFit> phases;  // those that take time
-  double noise_sigma = 0.0;      // of a step, over the steps of all shapes
+  std::vector<PhaseFit> phases;     // those that take time
+  std::vector<double> residuals{};  // [shapes] of a step: predicted over measured seconds of all phases, less 1
+  double noise_sigma = 0.0;         // of a step, over the steps of all shapes
   /// A sentence about each phase whose formula is off by more than a tenth in half of the shapes, with the worst ones.
   [[nodiscard]] std::vector<std::string> doubts() const;
 };
 
+/// Timings of one number of busy ranks.
+struct TimedShapes {
+  Index active_ranks = 1;
+  Index threads = 1;
+  std::vector<StepTiming> timings{};
+};
+
+/// How steps' costs depend on their memory: for the cache's size, of powers of 2, that leaves the steps' predictions
+/// least far off on average.
+struct CacheFit {
+  double cache_bytes = 0.0;
+  std::vector<RatesFit> rates{};  // in the order of what was timed
+};
+
 /// InputError, naming the phase, where the timings do not tell what it costs.
-[[nodiscard]] RatesFit fit_rates(const std::vector<StepTiming>& timings, Index active_ranks, Index threads);
+[[nodiscard]] CacheFit fit_rates(std::span<const TimedShapes> timed);
 
 }  // namespace conclave::apps

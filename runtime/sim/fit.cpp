@@ -13,7 +13,7 @@ namespace conclave::sim {
 namespace {
 
 using Costs = std::array<double, most_terms>;
-using Matrix3 = std::array<Costs, most_terms>;
+using Matrix = std::array<Costs, most_terms>;
 
 constexpr unsigned all_terms = (1U << most_terms) - 1;
 
@@ -35,8 +35,8 @@ unsigned terms_that_occur(std::span<const Observation> observations) {
 
 /// Least squares of weighted relative errors.
 struct Squares {
-  Matrix3 amounts{};  // sum of weight amounts[j] amounts[k]
-  Costs seconds{};    // sum of weight amounts[k] seconds
+  Matrix amounts{};  // sum of weight amounts[j] amounts[k]
+  Costs seconds{};   // sum of weight amounts[k] seconds
 
   Squares(std::span<const Observation> observations, std::span<const double> weights) {
     for (std::size_t i = 0; i < observations.size(); ++i) {
@@ -52,7 +52,7 @@ struct Squares {
   // 1. Nothing where some of them are in proportion.
   [[nodiscard]] std::optional<Costs> solve(unsigned terms) const {
     constexpr double least_pivot = 1e-9;  // what is left of a thing that the others do not tell
-    Matrix3 factor{};
+    Matrix factor{};
     Costs scale{}, half{}, costs{};
     for (std::size_t j = 0; j < most_terms; ++j) scale[j] = has(terms, j) ? 1.0 / std::sqrt(amounts[j][j]) : 0.0;
     for (std::size_t j = 0; j < most_terms; ++j) {
@@ -85,7 +85,7 @@ struct Squares {
   }
 
   // The least that no cost is negative at: at the least, some costs are 0 and the others solve their own equations. Of
-  // three things there are so few selections that all are tried.
+  // so few things all selections are tried.
   [[nodiscard]] Costs least(unsigned terms) const {
     std::optional<Costs> best;
     for (unsigned some = 1; some <= all_terms; ++some) {

@@ -8,18 +8,19 @@
 
 namespace conclave::sim {
 
-inline constexpr std::size_t most_terms = 3;
+inline constexpr std::size_t most_terms = 5;
 
-/// So much of up to three things was done, and took so long.
+/// So much of up to five things was done, and took so long.
 struct Observation {
   std::array<double, most_terms> amounts{};  // 0 or more
   double seconds = 0.0;                      // more than 0
 };
 
 struct FitOptions {
-  std::array<std::string_view, most_terms> names{"calls", "flops", "bytes"};  // of the things, for messages
-  Index resamples = 300;                                                      // of the observations, for the intervals
-  Index seed = 1;                                                             // of what is drawn for them
+  /// Of the things, for messages.
+  std::array<std::string_view, most_terms> names{"calls", "flops", "bytes", "far bytes", "elements"};
+  Index resamples = 300;  // of the observations, for the intervals; 0: none are wanted
+  Index seed = 1;         // of what is drawn for them
 };
 
 /// The value with so large a share of the others below it, 0 to 1, between two values interpolated. InvariantError for

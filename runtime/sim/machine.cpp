@@ -15,7 +15,8 @@ Fitted between(const Fitted& a, const Fitted& b, double share) {
 
 Rate between(const Rate& a, const Rate& b, double share) {
   return {between(a.s_per_call, b.s_per_call, share), between(a.s_per_flop, b.s_per_flop, share),
-          between(a.s_per_byte, b.s_per_byte, share)};
+          between(a.s_per_byte, b.s_per_byte, share), between(a.s_per_far_byte, b.s_per_far_byte, share),
+          between(a.s_per_element, b.s_per_element, share)};
 }
 
 }  // namespace
@@ -33,6 +34,10 @@ ComputeRates Machine::rates(Index active_ranks) const {
     result.phases[p] = between(below.phases[p], above->phases[p], share);
   }
   return result;
+}
+
+double far_share(double footprint_bytes, double cache_bytes) {
+  return footprint_bytes > 0.0 ? footprint_bytes / (footprint_bytes + cache_bytes) : 0.0;
 }
 
 bool Machine::is_beyond(Index active_ranks) const {

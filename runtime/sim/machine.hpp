@@ -23,13 +23,18 @@ struct Fitted {
   friend bool operator==(const Fitted&, const Fitted&) = default;
 };
 
-/// Of one phase's operations: seconds = s_per_call calls + s_per_flop flops + s_per_byte bytes.
+/// Of one phase's operations: seconds = s_per_call calls + s_per_flop flops + s_per_byte bytes
+///   + s_per_far_byte far_share bytes + s_per_element elements.
+/// far_share: how much of a step's memory the caches do not keep (see below).
 struct Rate {
-  Fitted s_per_call;
-  Fitted s_per_flop;
-  Fitted s_per_byte;
-  [[nodiscard]] double seconds(const Work& work) const {
-    return s_per_call.value * work.calls + s_per_flop.value * work.flops + s_per_byte.value * work.bytes;
+  Fitted s_per_call{};
+  Fitted s_per_flop{};
+  Fitted s_per_byte{};
+  Fitted s_per_far_byte{};
+  Fitted s_per_element{};
+  [[nodiscard]] double seconds(const Work& work, double far_share) const {
+    return s_per_call.value * work.calls + s_per_flop.value * work.flops +
+           (s_per_byte.value + s_per_far_byte.value * far_share) * work.bytes + s_per_element.value * work.elements;
   }
   friend bool operator==(const Rate&, const Rate&) = default;
 };
@@ -91,12 +96,18 @@ struct Provenance {
   friend bool operator==(const Provenance&, const Provenance&) = default;
 };
 
+/// The share of a step's memory that caches of `cache_bytes` do not keep until it is used again, where the step goes
+/// through `footprint_bytes`: footprint / (footprint + cache), for their several levels and what else uses them make no
+/// edge. 0 for no footprint.
+[[nodiscard]] double far_share(double footprint_bytes, double cache_bytes);
+
 struct Machine {
   std::vector<ComputeRates> compute;    // ascending by active_ranks; at least one
   std::optional<MessageCosts> node;     // between ranks of a node
   std::optional<MessageCosts> network;  // between nodes; nothing where one node was measured
   std::optional<SharedMemoryCosts> shared_memory;
   std::optional<FileCosts> file;
+  double cache_bytes = 0.0;  // what caches keep of a rank's memory; see far_share
   double noise_sigma = 0.0;  // of a rank's time for the same work from step to step, over its mean
   std::array<double, num_phases> residual_sigma{};  // of a phase's predicted time, over the measured one
   Provenance provenance;
@@ -110,10 +121,10 @@ struct Machine {
 };
 
 /// The version of the file's format that this program writes and reads.
-inline constexpr Index machine_file_version = 1;
+inline constexpr Index machine_file_version = 2;
 
 /// A machine as JSON, units in the key names; a fitted quantity is [value, low, high], or one number where nothing is
-/// known of its interval. Phases whose rates are all 0 are left out, and read as such.
+/// known of its interval. Rates of 0, and phases whose rates all are, are left out, and read as such.
 /// InputError, beginning with `where`, for what is not JSON, another version, unknown keys with the nearest ones,
 /// missing parts, and numbers that are negative, not finite or not within their interval.
 [[nodiscard]] Machine read_machine(std::string_view json, std::string_view where);

@@ -16,7 +16,11 @@ struct FittedKey {
 };
 
 std::vector<FittedKey> keys_of(Rate& r) {
-  return {{"s_per_call", r.s_per_call}, {"s_per_flop", r.s_per_flop}, {"s_per_byte", r.s_per_byte}};
+  return {{"s_per_call", r.s_per_call},
+          {"s_per_flop", r.s_per_flop},
+          {"s_per_byte", r.s_per_byte},
+          {"s_per_far_byte", r.s_per_far_byte},
+          {"s_per_element", r.s_per_element}};
 }
 std::vector<FittedKey> keys_of(MessageLine& l) { return {{"latency_s", l.latency_s}, {"Bps", l.Bps}}; }
 std::vector<FittedKey> keys_of(SharedMemoryCosts& c) {
@@ -62,11 +66,33 @@ void refuse_unknown(const Json& object, const std::string& what, const std::vect
   }
 }
 
-void read_fitted(const Json& object, const std::string& what, const std::vector<FittedKey>& keys) {
+void refuse_others(const Json& object, const std::string& what, const std::vector<FittedKey>& keys) {
   std::vector<std::string> known;
   for (const FittedKey& k : keys) known.emplace_back(k.key);
   refuse_unknown(object, what, known);
+}
+
+void read_fitted(const Json& object, const std::string& what, const std::vector<FittedKey>& keys) {
+  refuse_others(object, what, keys);
   for (const FittedKey& k : keys) k.value = fitted_of(fmt::format("{} {}", what, k.key), part_of(object, what, k.key));
+}
+
+// What costs nothing is left out.
+Rate rate_of(const Json& object, const std::string& what) {
+  Rate rate;
+  refuse_others(object, what, keys_of(rate));
+  for (const FittedKey& k : keys_of(rate)) {
+    if (object.contains(k.key)) k.value = fitted_of(fmt::format("{} {}", what, k.key), object[k.key]);
+  }
+  return rate;
+}
+
+Json json_of(Rate rate) {
+  Json object = Json::object();
+  for (const FittedKey& k : keys_of(rate)) {
+    if (k.value != Fitted{}) object[k.key] = json_of(k.value);
+  }
+  return object;
 }
 
 template <class Part>
@@ -142,7 +168,7 @@ ComputeRates compute_rates_of(const Json& object) {
     if (phase == Phase::wait) {
       throw InputError("phases has a rate of 'wait'", "leave it out: waiting follows from the rest");
     }
-    rates.phases[static_cast<std::size_t>(phase)] = read_part<Rate>(rate, "phase " + name);
+    rates.phases[static_cast<std::size_t>(phase)] = rate_of(rate, "phase " + name);
   }
   return rates;
 }
@@ -150,7 +176,7 @@ ComputeRates compute_rates_of(const Json& object) {
 Json json_of(const ComputeRates& rates) {
   Json phases = Json::object();
   for (const auto& entry : enum_names(Phase{})) {
-    if (rates.of(entry.value) != Rate{}) phases[std::string(entry.name)] = fitted_json(rates.of(entry.value));
+    if (rates.of(entry.value) != Rate{}) phases[std::string(entry.name)] = json_of(rates.of(entry.value));
   }
   return {{"active_ranks", rates.active_ranks}, {"threads", rates.threads}, {"phases", phases}};
 }
@@ -199,8 +225,8 @@ void read_residuals(const Json& object, Machine& machine) {
 Machine machine_of(const Json& object) {
   const std::string what = "a machine";
   refuse_unknown(object, what,
-                 {"version", "provenance", "compute", "node", "network", "shared_memory", "file", "noise_sigma",
-                  "residual_sigma"});
+                 {"version", "provenance", "compute", "cache_bytes", "node", "network", "shared_memory", "file",
+                  "noise_sigma", "residual_sigma"});
   const Index version = count_of(object, what, "version");
   if (version != machine_file_version) {
     throw InputError(fmt::format("version {} of the format of machines", version),
@@ -208,6 +234,7 @@ Machine machine_of(const Json& object) {
   }
   Machine machine;
   read_compute(part_of(object, what, "compute"), machine);
+  machine.cache_bytes = number_of(object, what, "cache_bytes");
   if (object.contains("node")) machine.node = message_costs_of(object["node"], "node");
   if (object.contains("network")) machine.network = message_costs_of(object["network"], "network");
   if (object.contains("shared_memory")) {
@@ -241,11 +268,9 @@ Machine read_machine(std::string_view json, std::string_view where) {
 }
 
 std::string machine_text(const Machine& machine) {
-  Json object{{"version", machine_file_version},
-              {"provenance", json_of(machine.provenance)},
-              {"compute", Json::array()},
-              {"noise_sigma", machine.noise_sigma},
-              {"residual_sigma", Json::object()}};
+  Json object{{"version", machine_file_version},    {"provenance", json_of(machine.provenance)},
+              {"compute", Json::array()},           {"cache_bytes", machine.cache_bytes},
+              {"noise_sigma", machine.noise_sigma}, {"residual_sigma", Json::object()}};
   for (const ComputeRates& rates : machine.compute) object["compute"].push_back(json_of(rates));
   if (machine.node) object["node"] = json_of(*machine.node);
   if (machine.network) object["network"] = json_of(*machine.network);

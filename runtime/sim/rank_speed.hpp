@@ -11,8 +11,9 @@ namespace conclave::sim {
 class RankSpeed {
  public:
   /// Of a cluster's ranks while all of a node compute. Without a machine products take flops / rank_flops_per_s and
-  /// nothing else takes time; InputError if the cluster does not say that.
-  RankSpeed(const Cluster& cluster, const Machine* machine);
+  /// nothing else takes time; InputError if the cluster does not say that. footprint_bytes: memory that a rank goes
+  /// through in a step (step_footprint).
+  RankSpeed(const Cluster& cluster, const Machine* machine, double footprint_bytes);
 
   /// On a host that is as fast as it should be.
   [[nodiscard]] double seconds(Phase phase, const Work& work) const;
@@ -27,6 +28,7 @@ class RankSpeed {
   [[nodiscard]] static std::size_t index(NodeId node) { return static_cast<std::size_t>(node.value()); }
   bool is_measured_;
   ComputeRates rates_;
+  double far_share_ = 0.0;
   double s_per_flop_ = 0.0;      // where nothing was measured
   std::vector<double> factors_;  // [num_nodes], or empty
   double slowest_ = 1.0;

@@ -41,6 +41,11 @@ Work feed_forward(const FeedForwardSizes& f, double groups, double rows) {
   return work + leaf(groups, static_cast<double>(f.parameters));
 }
 
+// Hidden values of a row that are kept: before the function and after it, and a gate.
+double tape_columns(const FeedForwardSizes& f) {
+  return static_cast<double>(f.matrices == 1 ? 0 : f.matrices) * static_cast<double>(f.hidden);
+}
+
 // Of a norm: its input read and written, and in backward three reads and a write.
 Work norm(double groups, double rows, double width) { return {2.0 * groups, 0.0, element_bytes * 6.0 * rows * width}; }
 
@@ -57,6 +62,7 @@ Work attention(const Workload& w, double groups, double rows) {
   const double heads = rows / context * static_cast<double>(w.heads);
   const double blocks = std::ceil(context / attention_block);
   work.calls += heads * 7.0 * 0.5 * blocks * (blocks + 1.0);  // 2 products a pair of blocks, 5 in backward
+  work.elements += rows * static_cast<double>(w.heads) * 0.5 * (context + 1.0);  // scores, of each an exponential
   return work;
 }
 
@@ -110,6 +116,7 @@ PhaseWork routing_work(const Workload& w, Index num_groups, double rows_sent) {
   of(work, Phase::gate) = Work{4.0 * groups + 1.0, 6.0 * tokens * gate,
                                element_bytes * (tokens * (4.0 * width + 8.0 * experts) + 2.0 * groups * gate)} +
                           leaf(groups, gate);
+  of(work, Phase::gate).elements = tokens * w.moe.choices;
   const double row_bytes = width * (element_bytes + w.transport.wire_bytes);
   const double token_bytes = element_bytes * width * tokens;
   // Out: a copy of x for each row. Back: dx, the sum of what the rows bring.
@@ -156,6 +163,30 @@ Work reduce_work(const Workload& w, const plan::ReducePlan& plan, RankId rank) {
 Work update_work(const Workload& w, double owned) {
   const auto arrays = static_cast<double>(2 + w.states);
   return {std::ceil(owned / update_chunk), 0.0, element_bytes * (2.0 * arrays + 1.0) * owned};
+}
+
+double step_footprint(const Workload& w, Index num_ranks) {
+  const auto ranks = static_cast<double>(num_ranks);
+  const auto states = static_cast<double>(w.states);
+  double experts = 0.0;
+  double hidden = 0.0;
+  for (const FeedForwardSizes& e : w.moe.experts) {
+    experts += static_cast<double>(w.moe_blocks * e.parameters);
+    hidden += tape_columns(e) / static_cast<double>(w.moe.num_experts());
+  }
+  const double parameters =
+      experts / ranks * (2.0 + states) + static_cast<double>(w.replicated_parameters) * (2.0 + states / ranks);
+  // Of a token: each block's inputs, queries, keys, values and results; what it brings to each of its experts; logits.
+  constexpr double block_widths = 14.0;
+  const auto width = static_cast<double>(w.width);
+  double columns = static_cast<double>(w.blocks()) * block_widths * width +
+                   static_cast<double>(w.dense_blocks) * tape_columns(w.dense) +
+                   static_cast<double>(w.moe_blocks) * w.moe.choices * (2.0 * width + hidden) +
+                   2.0 * static_cast<double>(w.vocabulary);
+  for (const FeedForwardSizes& shared : w.moe.shared)
+    columns += static_cast<double>(w.moe_blocks) * tape_columns(shared);
+  const double tokens = static_cast<double>(w.groups_in_pass() * w.group_tokens) / ranks;
+  return element_bytes * (parameters + 2.0 * tokens * columns);
 }
 
 PhaseWork step_work(const Workload& w, const ExpertMap& map, RankId rank,

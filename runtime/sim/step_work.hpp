@@ -51,6 +51,10 @@ struct ExpertWork {
 
 // --- The whole ---
 
+/// Memory that a rank goes through in a step, on average over ranks [bytes]: its experts and replicated parameters with
+/// their gradients and optimizer state, and what a pass keeps of its tokens for backward, with the gradients of that.
+[[nodiscard]] double step_footprint(const Workload& workload, Index num_ranks);
+
 /// A step of rank `rank`, experts being placed by `map`, where rows_per_layer[l][e] rows come to expert e of MoE layer
 /// l over the whole step. A rank's tokens have their share, by groups, of all rows. InvariantError for other numbers of
 /// layers or experts than the workload's.

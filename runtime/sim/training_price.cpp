@@ -321,7 +321,7 @@ void tell_what_is_beyond(const TrainingCase& t, TrainingPrice& price) {
 TrainingPrice price_training_step(const TrainingCase& t) {
   check(t.workload);
   invariant(t.workload.moe_blocks == 0 || !t.loads.empty(), "MoE blocks without loads");
-  const RankSpeed speed(t.network.cluster(), t.machine);
+  const RankSpeed speed(t.network.cluster(), t.machine, step_footprint(t.workload, t.network.num_ranks()));
   const Index ranks = t.network.num_ranks();
   const plan::ReducePlan plan = reduce_plan(t.workload, ranks);
   const experts::Placement placement =

@@ -24,7 +24,7 @@ void expect_all_phases(const sim::ComputeRates& rates) {
   for (const auto& entry : enum_names(Phase{})) {
     if (entry.value == Phase::wait) continue;
     const sim::Rate& rate = rates.of(entry.value);
-    EXPECT_GT(rate.s_per_call.value + rate.s_per_flop.value + rate.s_per_byte.value, 0.0) << entry.name;
+    EXPECT_NE(rate, sim::Rate{}) << entry.name;
   }
 }
 
@@ -33,7 +33,9 @@ TEST(BenchCalibrate, WritesAMachineThatSimulationsRead) {
   for (const Index ranks : {1, 2, 3}) {
     SCOPED_TRACE(fmt::format("{} ranks", ranks));
     const std::string file = folder.path(fmt::format("machine-{}.json", ranks));
-    const Outcome outcome = on_ranks(ranks, CONCLAVE_PROGRAM, "bench calibrate --quick --accept-noise --out " + file);
+    const std::string csv = folder.path(fmt::format("measured-{}.csv", ranks));
+    const Outcome outcome =
+        on_ranks(ranks, CONCLAVE_PROGRAM, "bench calibrate --quick --accept-noise --out " + file + " --csv " + csv);
     ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
     EXPECT_EQ(count(outcome.output, "written: " + file), 1) << outcome.output;
     EXPECT_EQ(count(outcome.output, "busy ranks a node"), ranks > 1 ? 2 : 1) << outcome.output;
@@ -42,6 +44,11 @@ TEST(BenchCalibrate, WritesAMachineThatSimulationsRead) {
     EXPECT_EQ(machine.compute.front().active_ranks, 1);
     EXPECT_EQ(machine.compute.back().active_ranks, ranks);
     for (const sim::ComputeRates& rates : machine.compute) expect_all_phases(rates);
+    EXPECT_GT(machine.cache_bytes, 0.0);
+    const std::string measured = content_of(csv);
+    EXPECT_EQ(count(measured, "active_ranks,phase,shape,calls,flops,bytes,far_bytes,elements,measured_s,fitted_s\n"),
+              1);
+    EXPECT_GE(count(measured, ",experts,"), 10 * (ranks > 1 ? 2 : 1)) << "a line for each shape with experts";
     EXPECT_EQ(machine.node.has_value(), ranks > 1);
     EXPECT_EQ(machine.shared_memory.has_value(), ranks > 1);
     EXPECT_FALSE(machine.network.has_value());

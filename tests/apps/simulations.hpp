@@ -19,7 +19,8 @@ inline std::string machine_text(double s_per_flop) {
        {"embedding", "attention", "gate", "dispatch", "experts", "combine", "dense", "head", "reduce", "optimizer"}) {
     phases[phase] = {{"s_per_call", 1e-7}, {"s_per_flop", s_per_flop}, {"s_per_byte", 1e-10}};
   }
-  const nlohmann::json machine{{"version", 1},
+  const nlohmann::json machine{{"version", 2},
+                               {"cache_bytes", 1e8},
                                {"compute", {{{"active_ranks", 4}, {"threads", 1}, {"phases", phases}}}},
                                {"residual_sigma", {{"experts", 0.1}}},
                                {"provenance", {{"host", "node17"}, {"cpu", "a CPU"}, {"when", "2026-11-29"}}}};

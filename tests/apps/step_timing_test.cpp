@@ -16,11 +16,12 @@ namespace {
 sim::Rate rate_of(Phase phase) {
   const double factor = 1.0 + 0.1 * static_cast<double>(static_cast<int>(phase));
   const auto exact = [&](double value) { return sim::Fitted{value * factor, value * factor, value * factor}; };
-  return {exact(1e-6), exact(2e-11), exact(3e-10)};
+  return {exact(1e-6), exact(2e-11), exact(3e-10), exact(2e-10), exact(4e-9)};
 }
 
-sim::PhaseWork work_of(const CalibrationShape& shape) {
-  const sim::Workload workload = training_workload(shape.options, {.vocabulary = 256});
+constexpr double cache_bytes = 67108864.0;  // one that is tried
+
+sim::PhaseWork work_of(const sim::Workload& workload) {
   const double rows = workload.moe.choices * static_cast<double>(workload.tokens());
   const auto experts = static_cast<std::size_t>(workload.moe.num_experts());
   const std::vector<std::vector<double>> even(static_cast<std::size_t>(workload.moe_blocks),
@@ -32,10 +33,12 @@ sim::PhaseWork work_of(const CalibrationShape& shape) {
 std::vector<StepTiming> timings_of(bool quick) {
   std::vector<StepTiming> timings;
   for (const CalibrationShape& shape : calibration_shapes(quick)) {
-    StepTiming t{.name = shape.name, .work = work_of(shape)};
+    const sim::Workload workload = training_workload(shape.options, {.vocabulary = 256});
+    StepTiming t{.name = shape.name, .work = work_of(workload), .footprint_bytes = sim::step_footprint(workload, 1)};
+    const double far_share = sim::far_share(t.footprint_bytes, cache_bytes);
     for (const auto& entry : enum_names(Phase{})) {
       const auto p = static_cast<std::size_t>(entry.value);
-      t.phases_s[p] = rate_of(entry.value).seconds(t.work[p]);
+      t.phases_s[p] = rate_of(entry.value).seconds(t.work[p], far_share);
       t.step_s += t.phases_s[p];
     }
     t.seconds = {t.step_s, 0.99 * t.step_s, 1.01 * t.step_s};
@@ -61,7 +64,10 @@ TEST(CalibrationShapes, AreUnlikeAndValid) {
 
 TEST(FitRates, FindsTheRatesOfEveryPhase) {
   for (const bool quick : {true, false}) {
-    const RatesFit fit = fit_rates(timings_of(quick), 4, 2);
+    const CacheFit all = fit_rates(std::vector<TimedShapes>{{4, 2, timings_of(quick)}});
+    EXPECT_EQ(all.cache_bytes, cache_bytes);
+    ASSERT_EQ(all.rates.size(), 1U);
+    const RatesFit& fit = all.rates[0];
     EXPECT_EQ(fit.rates.active_ranks, 4);
     EXPECT_EQ(fit.rates.threads, 2);
     EXPECT_EQ(fit.phases.size(), all_phases.size());
@@ -70,8 +76,9 @@ TEST(FitRates, FindsTheRatesOfEveryPhase) {
       SCOPED_TRACE(name_of(phase));
       const sim::Rate& rate = fit.rates.of(phase);
       for (const StepTiming& t : timings_of(quick)) {
-        const double seconds = rate_of(phase).seconds(sim::of(t.work, phase));
-        EXPECT_NEAR(rate.seconds(sim::of(t.work, phase)), seconds, 1e-6 * seconds) << t.name;
+        const double far_share = sim::far_share(t.footprint_bytes, cache_bytes);
+        const double seconds = rate_of(phase).seconds(sim::of(t.work, phase), far_share);
+        EXPECT_NEAR(rate.seconds(sim::of(t.work, phase), far_share), seconds, 1e-6 * seconds) << t.name;
       }
     }
     for (const Phase phase : {Phase::attention, Phase::gate, Phase::experts, Phase::dense, Phase::head}) {
@@ -79,6 +86,8 @@ TEST(FitRates, FindsTheRatesOfEveryPhase) {
       EXPECT_NEAR(fit.rates.of(phase).s_per_flop.value, truth, 1e-3 * truth) << name_of(phase);
     }
     EXPECT_TRUE(fit.doubts().empty());
+    EXPECT_EQ(fit.residuals.size(), timings_of(quick).size());
+    for (const double residual : fit.residuals) EXPECT_NEAR(residual, 0.0, 1e-6);
   }
 }
 
@@ -88,7 +97,7 @@ TEST(FitRates, NamesTheShapesThatFitWorst) {
     timings[i].phases_s[static_cast<std::size_t>(Phase::head)] *= i % 2 == 0 ? 1.5 : 0.7;
   }
   timings[5].phases_s[static_cast<std::size_t>(Phase::head)] *= 9.0;
-  const std::vector<std::string> doubts = fit_rates(timings, 2, 1).doubts();
+  const std::vector<std::string> doubts = fit_rates(std::vector<TimedShapes>{{2, 1, timings}}).rates[0].doubts();
   ASSERT_EQ(doubts.size(), 1U);
   EXPECT_THAT(doubts[0], testing::StartsWith("head is off by "));
   EXPECT_THAT(doubts[0], testing::HasSubstr("with 2 busy ranks"));
@@ -98,7 +107,7 @@ TEST(FitRates, RefusesTooFewShapes) {
   std::vector<StepTiming> timings = timings_of(true);
   timings.resize(2);
   try {
-    static_cast<void>(fit_rates(timings, 1, 1));
+    static_cast<void>(fit_rates(std::vector<TimedShapes>{{1, 1, timings}}));
     FAIL();
   } catch (const InputError& error) {
     EXPECT_THAT(error.what(), testing::StartsWith("phase embedding: 2 observations of 2 things"));
@@ -107,7 +116,7 @@ TEST(FitRates, RefusesTooFewShapes) {
 
 Calibration example() {
   Calibration c;
-  c.rates = {fit_rates(timings_of(true), 1, 1), fit_rates(timings_of(true), 2, 1)};
+  c.compute = fit_rates(std::vector<TimedShapes>{{1, 1, timings_of(true)}, {2, 1, timings_of(true)}});
   c.node = MessageFit{{{{1e-6, 1e-6, 1e-6}, {4e9, 3e9, 5e9}}, {{2e-6, 2e-6, 2e-6}, {8e9, 8e9, 8e9}}, 4096.0, {}},
                       {0.1, -0.1, 0.1, -0.1, 0.1, -0.1}};
   c.shared_memory =
@@ -120,11 +129,12 @@ Calibration example() {
 
 TEST(Calibration, BecomesAMachine) {
   Calibration c = example();
-  c.rates[1].phases[0].fit.residual_sigma = 0.3;
+  c.compute.rates[1].phases[0].fit.residual_sigma = 0.3;
   const sim::Machine m = machine_of(c);
   EXPECT_EQ(sim::read_machine(sim::machine_text(m), "m"), m);
   ASSERT_EQ(m.compute.size(), 2U);
-  EXPECT_EQ(m.residual_sigma[static_cast<std::size_t>(c.rates[1].phases[0].phase)], 0.3);
+  EXPECT_EQ(m.cache_bytes, cache_bytes);
+  EXPECT_EQ(m.residual_sigma[static_cast<std::size_t>(c.compute.rates[1].phases[0].phase)], 0.3);
   EXPECT_GT(m.residual_sigma[static_cast<std::size_t>(Phase::wait)], 0.05);
   EXPECT_EQ(m.node->rendezvous_from_bytes, 4096.0);
   EXPECT_FALSE(m.network.has_value());
@@ -136,6 +146,8 @@ TEST(Calibration, BecomesAMachine) {
 TEST(Calibration, TellsEveryParameter) {
   const std::string text = table_text(example());
   for (const Phase phase : all_phases) EXPECT_THAT(text, testing::HasSubstr(fmt::format("\n  {} ", name_of(phase))));
+  EXPECT_THAT(text, testing::HasSubstr("a whole step: off by 0.0 %"));
+  EXPECT_THAT(text, testing::HasSubstr("m / (m + 67 MB)"));
   EXPECT_THAT(text, testing::HasSubstr("node, messages below 4096 bytes"));
   EXPECT_THAT(text, testing::HasSubstr("4 (3-5)"));
   EXPECT_THAT(text, testing::Not(testing::HasSubstr("network")));

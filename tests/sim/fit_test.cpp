@@ -14,14 +14,16 @@ using Costs = std::array<double, most_terms>;
 
 const Random drawn(17, RandomStream::corpus);
 
-// Amounts as training steps have them, the three of very different size and each varying by itself.
+// Amounts as training steps have them, the five of very different size and each varying by itself.
 std::vector<Observation> cases(Index count, const Costs& costs, Index seed = 0) {
   std::vector<Observation> result;
   for (Index i = 0; i < count; ++i) {
     const auto amount = [&](Index k, double least, double most) {
       return least * std::pow(most / least, drawn.uniform(i, 10 * seed + k));
     };
-    Observation o{{amount(0, 10.0, 1e4), amount(1, 1e6, 1e10), amount(2, 1e5, 1e9)}, 0.0};
+    Observation o{
+        {amount(0, 10.0, 1e4), amount(1, 1e6, 1e10), amount(2, 1e5, 1e9), amount(3, 1e4, 1e8), amount(4, 1e3, 1e7)},
+        0.0};
     for (std::size_t k = 0; k < most_terms; ++k) o.seconds += costs[k] * o.amounts[k];
     result.push_back(o);
   }
@@ -34,7 +36,7 @@ void disturb(std::vector<Observation>& observations, double sigma, Index seed) {
   }
 }
 
-const Costs truth{2e-6, 1e-11, 2e-10};
+const Costs truth{2e-6, 1e-11, 2e-10, 2e-9, 2e-8};
 
 void expect_near(const TermsFit& fit, const Costs& costs, double tolerance) {
   for (std::size_t k = 0; k < most_terms; ++k) {
@@ -90,7 +92,7 @@ TEST(FitTerms, IntervalsHoldTheTruthInNineOfTenCases) {
   FitOptions options;
   options.resamples = 100;
   for (Index trial = 0; trial < trials; ++trial) {
-    std::vector<Observation> observations = cases(20, truth, trial);
+    std::vector<Observation> observations = cases(30, truth, trial);
     disturb(observations, 0.05, trial);
     const TermsFit fit = fit_terms(observations, options);
     for (std::size_t k = 0; k < most_terms; ++k) {
@@ -137,11 +139,11 @@ void expect_refusal(const Fit& fit, const std::string& part) {
 TEST(FitTerms, RefusesWhatSaysNothing) {
   const auto fit = [](std::vector<Observation> observations) { return [=] { return fit_terms(observations); }; };
   expect_refusal(fit({}), "0 observations of 0 things");
-  expect_refusal(fit(cases(3, truth)), "3 observations of 3 things");
+  expect_refusal(fit(cases(5, truth)), "5 observations of 5 things");
   expect_refusal(fit({{{0.0, 0.0, 0.0}, 1.0}, {{0.0, 0.0, 0.0}, 2.0}}), "2 observations of 0 things");
   std::vector<Observation> bad = cases(9, truth);
   for (Observation& o : bad) o.amounts[2] = 3.0 * o.amounts[1];
-  expect_refusal(fit(bad), "the amounts of calls, flops, bytes are in fixed proportion");
+  expect_refusal(fit(bad), "the amounts of calls, flops, bytes, far bytes, elements are in fixed proportion");
   EXPECT_TRUE(are_in_proportion(bad));
   EXPECT_FALSE(are_in_proportion(cases(9, truth)));
   bad = cases(9, truth);

@@ -14,7 +14,9 @@ Machine example() {
   Machine m;
   m.compute = {{1, 1, {}}, {4, 1, {}}};
   m.compute[0].phases[at_experts] = {{1e-6, 0.0, 2e-6}, {1e-11, 9e-12, 2e-11}, {1e-10, 1e-10, 1e-10}};
-  m.compute[1].phases[at_experts] = {{1e-6, 0.0, 2e-6}, {4e-11, 3e-11, 5e-11}, {7e-10, 6e-10, 9e-10}};
+  m.compute[1].phases[at_experts] = {
+      {1e-6, 0.0, 2e-6}, {4e-11, 3e-11, 5e-11}, {7e-10, 6e-10, 9e-10}, {2e-10, 0.0, 3e-10}, {5e-9, 4e-9, 6e-9}};
+  m.cache_bytes = 3e7;
   m.node = MessageCosts{{{1e-6, 5e-7, 2e-6}, {4e9, 3e9, 5e9}}, {{3e-6, 3e-6, 3e-6}, {8e9, 8e9, 8e9}}, 4096.0, {}};
   m.shared_memory = SharedMemoryCosts{{2e-6, 1e-6, 3e-6}, {6e9, 5e9, 7e9}};
   m.file = FileCosts{{1e-3, 0.0, 1e-2}, {5e8, 4e8, 6e8}};
@@ -53,11 +55,11 @@ TEST(Machine, IsReadBackAsItWasWritten) {
 
 TEST(Machine, OneNumberIsItsOwnInterval) {
   const Machine m = read_machine(
-      R"({"version": 1, "compute": [{"active_ranks": 1, "threads": 1, "phases": {"gate":
-          {"s_per_call": 0, "s_per_flop": 2e-10, "s_per_byte": [1e-10, 0, 3e-10]}}}]})",
+      R"({"version": 2, "cache_bytes": 1e7, "compute": [{"active_ranks": 1, "threads": 1, "phases": {"gate":
+          {"s_per_flop": 2e-10, "s_per_byte": [1e-10, 0, 3e-10], "s_per_far_byte": 4e-10, "s_per_element": 1e-9}}}]})",
       "m.json");
   EXPECT_EQ(m.compute[0].of(Phase::gate).s_per_flop, (Fitted{2e-10, 2e-10, 2e-10}));
-  EXPECT_DOUBLE_EQ(m.compute[0].of(Phase::gate).seconds({5.0, 1e9, 1e9}), 0.3);
+  EXPECT_DOUBLE_EQ(m.compute[0].of(Phase::gate).seconds({5.0, 1e9, 1e9, 1e8}, 0.25), 0.5);
   EXPECT_EQ(m.compute[0].of(Phase::experts), Rate{});
 }
 
@@ -74,24 +76,35 @@ TEST(Machine, RatesAreInterpolatedAndNeverExtrapolated) {
   EXPECT_TRUE(m.is_beyond(5));
 }
 
+TEST(Machine, TheLargerAStepTheLessOfItStaysNear) {
+  EXPECT_EQ(far_share(0.0, 0.0), 0.0);
+  EXPECT_EQ(far_share(1e6, 0.0), 1.0);
+  EXPECT_DOUBLE_EQ(far_share(1e7, 3e7), 0.25);
+  EXPECT_DOUBLE_EQ(far_share(9e7, 3e7), 0.75);
+}
+
 TEST(Machine, NamesWhatItCannotUse) {
   EXPECT_EQ(refusal(changed("\"noise_sigma\"", "\"noise_sgma\"")),
             "m.json: a machine has no key 'noise_sgma'; did you mean noise_sigma?");
   EXPECT_EQ(refusal(changed("\"experts\"", "\"expert\"")), "m.json: phases has no key 'expert'; did you mean experts?");
   EXPECT_EQ(refusal(changed("\"experts\"", "\"wait\"")), "m.json: phases has a rate of 'wait'");
-  EXPECT_EQ(refusal(changed("\"version\": 1", "\"version\": 2")), "m.json: version 2 of the format of machines");
+  EXPECT_EQ(refusal(changed("\"version\": 2", "\"version\": 1")), "m.json: version 1 of the format of machines");
   EXPECT_EQ(refusal(changed("\"copy_Bps\"", "\"copy_bps\"")),
             "m.json: shared_memory has no key 'copy_bps'; did you mean copy_Bps?");
   EXPECT_EQ(refusal(changed("4096.0", "-1")), "m.json: node rendezvous_from_bytes cannot be -1");
   EXPECT_EQ(refusal(changed("8000000000.0", "0")), "m.json: node rendezvous Bps = 0 within [0, 0]");
   EXPECT_NE(refusal("{").find("m.json: this is no JSON"), std::string::npos);
-  EXPECT_EQ(refusal(R"({"version": 1, "compute": []})"), "m.json: 'compute' is no list of rates");
-  EXPECT_EQ(refusal(R"({"version": 1})"), "m.json: a machine has no 'compute'");
+  EXPECT_EQ(refusal(R"({"version": 2, "compute": []})"), "m.json: 'compute' is no list of rates");
+  EXPECT_EQ(refusal(changed("\"cache_bytes\": 30000000.0", "\"cache_bytes\": -1")),
+            "m.json: a machine cache_bytes cannot be -1");
+  EXPECT_EQ(refusal(changed("s_per_element", "s_per_elements")),
+            "m.json: phase experts has no key 's_per_elements'; did you mean s_per_element?");
+  EXPECT_EQ(refusal(R"({"version": 2})"), "m.json: a machine has no 'compute'");
 }
 
 TEST(Machine, RefusesIntervalsThatDoNotHoldTheirValue) {
   const auto with = [](const std::string& rate) {
-    return R"({"version": 1, "compute": [{"active_ranks": 1, "threads": 1, "phases": {"gate":
+    return R"({"version": 2, "cache_bytes": 1e7, "compute": [{"active_ranks": 1, "threads": 1, "phases": {"gate":
                {"s_per_call": 0, "s_per_flop": )" +
            rate + R"(, "s_per_byte": 0}}}]})";
   };

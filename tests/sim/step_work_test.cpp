@@ -35,6 +35,29 @@ TEST(StepWork, FlopsAreSixAnElementAndRowWhateverTheRanks) {
   }
 }
 
+TEST(StepWork, ElementsAreScoresAndChoices) {
+  const Workload w = small_workload();
+  const PhaseWork work = step_work(w, ExpertMap::contiguous(8, 1), RankId{0}, some_rows());
+  const double tokens = 12.0 * 32.0;
+  EXPECT_DOUBLE_EQ(of(work, Phase::attention).elements, 3.0 * tokens * 2.0 * 8.5);  // blocks, heads, earlier tokens
+  EXPECT_DOUBLE_EQ(of(work, Phase::gate).elements, 2.0 * tokens * 2.0);             // MoE blocks, choices
+  EXPECT_EQ(of(work, Phase::experts).elements, 0.0);
+}
+
+TEST(StepWork, TheFootprintIsParametersWithTheirsAndAPassesTokens) {
+  Workload w = small_workload();
+  double experts = 0.0;
+  for (const FeedForwardSizes& e : w.moe.experts) experts += 2.0 * static_cast<double>(e.parameters);
+  const double replicated = static_cast<double>(w.replicated_parameters);
+  // Of a token: 3 blocks, a dense one's hidden values, 2 experts each of 2 blocks, and logits with their gradients.
+  const double hidden = (6.0 * 2.0 * 16.0 + 2.0 * 3.0 * 20.0) / 8.0;
+  const double of_token = 2.0 * (3.0 * 14.0 * 8.0 + 2.0 * 24.0 + 2.0 * 2.0 * (2.0 * 8.0 + hidden) + 2.0 * 50.0);
+  EXPECT_DOUBLE_EQ(step_footprint(w, 1), 4.0 * (4.0 * (experts + replicated) + 6.0 * 32.0 * of_token));
+  EXPECT_DOUBLE_EQ(step_footprint(w, 4), 4.0 * (experts + 2.5 * replicated + 1.5 * 32.0 * of_token));
+  w.states = 0;
+  EXPECT_DOUBLE_EQ(step_footprint(w, 4), 4.0 * (0.5 * experts + 2.0 * replicated + 1.5 * 32.0 * of_token));
+}
+
 TEST(StepWork, RanksWithoutGroupsOrExpertsDoNothingOfTheirs) {
   const Workload w = small_workload();
   const ExpertMap map = ExpertMap::contiguous(8, 20);

@@ -23,8 +23,9 @@ TEST(TrainingPrice, OneRankComputesAndWaitsForNobody) {
   const PhaseWork work =
       step_work(w, ExpertMap::contiguous(8, 1), RankId{0}, std::vector<std::vector<double>>{rows, rows});
   double expected = 0.0;
+  const double far = far_share(step_footprint(w, 1), machine.cache_bytes);
   for (const auto& entry : enum_names(Phase{})) {
-    const double seconds = machine.compute[0].of(entry.value).seconds(of(work, entry.value));
+    const double seconds = machine.compute[0].of(entry.value).seconds(of(work, entry.value), far);
     EXPECT_NEAR(price.of(entry.value), entry.value == Phase::wait ? 0.0 : seconds, 1e-9 * price.step_s) << entry.name;
     expected += seconds;
   }
@@ -110,6 +111,19 @@ TEST(TrainingPrice, ASlowHostHoldsEverybodyUp) {
   const double compute_s = sound.step_s - sound.of(Phase::wait);
   EXPECT_NEAR(slow.step_s - sound.step_s, compute_s, 0.15 * compute_s) << "half the speed is twice the time";
   EXPECT_EQ(slow.limit, "waiting for the slowest rank");
+}
+
+TEST(TrainingPrice, MoreOfAStepStaysNearTheMoreRanksShareIt) {
+  const Workload w = small_workload();
+  Machine machine = small_machine();
+  for (Rate& rate : machine.compute[0].phases) rate = {.s_per_far_byte = {1e-10, 1e-10, 1e-10}};
+  const auto computing = [&](Index ranks) {
+    const TrainingPrice price = sim::price(w, known_cluster(ranks), &machine);
+    return price.step_s - price.of(Phase::wait);
+  };
+  EXPECT_LT(computing(4), 0.25 * computing(1)) << "a fourth of the bytes, and fewer of them far";
+  machine.cache_bytes = 1e15;
+  EXPECT_LT(computing(1), 1e-12);
 }
 
 TEST(TrainingPrice, NoiseAndResidualsAreTold) {

@@ -36,8 +36,10 @@ inline Machine small_machine() {
   const auto surely = [](double value) { return Fitted{value, value, value}; };
   for (const auto& entry : enum_names(Phase{})) {
     if (entry.value == Phase::wait) continue;
-    m.compute[0].phases[static_cast<std::size_t>(entry.value)] = {surely(1e-7), surely(2e-11), surely(1e-10)};
+    m.compute[0].phases[static_cast<std::size_t>(entry.value)] = {surely(1e-7), surely(2e-11), surely(1e-10),
+                                                                  surely(2e-10), surely(3e-10)};
   }
+  m.cache_bytes = 1e5;
   return m;
 }
 
