@@ -86,6 +86,7 @@ std::string drawn(const Curve& curve, const Axis& x, const Axis& y, const char* 
     if (!curve.dashed)
       marks += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3.5\" fill=\"{}\"/>\n", px, py, colour);
   }
+  if (curve.only_marks) return marks;
   return fmt::format("<path d=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"2\"{}/>\n{}", line, colour,
                      curve.dashed ? " stroke-dasharray=\"6 4\"" : "", marks);
 }
@@ -107,8 +108,12 @@ std::string svg_text(const LineChart& chart) {
     const char* colour = colours[i % colours.size()];
     const double at = top + 20.0 * static_cast<double>(i + 1);
     out += drawn(chart.curves[i], x, y, colour);
-    out += fmt::format("<path d=\"M{:.1f},{:.1f}h24\" stroke=\"{}\" stroke-width=\"2\"{}/>\n", x.end + 16.0, at, colour,
-                       chart.curves[i].dashed ? " stroke-dasharray=\"6 4\"" : "");
+    if (chart.curves[i].only_marks) {
+      out += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3.5\" fill=\"{}\"/>\n", x.end + 28.0, at, colour);
+    } else {
+      out += fmt::format("<path d=\"M{:.1f},{:.1f}h24\" stroke=\"{}\" stroke-width=\"2\"{}/>\n", x.end + 16.0, at,
+                         colour, chart.curves[i].dashed ? " stroke-dasharray=\"6 4\"" : "");
+    }
     out += text_at(x.end + 46.0, at + 4.0, "start", chart.curves[i].name);
   }
   return out + "</svg>\n";

@@ -16,6 +16,7 @@ struct Curve {
   std::string name;
   std::vector<Point> points;
   bool dashed = false;
+  bool only_marks = false;  // points that no line joins
 };
 
 /// Both axes are logarithmic, with a tick at each power of two; all numbers are above 0.

@@ -92,7 +92,7 @@ Command simulate_command() {
           "WHAT",
           {},
           {simulate_exchange(), simulate_step(), simulate_run(), simulate_explain(), simulate_optimise(),
-           simulate_replay()}};
+           simulate_replay(), simulate_validate()}};
 }
 
 }  // namespace conclave::apps

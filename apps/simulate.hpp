@@ -53,5 +53,6 @@ void print(const Prediction& prediction, const SimulatedMachine& machine, const 
 [[nodiscard]] Command simulate_explain();
 [[nodiscard]] Command simulate_optimise();
 [[nodiscard]] Command simulate_replay();
+[[nodiscard]] Command simulate_validate();
 
 }  // namespace conclave::apps

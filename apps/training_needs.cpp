@@ -21,10 +21,9 @@ std::optional<Number> recorded(const train::Hdf5File& file, const std::string& n
   return parse_number<Number>(file.attribute<std::string>("/record", name));
 }
 
-// The times of the steps but for the first tenth.
+// The times of the steps that count.
 Timings steady(std::vector<double> seconds) {
-  const auto first = seconds.begin() + (std::ssize(seconds) + 9) / 10;
-  seconds.erase(seconds.begin(), std::ssize(seconds) > 1 ? first : seconds.begin());
+  seconds.erase(seconds.begin(), seconds.begin() + steady_from(std::ssize(seconds)));
   return {std::move(seconds)};
 }
 

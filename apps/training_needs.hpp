@@ -45,6 +45,9 @@ struct MeasuredRun {
   std::map<std::string, std::string> config;  // its options
 };
 
+/// The first of so many steps that counts: those before, a tenth, warm up.
+[[nodiscard]] constexpr Index steady_from(Index steps) { return steps > 1 ? (steps + 9) / 10 : 0; }
+
 /// From run.h5 in the folder of a run: the median of its steps but for the first tenth. InputError where there is none,
 /// or no step in it.
 [[nodiscard]] MeasuredRun measured_run(const std::filesystem::path& folder);

@@ -36,6 +36,7 @@ struct MoeSizes {
   Index gate_elements = 0;                  // of the router's matrices
   bool merges_sums = true;                  // results enter sums, so that backward sends copies of dy and their weights
   [[nodiscard]] Index num_experts() const { return std::ssize(experts); }
+  friend bool operator==(const MoeSizes&, const MoeSizes&) = default;
 };
 
 /// How rows travel.
@@ -43,6 +44,7 @@ struct TransportSizes {
   std::string exchange = "flat";  // a strategy of the runtime, by its name
   Index waves = 1;                // parts of a rank's experts
   double wire_bytes = 4.0;        // of an element on its way
+  friend bool operator==(const TransportSizes&, const TransportSizes&) = default;
 };
 
 /// A training step of a language model, over all ranks.
@@ -76,6 +78,7 @@ struct Workload {
   /// Parameters over all ranks, and the bytes of a checkpoint of them with the optimizer's state.
   [[nodiscard]] double parameters() const;
   [[nodiscard]] double checkpoint_bytes() const;
+  friend bool operator==(const Workload&, const Workload&) = default;
 };
 
 /// InvariantError for sizes that no step has: negative ones, groups that do not divide into passes, MoE blocks without
