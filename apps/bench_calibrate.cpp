@@ -35,6 +35,7 @@ struct CalibrateOptions {
 /// How much is measured.
 struct Effort {
   StepBudget steps;
+  Index rounds;  // over all shapes, so that a machine that is slower for a while is so for all of them
   StepBudget reference;
   Index reference_repeats;
   TransferBudget transfers;
@@ -43,7 +44,8 @@ struct Effort {
   Index largest_copy_bytes;
 };
 
-constexpr Effort whole_effort{.steps = {0.6, 7},
+constexpr Effort whole_effort{.steps = {0.25, 4},
+                              .rounds = 3,
                               .reference = {0.5, 15},
                               .reference_repeats = 4,
                               .transfers = {4194304.0, 7, 2e-3},
@@ -51,6 +53,7 @@ constexpr Effort whole_effort{.steps = {0.6, 7},
                               .file_repeats = 3,
                               .largest_copy_bytes = Index{1} << 28};
 constexpr Effort quick_effort{.steps = {0.01, 3},
+                              .rounds = 1,
                               .reference = {0.02, 5},
                               .reference_repeats = 3,
                               .transfers = {65536.0, 2, 1e-4},
@@ -135,7 +138,7 @@ class Measuring {
  private:
   [[nodiscard]] Index num_things() const {
     const Index times = node_ranks_ > 1 ? 2 : 1;
-    return times * std::ssize(shapes_) + 7;
+    return times * effort_.rounds * std::ssize(shapes_) + 7;
   }
 
   void done(const std::string& what) { progress_.update(++num_done_, what); }
@@ -154,7 +157,9 @@ class Measuring {
   // A few times what noise is told by.
   void time_reference() {
     for (Index i = 0; i < effort_.reference_repeats; ++i) {
-      reference_s_.push_back(time_steps(shapes_.front(), effort_.reference, own_, [] {}).step_s);
+      StepTiming timing = time_steps(shapes_.front(), effort_.reference, own_, [] {});
+      timing.settle();
+      reference_s_.push_back(timing.step_s);
     }
     done("the same steps again");
   }
@@ -220,26 +225,44 @@ class Measuring {
     return rates;
   }
 
-  std::vector<StepTiming> time_shapes_alone() {
-    std::vector<StepTiming> timings;
-    for (const CalibrationShape& shape : shapes_) {
-      timings.push_back(time_steps(shape, effort_.steps, own_, [] {}));
-      done(fmt::format("{} alone", shape.name));
+  // Each shape as often as there are rounds; medians over the steps of all.
+  template <class TimeShape>
+  std::vector<StepTiming> time_shapes(const TimeShape& time_shape) {
+    std::vector<StepTiming> timings(shapes_.size());
+    for (Index round = 0; round < effort_.rounds; ++round) {
+      for (std::size_t i = 0; i < shapes_.size(); ++i) {
+        StepTiming timing = time_shape(i);
+        if (round == 0) {
+          timings[i] = std::move(timing);
+        } else {
+          timings[i].add(timing);
+        }
+      }
     }
+    for (StepTiming& timing : timings) timing.settle();
     return timings;
+  }
+
+  std::vector<StepTiming> time_shapes_alone() {
+    return time_shapes([&](std::size_t i) {
+      StepTiming timing = time_steps(shapes_[i], effort_.steps, own_, [] {});
+      done(fmt::format("{} alone", shapes_[i].name));
+      return timing;
+    });
   }
 
   // As many steps as the root did alone; of each time the median over the ranks.
   std::vector<StepTiming> time_shapes_together(const std::vector<StepTiming>& root_alone) {
-    std::vector<StepTiming> timings;
-    for (std::size_t i = 0; i < shapes_.size(); ++i) {
-      Index steps = world_.is_root() ? std::ssize(root_alone[i].seconds) : 0;
+    std::vector<StepTiming> timings = time_shapes([&](std::size_t i) {
+      Index steps = world_.is_root() ? std::ssize(root_alone[i].seconds) / effort_.rounds : 0;
       world_.broadcast(std::span(&steps, 1));
       StepTiming timing = time_steps(shapes_[i], {0.0, steps}, own_, [&] { world_.barrier(); });
+      done(fmt::format("{} on {} ranks", shapes_[i].name, world_.size()));
+      return timing;
+    });
+    for (StepTiming& timing : timings) {
       for (double& seconds : timing.phases_s) seconds = over_ranks(seconds);
       timing.step_s = over_ranks(timing.step_s);
-      timings.push_back(std::move(timing));
-      done(fmt::format("{} on {} ranks", shapes_[i].name, world_.size()));
     }
     return timings;
   }

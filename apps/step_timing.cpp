@@ -75,18 +75,27 @@ StepTiming time_steps(const CalibrationShape& shape, const StepBudget& budget, c
   begin();
   const sim::Workload workload = training_workload(shape.options, samples->shape());
   StepTiming timing{.name = shape.name, .footprint_bytes = sim::step_footprint(workload, 1)};
-  std::array<std::vector<double>, num_phases> phases;
   double spent_s = 0.0;
   while (std::ssize(timing.seconds) < budget.least_steps || spent_s < budget.seconds) {
     const train::StepRecord& step = trainer.step();
-    for (std::size_t p = 0; p < num_phases; ++p) phases[p].push_back(step.phases[p].mean_s);
+    for (std::size_t p = 0; p < num_phases; ++p) timing.phases[p].push_back(step.phases[p].mean_s);
     timing.seconds.push_back(step.seconds);
     spent_s += step.seconds;
     if (timing.seconds.size() == 1) timing.work = work_of(workload, step);
   }
-  for (std::size_t p = 0; p < num_phases; ++p) timing.phases_s[p] = sim::quantile(phases[p], 0.5);
-  timing.step_s = sim::quantile(timing.seconds, 0.5);
   return timing;
+}
+
+void StepTiming::add(const StepTiming& more) {
+  seconds.insert(seconds.end(), more.seconds.begin(), more.seconds.end());
+  for (std::size_t p = 0; p < num_phases; ++p) {
+    phases[p].insert(phases[p].end(), more.phases[p].begin(), more.phases[p].end());
+  }
+}
+
+void StepTiming::settle() {
+  for (std::size_t p = 0; p < num_phases; ++p) phases_s[p] = sim::quantile(phases[p], 0.5);
+  step_s = sim::quantile(seconds, 0.5);
 }
 
 namespace {

@@ -17,18 +17,25 @@ struct StepBudget {
   Index least_steps = 1;
 };
 
-/// A shape's step on one rank.
+/// A shape's step on one rank, timed once or several times.
 struct StepTiming {
   std::string name{};
   sim::PhaseWork work{};
-  double footprint_bytes = 0.0;               // memory that the step goes through
-  std::array<double, num_phases> phases_s{};  // medians over the steps
-  double step_s = 0.0;                        // likewise
-  std::vector<double> seconds{};              // of each step
+  double footprint_bytes = 0.0;                          // memory that the step goes through
+  std::array<double, num_phases> phases_s{};             // medians over the steps
+  double step_s = 0.0;                                   // likewise
+  std::vector<double> seconds{};                         // of each step
+  std::array<std::vector<double>, num_phases> phases{};  // [steps] likewise
+
+  /// Takes in other steps of the same shape.
+  void add(const StepTiming& more);
+  /// Fills in the medians.
+  void settle();
 };
 
 /// Trains a model of one rank, `rank` being its communicator, for as many steps as the budget allows; before them some
-/// that do not count. Then, where others do the same at once, all begin together: `begin` is called between.
+/// that do not count. Then, where others do the same at once, all begin together: `begin` is called between. The
+/// medians are still to be settled.
 [[nodiscard]] StepTiming time_steps(const CalibrationShape& shape, const StepBudget& budget,
                                     const comm::Communicator& rank, const std::function<void()>& begin);
 

@@ -88,18 +88,23 @@ SettledTraining settled_run(const ValidationOptions& o, const MeasuredTraining& 
   return s;
 }
 
-ValidatedRun validated_run(const ValidationOptions& o, const std::string& folder, const sim::Machine& machine,
-                           const comm::Communicator& world) {
+ValidatedRun validated_run(const ValidationOptions& o, const std::string& folder,
+                           const std::vector<sim::Machine>& machines, const comm::Communicator& world) {
   ValidatedRun run;
   SettledTraining s;
   train::agreed(world, [&] {
     run.measured = measured_training(folder);
-    s = settled_run(o, run.measured, machine);
+    s = settled_run(o, run.measured, machines.front());
     run.is_held_out = !is_fitted(s.workload);
   });
   run.parameters = s.workload.parameters();
   run.tokens = s.workload.tokens();
-  run.price = simulated_on(s, run.measured.run.ranks, world).price;
+  std::vector<sim::TrainingPrice> prices;
+  for (const sim::Machine& machine : machines) {
+    s.machine = machine;
+    prices.push_back(simulated_on(s, run.measured.run.ranks, world).price);
+  }
+  run.price = mean_of(prices);
   return run;
 }
 
@@ -124,7 +129,9 @@ void rank_pairs(std::span<const ValidatedRun* const> runs, ValidationSummary& su
 }  // namespace
 
 void describe(ValidationOptions& o, OptionTable& table) {
-  table.add("machine", o.machine, "what was measured of a node, as conclave bench calibrate wrote it");
+  table.add("machine", o.machine,
+            "what was measured of a node, as conclave bench calibrate wrote it; several files with commas, where a "
+            "machine's speed drifts: their predictions are averaged");
   table.add("cluster", o.cluster,
             fmt::format("what is between nodes: {}; how many ranks a node has is taken from each run", cluster_help()));
 }
@@ -136,6 +143,26 @@ double ValidatedRun::error_of_step(Phase phase) const {
 bool ValidationSummary::meets(const ValidationTargets& targets) const {
   return runs > 0 && median <= targets.median && most <= targets.most &&
          static_cast<double>(ranked) >= targets.ranked * static_cast<double>(pairs);
+}
+
+sim::TrainingPrice mean_of(std::span<const sim::TrainingPrice> prices) {
+  invariant(!prices.empty(), "the mean of no predictions");
+  const auto count = static_cast<double>(prices.size());
+  sim::TrainingPrice mean = prices.front();
+  mean.step_s = 0.0;
+  mean.phases_s = {};
+  double half_s = 0.0;
+  for (const sim::TrainingPrice& price : prices) {
+    mean.step_s += price.step_s / count;
+    half_s += 0.5 * (price.high_s - price.low_s) / count;
+    for (std::size_t p = 0; p < num_phases; ++p) mean.phases_s[p] += price.phases_s[p] / count;
+  }
+  double variance = 0.0;
+  for (const sim::TrainingPrice& price : prices) variance += std::pow(price.step_s - mean.step_s, 2) / count;
+  half_s = std::hypot(half_s, sim::deviations_of_90 * std::sqrt(variance));
+  mean.low_s = std::max(0.0, mean.step_s - half_s);
+  mean.high_s = mean.step_s + half_s;
+  return mean;
 }
 
 ValidationSummary summary_of(std::span<const ValidatedRun> runs) {
@@ -163,15 +190,17 @@ Validation validated(const ValidationOptions& o, const Session& session) {
     throw InputError("no machine was given", "give --machine what conclave bench calibrate wrote on it");
   }
   Validation v;
-  sim::Machine machine;
-  train::agreed(session.world, [&] { machine = sim::read_machine(read_file(o.machine), o.machine); });
-  v.machine = machine.provenance;
+  std::vector<sim::Machine> machines;
+  train::agreed(session.world, [&] {
+    for (const std::string& file : o.machine) machines.push_back(sim::read_machine(read_file(file), file));
+  });
+  for (const sim::Machine& machine : machines) v.machines.push_back(machine.provenance);
   for (const std::string& folder : session.arguments) {
-    v.runs.push_back(validated_run(o, folder, machine, session.world));
+    v.runs.push_back(validated_run(o, folder, machines, session.world));
     const MeasuredTraining& m = v.runs.back().measured;
-    if (m.cpu != machine.provenance.cpu) {
-      v.warnings.push_back(
-          fmt::format("{} ran on '{}', the machine was measured on '{}'", folder, m.cpu, machine.provenance.cpu));
+    for (const sim::Provenance& from : v.machines) {
+      if (m.cpu == from.cpu) continue;
+      v.warnings.push_back(fmt::format("{} ran on '{}', the machine was measured on '{}'", folder, m.cpu, from.cpu));
     }
     for (const std::string& note : v.runs.back().price.notes) v.warnings.push_back(fmt::format("{}: {}", folder, note));
   }
@@ -246,8 +275,10 @@ std::string verdict_text(const Validation& v) {
 }  // namespace
 
 std::string table_text(const Validation& v) {
-  std::string text = fmt::format("Predicted against measured, calibrated on {} ({}), {}\n", v.machine.host,
-                                 v.machine.cpu, v.machine.when);
+  std::string text = "Predicted against measured\n";
+  for (const sim::Provenance& from : v.machines) {
+    text += fmt::format("  calibrated on {} ({}), {}\n", from.host, from.cpu, from.when);
+  }
   text += runs_text(v);
   if (v.summary.runs > 0) text += fmt::format("\n{}", phases_text(v));
   text += fmt::format("\n{}", verdict_text(v));
@@ -257,7 +288,7 @@ std::string table_text(const Validation& v) {
 
 std::string json_text(const Validation& v) {
   const ValidationSummary& s = v.summary;
-  Json object{{"simulation", "validate"}, {"measured_on", v.machine.host}, {"runs", Json::array()}};
+  Json object{{"simulation", "validate"}, {"measured_on", v.machines.front().host}, {"runs", Json::array()}};
   for (const ValidatedRun& run : v.runs) {
     Json phases = Json::object();
     for (const auto& entry : enum_names(Phase{})) {

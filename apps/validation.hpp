@@ -9,7 +9,7 @@
 namespace conclave::apps {
 
 struct ValidationOptions {
-  std::string machine;
+  std::vector<std::string> machine;
   std::string cluster;
 };
 
@@ -51,11 +51,15 @@ struct ValidationSummary {
 
 struct Validation {
   ValidationTargets targets;
-  sim::Provenance machine;
+  std::vector<sim::Provenance> machines{};
   std::vector<ValidatedRun> runs{};
   ValidationSummary summary{};
   std::vector<std::string> warnings{};
 };
+
+/// What several calibrations of a machine predict: their mean, and an interval that holds how far they are apart.
+/// InvariantError for none.
+[[nodiscard]] sim::TrainingPrice mean_of(std::span<const sim::TrainingPrice> prices);
 
 /// The summary of such runs; of none all is 0.
 [[nodiscard]] ValidationSummary summary_of(std::span<const ValidatedRun> runs);

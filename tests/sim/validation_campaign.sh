@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# validation_campaign.sh CONCLAVE FOLDER [MACHINE [short]]: trains some dozens of small models of other shapes, skews,
+# validation_campaign.sh CONCLAVE FOLDER [ROUNDS [short]]: trains some dozens of small models of other shapes, skews,
 # exchanges and waves than calibrations are fitted to, on 1 and 2 ranks of this machine, and holds the simulator's
-# predictions against what their steps took. Without MACHINE the machine is calibrated first (FOLDER/machine.json).
-# `short`: a few of them and a quick calibration, to see that it works. Runs that FOLDER has already are not done again.
+# predictions against what their steps took. Machines drift, so calibrations and pieces of all runs take turns in ROUNDS
+# rounds (3). `short`: a few of the models and quick calibrations, to see that it works.
 set -euo pipefail
-conclave=$(readlink -f "$1") folder=$2 machine=${3:-} length=${4:-whole}
+conclave=$(readlink -f "$1") folder=$2 rounds=${3:-3} length=${4:-whole}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 mkdir -p "$folder"
 cd "$folder"
@@ -13,13 +13,6 @@ cd "$folder"
 launch() { # RANKS ARGUMENT...
   "$here/../support/mpirun.sh" "$1" 300 "$conclave" "${@:2}" < /dev/null
 }
-
-if [ -z "$machine" ]; then
-  machine=machine.json
-  calibration=(--out $machine --threads 1)
-  [ "$length" = whole ] || calibration+=(--quick --accept-noise)
-  [ -s $machine ] || launch 2 bench calibrate "${calibration[@]}"
-fi
 
 small="--layers 2 --width 96 --heads 4 --context 48 --expert-hidden 288 --sequences 16"
 middle="--layers 2 --width 224 --heads 7 --context 80 --expert-hidden 640 --sequences 16"
@@ -78,12 +71,20 @@ deep-waves2 2 60 $deep --groups 6 --experts 10 --exchange flat --waves 2
 END
 }
 
-names=()
-while read -r name ranks steps options; do
-  names+=("$name")
-  [ ! -s "$name/run.h5" ] || continue
-  # shellcheck disable=SC2086  # words
-  launch "$ranks" train --out "$name" --threads 1 --steps "$steps" --eval-every 0 $options > "$name.log" 2>&1 ||
-    { cat "$name.log" >&2; exit 1; }
-done < <(cases)
-"$conclave" simulate validate --machine "$machine" "${names[@]}" --csv validation.csv --picture validation.svg
+names=() machines=()
+for ((round = 1; round <= rounds; ++round)); do
+  machine=machine-$round.json
+  calibration=(--out $machine --threads 1 --accept-noise)
+  [ "$length" = whole ] || calibration+=(--quick)
+  launch 2 bench calibrate "${calibration[@]}" > calibration-$round.log 2>&1
+  machines+=("$machine")
+  while read -r name ranks steps options; do
+    start=()
+    if [ "$round" = 1 ]; then names+=("$name"); else start=(--resume "$name"); fi
+    # shellcheck disable=SC2086  # words
+    launch "$ranks" train --out "$name" --threads 1 --steps "$steps" --stop-after $((steps * round / rounds)) \
+      --eval-every 0 $options "${start[@]}" > "$name.log" 2>&1 || { cat "$name.log" >&2; exit 1; }
+  done < <(cases)
+done
+"$conclave" simulate validate --machine "$(IFS=,; echo "${machines[*]}")" "${names[@]}" \
+  --csv validation.csv --picture validation.svg
