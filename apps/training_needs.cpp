@@ -88,6 +88,10 @@ double sampled_rank_bytes(const train::TrainOptions& options, const model::DataS
 }
 
 MeasuredRun measured_run(const std::filesystem::path& folder) {
+  if (!std::filesystem::exists(folder / "run.h5")) {
+    throw InputError(fmt::format("'{}' has no log of a run: no run.h5", folder.string()),
+                     "name a folder that conclave train wrote into");
+  }
   const train::Hdf5File file = train::Hdf5File::open(folder / "run.h5");
   const auto ranks = recorded<Index>(file, "ranks");
   const auto threads = recorded<Index>(file, "threads_per_rank");

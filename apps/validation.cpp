@@ -61,6 +61,7 @@ bool is_fitted(const sim::Workload& workload) {
     w.transport = {};
     w.threads = 1;
     w.checkpoint_every = 0;
+    if (w.dense_blocks == 0) w.dense = {};
     return w;
   };
   for (const CalibrationShape& shape : calibration_shapes(false)) {

@@ -7,6 +7,7 @@
 set -euo pipefail
 conclave=$(readlink -f "$1") folder=$2 rounds=${3:-3} length=${4:-whole}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+rm -rf "$folder"
 mkdir -p "$folder"
 cd "$folder"
 
