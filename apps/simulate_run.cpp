@@ -97,13 +97,13 @@ std::string notes_text(const std::vector<ScaledPoint>& points) {
 std::string table_text(const SettledTraining& s, const std::vector<ScaledPoint>& points) {
   std::string text = fmt::format(
       "Training step: {} tokens, {:.4g} parameters, {}, "
-      "{}\n{:>9}{:>11}{:>11}{:>10}{:>6}{:>7}{:>9}{:>9}{:>9}{:>11}{:>11}"
+      "{}\n{:>9}{:>12}{:>11}{:>10}{:>6}{:>7}{:>9}{:>9}{:>9}{:>11}{:>11}"
       "  {}\n",
       s.workload.tokens(), s.workload.parameters(), s.routing.text(), name_of(s.cluster.fabric.kind), "ranks", "step",
       "", "speed-up", "eff.", "comm.", "exposed", "imbal.", "dropped", "memory", "core-h", "limited by");
   for (const ScaledPoint& p : points) {
     text +=
-        fmt::format("{:>9}{:>11}{:>11}{:>10.4g}{:>6.2f}{:>5.1f} %{:>7.1f} %{:>7.1f} %{:>7.1f} %{:>11}{:>11.4g}  {}\n",
+        fmt::format("{:>9}{:>12}{:>11}{:>10.4g}{:>6.2f}{:>5.1f} %{:>7.1f} %{:>7.1f} %{:>7.1f} %{:>11}{:>11.4g}  {}\n",
                     p.ranks, seconds_text(p.price.step_s), interval_text(p.price), p.speed_up, p.efficiency,
                     share(p.price.communication_s, p), share(p.price.exposed_s, p), share(p.price.imbalance_s, p),
                     100.0 * p.price.drop_rate, bytes_text(p.memory_bytes), p.core_hours, limit_text(p));

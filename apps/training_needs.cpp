@@ -76,7 +76,7 @@ double fullest_rank_bytes(const train::TrainOptions& options, const model::DataS
 
 double sampled_rank_bytes(const train::TrainOptions& options, const model::DataShape& shape,
                           const plan::RowTransport& transport, Index threads) {
-  constexpr Index most_samples = 16;
+  const Index most_samples = transport.num_ranks > 16384 ? 4 : 16;  // each plans for all ranks
   const model::RunSizes sizes = training_sizes(options, transport, threads);
   const Index samples = std::min(transport.num_ranks, most_samples);
   double most = 0.0;

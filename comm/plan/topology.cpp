@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "comm/plan/topology.hpp"
 
+#include <algorithm>
 #include <unordered_map>
 
 namespace conclave::plan {
@@ -18,9 +19,17 @@ Topology::Topology(const std::vector<Index>& node_of) {
 }
 
 Topology Topology::filled(Index num_ranks, Index ranks_per_node) {
-  std::vector<Index> node_of;
-  for (Index rank = 0; rank < num_ranks; ++rank) node_of.push_back(rank / ranks_per_node);
-  return Topology(node_of);
+  Topology topology({});
+  topology.node_of_.reserve(static_cast<std::size_t>(num_ranks));
+  for (Index first = 0; first < num_ranks; first += ranks_per_node) {
+    const NodeId node{topology.num_nodes()};
+    std::vector<RankId>& ranks = topology.ranks_.emplace_back();
+    for (Index rank = first; rank < std::min(num_ranks, first + ranks_per_node); ++rank) {
+      ranks.push_back(RankId{rank});
+      topology.node_of_.push_back(node);
+    }
+  }
+  return topology;
 }
 
 }  // namespace conclave::plan

@@ -304,8 +304,7 @@ void tell_what_is_beyond(const TrainingCase& t, TrainingPrice& price) {
   const Index active = t.network.cluster().ranks_per_node;
   if (m->is_beyond(active)) {
     const Index taken = m->rates(active).active_ranks;
-    price.notes.push_back(
-        fmt::format("rates of {} busy ranks a node were not measured: those of {} are taken", active, taken));
+    price.notes.push_back(fmt::format("not so many busy ranks a node were measured: the rates of {} are taken", taken));
   }
   if (m->rates(active).threads != t.workload.threads) {
     price.notes.push_back(fmt::format("rates were measured with {} threads a rank, not {}", m->rates(active).threads,

@@ -174,7 +174,7 @@ TEST(TrainingPrice, SaysWhatItIsBeyond) {
   const Machine machine = small_machine();
   const TrainingPrice price = sim::price(w, known_cluster(2, 4), &machine);
   ASSERT_EQ(price.notes.size(), 2U);
-  EXPECT_EQ(price.notes[0], "rates of 4 busy ranks a node were not measured: those of 1 are taken");
+  EXPECT_EQ(price.notes[0], "not so many busy ranks a node were measured: the rates of 1 are taken");
   EXPECT_TRUE(sim::price(w, known_cluster(1), &machine).notes.empty());
 }
 
