@@ -6,28 +6,6 @@
 namespace conclave::apps {
 namespace {
 
-// Where files are, how a run begins and when it is looked at.
-const std::set<std::string> not_of_a_step{"checkpoint_async",
-                                          "checkpoint_every",
-                                          "mtbf",
-                                          "on_save_failure",
-                                          "collapse_alarm",
-                                          "collapse_window",
-                                          "eval_every",
-                                          "eval_sequences",
-                                          "explain_router",
-                                          "init_from",
-                                          "keep_every",
-                                          "keep_last",
-                                          "out",
-                                          "record_routing",
-                                          "resume",
-                                          "steps",
-                                          "stop_after",
-                                          "upcycle",
-                                          "upcycle_noise",
-                                          "upcycle_split"};
-
 // The products of this rank's even share of the rows of one layer's feed-forward.
 BareExperts one_layer(const train::TrainOptions& o, const comm::Communicator& world) {
   const Index rows = o.tokens_in_step();
@@ -70,7 +48,9 @@ Report report_of(const std::vector<train::StepRecord>& steps, const Timings& ste
 
 std::optional<Report> measure_step(TrainCase& c, const Session& session) {
   const comm::Communicator& world = session.world;
-  refuse_unused(session, not_of_a_step);
+  std::set<std::string> unused = options_beside_the_step();
+  unused.insert({"checkpoint_async", "checkpoint_every"});
+  refuse_unused(session, unused);
   const auto samples = settle(c, session);
   train::Trainer trainer(c.train, *samples, world);
   std::vector<train::StepRecord> steps;

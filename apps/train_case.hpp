@@ -20,6 +20,10 @@ void describe(TrainCase& c, OptionSections& sections);
 /// whole run, all options have their place.
 void refuse_unused(const Session& session, const std::set<std::string>& unused);
 
+/// Options of `train` that say nothing about one of its steps, nor about saves: where files are, how a run begins and
+/// ends, and when it is looked at.
+[[nodiscard]] const std::set<std::string>& options_beside_the_step();
+
 /// Settles and checks the options of a new run, applies what is said about computing, and opens its data. Collective.
 [[nodiscard]] std::unique_ptr<train::Samples> settle(TrainCase& c, const Session& session);
 

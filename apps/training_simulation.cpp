@@ -41,12 +41,6 @@ void describe(TrainingSimulation& o, OptionTable& table) {
   table.add("json", o.json, "print one JSON object in place of the table");
 }
 
-const std::set<std::string>& options_beside_the_step() {
-  static const std::set<std::string> names{"explain_router", "init_from",     "resume",  "stop_after", "upcycle",
-                                           "upcycle_noise",  "upcycle_split", "requeue", "time_limit", "time_margin"};
-  return names;
-}
-
 void settle_loads(SettledTraining& s) {
   if (s.workload.moe_blocks == 0) return;
   if (!s.recorded) s.recorded = recorded_routing(s.routing);

@@ -44,9 +44,6 @@ void settle_loads(SettledTraining& s);
 /// Reads the files and settles the training's options. InputError for what is wrong with them. Collective.
 [[nodiscard]] SettledTraining settled(TrainingSimulation simulation, const Session& session);
 
-/// Options of `train` that say nothing about its step.
-[[nodiscard]] const std::set<std::string>& options_beside_the_step();
-
 /// The run on one number of ranks.
 struct SimulatedPoint {
   Index ranks = 0;

@@ -103,7 +103,8 @@ TEST_F(SimulateRun, RefusesWhatItCannotPrice) {
                                           {"--router hash", "router = hash with a made-up popularity"},
                                           {"--machine nowhere.json", "nowhere.json"},
                                           {"--routing nowhere.jsonl", "nowhere.jsonl"},
-                                          {"--stop-after 3", "has no effect here"}}) {
+                                          {"--stop-after 3", "has no effect here"},
+                                          {"--record-routing x", "has no effect here"}}) {
     const Outcome outcome = simulate(arguments);
     EXPECT_NE(outcome.exit_code, 0) << arguments;
     EXPECT_NE(outcome.output.find(reason), std::string::npos) << outcome.output;
