@@ -173,7 +173,9 @@ std::string text_of(const Replayed& r) {
               ? fmt::format("  placements are made by the first {} steps and counted and priced by the other {}\n",
                             r.trace().steps.size() / 2, r.trace().steps.size() - r.trace().steps.size() / 2)
               : "  placements are made by the one step that they are counted by\n";
-  text += "  conclave train places experts in even runs; sums of copies' gradients are not priced\n";
+  text +=
+      "  conclave train moves experts with --placement auto and makes no copies; sums of their gradients are not "
+      "priced\n";
   for (const std::string& note : r.placements.front().price.notes) text += fmt::format("  {}\n", note);
   return text + calibration_text(r.training);
 }

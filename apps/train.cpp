@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The command `train`: trains a mixture-of-experts model, from the start or from a checkpoint.
+#include "apps/bench_report.hpp"
 #include "apps/class_report.hpp"
 #include "apps/command.hpp"
 #include "apps/exchange_report.hpp"
+#include "apps/expert_moves.hpp"
 #include "apps/failure.hpp"
 #include "apps/launch.hpp"
 #include "apps/memory.hpp"
@@ -42,6 +44,7 @@ class Run {
         dataset_(dataset),
         stopping_(stopping),
         lock_(lock),
+        moves_(options, session.world.size()),
         watchdog_(watchdog),
         stop_rule_(options.time_margin.seconds, checkpoint_bytes(make_trainer()), evaluation_steps()) {
     record_ = run_record(session);
@@ -108,6 +111,7 @@ class Run {
     write_configuration(world_, options_);
     const auto saved = [&](const std::filesystem::path& file, double seconds) {
       saved_ = file;
+      move_s_ = std::max(move_s_, seconds);
       stop_rule_.saw_save(seconds);
       watchdog_.saved(file);
     };
@@ -139,12 +143,17 @@ class Run {
       const bool at_end = step.step == last;
       if (!at_end && step.request.what != 0) stopped_by = stopping_.reason(step.request);
       // First what must not be lost. A run that is stopped has no time for the evaluation: it is made up for later.
+      const bool is_boundary = !at_end && stopped_by.empty() && saver.is_due(step.step);
       if (at_end || !stopped_by.empty()) {
         saver.at_end();
       } else {
         saver.after_step(step);
       }
       if (stopped_by.empty() && (at_end || is_due(step.step, options_.eval_every))) evaluate(reports);
+      if (options_.placement == train::ExpertPlacement::automatic) {
+        moves_.add(step);
+        if (is_boundary) move_experts(saver, reports);  // there is no such step afterwards
+      }
     }
     journal.flush();
     progress.finish();
@@ -220,9 +229,37 @@ class Run {
     noted_choices_ = 0;
   }
 
+  // To where the loads of the steps since the last move are balanced, by way of the checkpoint that was just saved, if
+  // that takes no longer than the steps to come will gain.
+  void move_experts(Saver& saver, const Reports& reports) {
+    const std::optional<ExpertMove> move = moves_.proposal();
+    if (!move) return;
+    const double gain_s = world_.max(world_.is_root() ? move->gain_s : 0.0);  // times are not the same on all
+    const Index to_come = std::min(options_.placement_within, options_.steps - trainer_->steps_done());
+    if (!world_.any(world_.is_root() && gain_s * static_cast<double>(to_come) > move_s_)) return;
+    saver.finish();
+    const auto tell = [&](const std::string& text) { reports.progress.note(text); };
+    const std::optional<OpenedCheckpoint> last = last_checkpoint(world_, options_, tell);
+    const Index done = trainer_->steps_done();
+    if (!last || train::integer_of(last->header, "step", last->file) != done) return;  // the save has failed
+    const Clock::time_point start = Clock::now();
+    train::SkippedSteps skipped = trainer_->skipped();
+    placement_ = move->placement;
+    make_trainer().restore(last->file, last->header);
+    trainer_->skipped() = std::move(skipped);
+    noted_choices_ = 0;
+    moves_.made(*move);
+    move_s_ = world_.max(seconds_since(start));
+    const std::string text =
+        fmt::format("the fullest rank had {:.2f} times the mean load and will have {:.2f}: about {} a step; took {}",
+                    move->before, move->after, seconds_text(gain_s), seconds_text(move_s_));
+    tell(fmt::format("experts moved after step {}: {}", done, text));
+    reports.journal.note(fmt::format("experts moved after step {}", done), text);
+  }
+
   // In the place of the one that there is, if any: what refers to it refers to the new one.
   train::Trainer& make_trainer() {
-    trainer_.emplace(options_, dataset_, world_);
+    trainer_.emplace(options_, dataset_, world_, placement_);
     trainer_->note_in(&watchdog_.whereabouts());
     return *trainer_;
   }
@@ -323,7 +360,10 @@ class Run {
   const train::Samples& dataset_;
   const Stopping& stopping_;
   train::FolderLock& lock_;                // the root's
+  std::vector<ExpertMap> placement_;       // of each MoE layer; empty: even runs
   std::optional<train::Trainer> trainer_;  // always there
+  ExpertMoves moves_;
+  double move_s_ = 0.0;  // that the last save took, or the last move: about what one costs
   train::Watchdog& watchdog_;
   StopRule stop_rule_;
   std::filesystem::path saved_;                   // the newest checkpoint

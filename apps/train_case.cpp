@@ -34,13 +34,35 @@ void refuse_unused(const Session& session, const std::set<std::string>& unused) 
 }
 
 const std::set<std::string>& options_beside_the_step() {
-  static const std::set<std::string> names{
-      "collapse_alarm", "collapse_window", "drop_ledger",      "eval_every",      "eval_sequences",
-      "explain_router", "hang_timeout",    "init_from",        "keep_every",      "keep_last",
-      "mtbf",           "on_nan",          "on_nan_limit",     "on_save_failure", "out",
-      "record_routing", "requeue",         "resume",           "skip_steps",      "steps",
-      "stop_after",     "straggler_alarm", "straggler_window", "time_limit",      "time_margin",
-      "upcycle",        "upcycle_noise",   "upcycle_split"};
+  static const std::set<std::string> names{"collapse_alarm",
+                                           "collapse_window",
+                                           "drop_ledger",
+                                           "eval_every",
+                                           "eval_sequences",
+                                           "explain_router",
+                                           "hang_timeout",
+                                           "init_from",
+                                           "keep_every",
+                                           "keep_last",
+                                           "mtbf",
+                                           "on_nan",
+                                           "on_nan_limit",
+                                           "on_save_failure",
+                                           "placement_within",
+                                           "out",
+                                           "record_routing",
+                                           "requeue",
+                                           "resume",
+                                           "skip_steps",
+                                           "steps",
+                                           "stop_after",
+                                           "straggler_alarm",
+                                           "straggler_window",
+                                           "time_limit",
+                                           "time_margin",
+                                           "upcycle",
+                                           "upcycle_noise",
+                                           "upcycle_split"};
   return names;
 }
 

@@ -24,6 +24,18 @@ Index waves_of(const sim::Workload& w, const plan::RowTransport& transport) {
   return model::ExpertWaves::count(most_experts, transport.waves);
 }
 
+// Where a run moves its experts to: by the loads of all cases together.
+std::optional<experts::Placement> moved_experts(const SettledTraining& s, Index ranks) {
+  if (s.training.placement != train::ExpertPlacement::automatic || s.loads.empty()) return std::nullopt;
+  std::vector<double> loads(static_cast<std::size_t>(s.workload.moe.num_experts()));
+  for (const sim::ExpertLoads& of_case : s.loads) {
+    for (std::size_t e = 0; e < loads.size(); ++e) {
+      loads[e] += of_case.rows[e].mean * static_cast<double>(s.workload.moe.experts[e].parameters);
+    }
+  }
+  return experts::balanced_placement(loads, ranks, even_share(std::ssize(loads), ranks, 0).size());
+}
+
 }  // namespace
 
 void describe(TrainingSimulation& o, OptionTable& table) {
@@ -68,12 +80,14 @@ PlacedTraining placed(const SettledTraining& s, Index ranks, const comm::Communi
   const sim::Cluster cluster = sim::scaled_to(s.cluster, ranks);
   const auto topology = plan::Topology::filled(ranks, cluster.ranks_per_node);
   PlacedTraining p{sim::Network(cluster), s.workload,
-                   model::planned_row_transport(s.training.transport, world, topology, RankId{0})};
+                   model::planned_row_transport(s.training.transport, world, topology, RankId{0}),
+                   moved_experts(s, ranks)};
   p.workload.transport.waves = waves_of(p.workload, p.transport);
   return p;
 }
 
 sim::TrainingCase case_of(const SettledTraining& s, const PlacedTraining& p, const experts::Placement* placement) {
+  if (placement == nullptr && p.moved) placement = &*p.moved;
   return {p.workload, p.network, s.machine ? &*s.machine : nullptr,
           s.loads,    placement, s.bound ? 0 : sim::most_scheduled_ranks};
 }

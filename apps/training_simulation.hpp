@@ -59,16 +59,18 @@ struct PlacedTraining {
   sim::Network network;
   sim::Workload workload;  // with the waves that the runtime would cut
   plan::RowTransport transport;
+  std::optional<experts::Placement> moved{};  // of placement = auto: where the loads are balanced, all layers alike
 };
 /// InputError where the ranks do not fill the cluster evenly, and for an exchange that the runtime does not know.
 /// Collective.
 [[nodiscard]] PlacedTraining placed(const SettledTraining& s, Index ranks, const comm::Communicator& world);
 
-/// The case of a placed training; it refers to all three. placement: null for even runs of experts.
+/// The case of a placed training; it refers to all three. placement: null for where the training has its experts.
 [[nodiscard]] sim::TrainingCase case_of(const SettledTraining& s, const PlacedTraining& placed,
                                         const experts::Placement* placement);
 
-/// Its price. placement: null for even runs of experts. Errors as `placed` and the price's own. Collective.
+/// Its price. placement: null for where the training has its experts. Errors as `placed` and the price's own.
+/// Collective.
 [[nodiscard]] SimulatedPoint simulated_on(const SettledTraining& s, Index ranks, const comm::Communicator& world,
                                           const experts::Placement* placement = nullptr);
 

@@ -16,7 +16,7 @@ constexpr Initial head_initial{.deviation = 0.02};  // no class is preferred to 
 
 template <class T>
 Classifier<T>::Classifier(const ModelOptions& options, const DataShape& shape, Index seed, const Ranks& ranks)
-    : Model<T>(options, ranks), shape_(shape) {
+    : Model<T>(options), shape_(shape) {
   if (shape.features == 0) {
     embedding_.emplace(replicated_, "embedding", shape.vocabulary, options.width, token_initial);
   } else if (options.input_map) {

@@ -16,7 +16,7 @@ double loss_scale(const Step& step) { return 1.0 / static_cast<double>(step.num_
 
 template <class T>
 LanguageModel<T>::LanguageModel(const ModelOptions& options, Index vocabulary, Index seed, const Ranks& ranks)
-    : Model<T>(options, ranks),
+    : Model<T>(options),
       vocabulary_(vocabulary),
       embedding_(replicated_, "embedding", vocabulary, options.width, token_initial),
       final_norm_(replicated_, "final_norm", options.width) {

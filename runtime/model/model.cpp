@@ -8,14 +8,19 @@
 namespace conclave::model {
 
 template <class T>
-Model<T>::Model(const ModelOptions& options, const Ranks& ranks)
-    : options_(options),
-      map_(ExpertMap::contiguous(options.moe_every == 0 ? 0 : options.router.experts, ranks.communicator->size())) {}
-
-template <class T>
 void Model<T>::add_blocks(bool attention, Index seed, const Ranks& ranks) {
+  const Index num_experts = options_.moe_every == 0 ? 0 : options_.router.experts;
+  const ExpertMap even = ExpertMap::contiguous(num_experts, ranks.communicator->size());
   for (Index b = 0; b < options_.layers; ++b) {
-    blocks_.emplace_back(replicated_, BlockPlace{b, attention}, options_, seed, map_, ranks);
+    const std::size_t moe = moe_layers_.size();  // this layer's, if it is one
+    invariant(ranks.placement.empty() || !options_.is_moe(b) || moe < ranks.placement.size(),
+              "a placement of {} MoE layers for one more", ranks.placement.size());
+    const bool is_placed = !ranks.placement.empty() && options_.is_moe(b);
+    const ExpertMap& map = is_placed ? ranks.placement[moe] : even;
+    invariant(map.num_experts() == num_experts && map.num_ranks() == ranks.communicator->size(),
+              "a placement of {} experts on {} ranks for {} on {}", map.num_experts(), map.num_ranks(), num_experts,
+              ranks.communicator->size());
+    blocks_.emplace_back(replicated_, BlockPlace{b, attention}, options_, seed, map, ranks);
     if (blocks_.back().moe() != nullptr) moe_layers_.push_back(blocks_.back().moe());
   }
 }

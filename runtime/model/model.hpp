@@ -60,7 +60,7 @@ class Model {
   [[nodiscard]] const ModelOptions& options() const { return options_; }
 
  protected:
-  Model(const ModelOptions& options, const Ranks& ranks);
+  explicit Model(const ModelOptions& options) : options_(options) {}
   void add_blocks(bool attention, Index seed, const Ranks& ranks);
   /// Draws all initial values; to be called when every tensor is registered.
   void initialise_values(Index seed);
@@ -76,7 +76,6 @@ class Model {
 
   ModelOptions options_;
   ParameterList replicated_;
-  ExpertMap map_;
   std::deque<Block<T>> blocks_;
   std::vector<MoeLayer<T>*> moe_layers_;          // those of the blocks that have one
   Matrix<T> values_;                              // [1, replicated_.size()]

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "comm/mpi/exchange.hpp"
+#include "runtime/core/expert_map.hpp"
 #include "runtime/core/trace.hpp"
 #include "runtime/model/layers.hpp"
 #include "runtime/model/wire.hpp"
@@ -34,6 +35,8 @@ struct Ranks {
   const comm::Exchange* exchange = nullptr;
   Index waves = 1;  // in which experts compute (expert_waves.hpp)
   Wire wire = Wire::fp32;
+  /// Which rank hosts which expert, of each MoE layer; empty: even runs. Only looked at while a model is made.
+  std::span<const ExpertMap> placement{};
 };
 
 }  // namespace conclave::model

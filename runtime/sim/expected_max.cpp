@@ -66,7 +66,8 @@ double distribution(const Moments& m, double x) {
   const double sign = skew > 0.0 ? 1.0 : -1.0;
   const double g = std::abs(skew);
   const double inside = 1.0 + 0.5 * g * sign * z;
-  const double cube = 6.0 / g * (std::cbrt(std::max(0.0, inside)) - 1.0) + g / 6.0;
+  if (inside <= 0.0) return sign > 0.0 ? 0.0 : 1.0;  // where such amounts end
+  const double cube = 6.0 / g * (std::cbrt(inside) - 1.0) + g / 6.0;
   const double below = normal_distribution(cube);
   return sign > 0.0 ? below : 1.0 - below;
 }

@@ -28,6 +28,10 @@ void describe_run(TrainOptions& o, OptionTable& table) {
   conclave::describe(o.compute, table);
   table.add("explain_router", o.explain_router, "say what the router will do with these options, and stop");
   model::describe(o.transport, table);
+  table.add("placement", o.placement,
+            "which rank hosts which expert: even runs of them, or, auto, from one checkpoint to the next by the loads "
+            "that were measured, where a move pays for itself; no bits depend on it");
+  table.add("placement_within", o.placement_within, "placement = auto: steps within which a move must pay for itself");
 }
 
 void describe_files(TrainOptions& o, OptionTable& table) {
@@ -113,6 +117,12 @@ void validate(const TrainOptions& o) {
     throw InputError(fmt::format("seed = {}", o.seed), fmt::format("give a whole number from 0 to {}", max_seed));
   }
   model::validate(o.transport);
+  refuse_below(1, o.placement_within, "placement_within");
+  if (o.placement == ExpertPlacement::automatic && o.model.moe_every > 0 &&
+      o.model.experts.expert_sharing != experts::ExpertSharing::none) {
+    throw InputError("placement = auto with expert_sharing = base+delta",
+                     "experts that share a base stay in even runs: use placement = even, or expert_sharing = none");
+  }
   if (o.checkpoint_every) refuse_below(0, *o.checkpoint_every, "checkpoint_every");
   if (o.checkpoint_every.has_value() == (o.mtbf.seconds > 0.0)) {
     throw InputError(fmt::format("checkpoint_every = {} with mtbf = {}",

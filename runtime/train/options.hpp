@@ -30,6 +30,12 @@ inline constexpr std::array<EnumName<OnSaveFailure>, 2> enum_names(OnSaveFailure
   return {{{OnSaveFailure::retry, "retry"}, {OnSaveFailure::stop, "stop"}}};
 }
 
+/// Whether experts stay in even runs over the ranks, or are moved when that pays.
+enum class ExpertPlacement { even, automatic };
+inline constexpr std::array<EnumName<ExpertPlacement>, 2> enum_names(ExpertPlacement) {
+  return {{{ExpertPlacement::even, "even"}, {ExpertPlacement::automatic, "auto"}}};
+}
+
 struct TrainOptions {
   Task task = Task::lm;
   model::ModelOptions model;
@@ -51,6 +57,8 @@ struct TrainOptions {
   Index seed = 1;
   ComputeOptions compute;
   model::TransportOptions transport;
+  ExpertPlacement placement = ExpertPlacement::even;
+  Index placement_within = 1000;  // steps
   bool explain_router = false;
 
   std::string out = "conclave-run";

@@ -18,14 +18,21 @@ std::vector<const model::MoeLayer<float>*> moe_layers_of(model::Model<float>& mo
 /// A rank's numbers that travel with a step's report: the times of the phases, and these.
 enum ReportNumber : std::size_t { at_communication = num_phases, at_seconds, at_request, at_not_finite, num_numbers };
 
+model::Ranks placed(model::Ranks ranks, std::span<const ExpertMap> placement) {
+  ranks.placement = placement;
+  return ranks;
+}
+
 }  // namespace
 
-Trainer::Trainer(const TrainOptions& options, const Samples& dataset, const comm::Communicator& communicator)
+Trainer::Trainer(const TrainOptions& options, const Samples& dataset, const comm::Communicator& communicator,
+                 std::span<const ExpertMap> placement)
     : options_(options),
       dataset_(dataset),
       communicator_(communicator),
       transport_(options.transport, communicator),
-      model_(model::make_model<float>(options.model, dataset.shape(), options.seed, transport_.ranks())),
+      model_(model::make_model<float>(options.model, dataset.shape(), options.seed,
+                                      placed(transport_.ranks(), placement))),
       optimizer_(options.optimizer, *model_, transport_.ranks(), options.groups_in_pass(), times_),
       moe_layers_(moe_layers_of(*model_)),
       report_(communicator, moe_layers_),

@@ -20,8 +20,10 @@ namespace conclave::train {
 
 class Trainer {
  public:
-  /// Sets up step 0 of a run. options must be valid; `communicator` and `dataset` must outlive the trainer. Collective.
-  Trainer(const TrainOptions& options, const Samples& dataset, const comm::Communicator& communicator);
+  /// Sets up step 0 of a run. options must be valid; `communicator` and `dataset` must outlive the trainer.
+  /// `placement`: which rank hosts which expert, of each MoE layer; empty: even runs. It changes no bits. Collective.
+  Trainer(const TrainOptions& options, const Samples& dataset, const comm::Communicator& communicator,
+          std::span<const ExpertMap> placement = {});
 
   /// From now on the trainer's work is noted there, for a watchdog; null: nowhere.
   void note_in(Whereabouts* whereabouts);

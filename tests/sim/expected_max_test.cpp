@@ -112,5 +112,15 @@ TEST(ExpertLoads, NoTokenChoosesAnExpertTwice) {
   EXPECT_EQ(one_slot.rows[0].mean, 2.0) << "one slot in each of two groups";
 }
 
+TEST(ExpectedMax, AmountsThatAlmostAlwaysReachTheirCapAreHardlyMore) {
+  for (const double chance : {0.4, 0.5, 0.7, 0.9}) {
+    const Moments full = capped_binomial(64.0, chance, 20.0).repeated(6.0);
+    const std::vector<Moments> amounts{full, {100.0, 25.0, 1.0}, {90.0, 9.0, 0.0}};
+    EXPECT_LE(expected_max(amounts), 1.002 * 120.0) << chance;
+    EXPECT_GE(expected_max(amounts), full.mean) << chance;
+    EXPECT_NEAR(distribution(full, 123.0), 1.0, 0.01) << chance;
+  }
+}
+
 }  // namespace
 }  // namespace conclave::sim

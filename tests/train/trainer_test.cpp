@@ -4,6 +4,7 @@
 #include "runtime/train/trainer.hpp"
 
 #include "runtime/core/parallel.hpp"
+#include "runtime/core/random.hpp"
 #include "tests/support/file_content.hpp"
 #include "tests/support/mpi_world.hpp"
 #include "tests/train/feature_file.hpp"
@@ -92,11 +93,12 @@ std::filesystem::path shared_folder(const comm::Communicator& communicator, cons
   return communicator.broadcast(mine.string());
 }
 
-Outcome train_whole(TrainOptions options, const comm::Communicator& communicator) {
+Outcome train_whole(TrainOptions options, const comm::Communicator& communicator,
+                    std::span<const ExpertMap> placement = {}) {
   const TemporaryFolder folder;
   options.out = shared_folder(communicator, folder.path()).string();
   const auto dataset = make_samples(options);
-  Trainer trainer(options, *dataset, communicator);
+  Trainer trainer(options, *dataset, communicator, placement);
   Outcome outcome;
   for (Index i = 0; i < options.steps; ++i) add(trainer.step(), outcome);
   finish(trainer, communicator, outcome);
@@ -104,8 +106,10 @@ Outcome train_whole(TrainOptions options, const comm::Communicator& communicator
   return outcome;
 }
 
-/// Trains half on one communicator, the rest on another. Both must be entered by the ranks that call.
-Outcome train_cut(TrainOptions options, const comm::Communicator& first, const comm::Communicator& second) {
+/// Trains half on one communicator, the rest on another, there with a placement. Both must be entered by the ranks that
+/// call.
+Outcome train_cut(TrainOptions options, const comm::Communicator& first, const comm::Communicator& second,
+                  std::span<const ExpertMap> placement = {}) {
   const TemporaryFolder mine;
   const std::filesystem::path folder = shared_folder(world(), mine.path());
   const auto dataset = make_samples(options);
@@ -125,13 +129,27 @@ Outcome train_cut(TrainOptions options, const comm::Communicator& first, const c
   if (second.size() > 1) file = shared_folder(world(), file);
   world().barrier();
   options.out = folder_for(second).string();
-  Trainer trainer(options, *dataset, second);
+  Trainer trainer(options, *dataset, second, placement);
   trainer.restore(file, read_header(second, file));
   EXPECT_EQ(trainer.steps_done(), half);
   for (Index i = half; i < options.steps; ++i) add(trainer.step(), outcome);
   finish(trainer, second, outcome);
   world().barrier();
   return outcome;
+}
+
+/// Some experts on some ranks, in each layer others; ranks may have none, or all.
+std::vector<ExpertMap> some_placement(const TrainOptions& options, Index num_ranks, Index seed) {
+  const Random random(seed, RandomStream::initial);
+  std::vector<ExpertMap> maps;
+  for (Index layer = 0; layer < options.model.layers / options.model.moe_every; ++layer) {
+    std::vector<RankId> owners;
+    for (Index e = 0; e < options.model.router.experts; ++e) {
+      owners.push_back(RankId{static_cast<Index>(random.uniform(layer, e) * static_cast<double>(num_ranks))});
+    }
+    maps.emplace_back(std::move(owners), num_ranks);
+  }
+  return maps;
 }
 
 class TrainerBits : public testing::Test {
@@ -157,6 +175,23 @@ TEST_F(TrainerBits, AreTheSameCutAndResumedOnAnotherNumberOfRanks) {
   const Outcome reference = train_whole(options, alone_);
   expect_same(train_cut(options, world(), alone_), reference);
   expect_same(train_cut(options, alone_, world()), reference);
+}
+
+TEST_F(TrainerBits, AreTheSameWhereverExpertsAre) {
+  TrainOptions options = small_run("");
+  options.steps = 8;
+  const Outcome reference = train_whole(options, alone_);
+  for (const Index seed : {1, 2, 3}) {
+    SCOPED_TRACE(fmt::format("placement {}", seed));
+    const std::vector<ExpertMap> placement = some_placement(options, world().size(), seed);
+    for (const auto& [exchange, waves] : {std::pair("flat", Index{1}), std::pair("shared", Index{1}),
+                                          std::pair("hierarchical", Index{2}), std::pair("flat", Index{3})}) {
+      options.transport.exchange = exchange;
+      options.transport.waves = waves;
+      expect_same(train_whole(options, world(), placement), reference);
+    }
+    expect_same(train_cut(options, world(), world(), placement), reference);
+  }
 }
 
 TEST_F(TrainerBits, AreTheSameWithPassesSgdAndMixedBlocks) {
