@@ -101,7 +101,7 @@ std::optional<Report> measure_checkpoint(TrainCase& c, const Session& session) {
   report.notes = {"raw writes: every rank writes its share of the bytes into a file of its own, and fsync",
                   "raw reads: every rank reads that file back, from the disk where the system allows it",
                   "both raw: a save writes, and reads back and compares what it has written before it counts",
-                  "pause: a save in the background makes the file's structure and copies the tensors in memory"};
+                  "pause: a save in the background stops the run while it copies the tensors in memory"};
   return report;
 }
 

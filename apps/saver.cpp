@@ -34,7 +34,7 @@ bool Saver::is_due(Index step) const {
 }
 
 bool Saver::is_to_be_retried() const {
-  return has_failed_ && world_.any(world_.is_root() && Clock::now() >= retry_at_);
+  return has_failed_ && !async_.is_on_its_way() && world_.any(world_.is_root() && Clock::now() >= retry_at_);
 }
 
 void Saver::after_step(const train::StepRecord& step) {
@@ -56,7 +56,6 @@ bool Saver::attempt(const std::function<void()>& work) {
     retry_at_ = Clock::now() + longest_wait;
     return false;
   }
-  has_failed_ = false;
   return true;
 }
 
@@ -79,6 +78,7 @@ void Saver::save() {
 void Saver::save_now() {
   const Clock::time_point start = Clock::now();
   const std::filesystem::path file = trainer_.save(config_, record_);
+  has_failed_ = false;
   saved_(file, seconds_since(start));
   tell_(fmt::format("step {}: saved {}", trainer_.steps_done(), file.string()));
 }
@@ -94,6 +94,7 @@ void Saver::settle(const std::function<std::optional<std::filesystem::path>()>& 
   attempt([&] {
     const std::optional<std::filesystem::path> file = go_on();
     if (!file) return;
+    has_failed_ = false;
     saved_(*file, seconds_since(begun_at_));
     tell_(fmt::format("step {}: saved {} of step {} in {:.2f} s, for which the run stopped {:.3f} s",
                       trainer_.steps_done(), file->string(), async_step_, seconds_since(begun_at_), pause_s_));

@@ -54,7 +54,7 @@ class Saver {
   Index async_step_ = 0;          // of what is on its way
   double pause_s_ = 0.0;          // that its beginning took
   Clock::time_point begun_at_{};  // then
-  bool has_failed_ = false;       // the last save
+  bool has_failed_ = false;       // a save, and none stands since
   Clock::time_point retry_at_{};  // of the root
   Index last_step_;               // saved, or where this process began
   Index interval_ = 1;    // checkpoint_every = auto: steps between saves; the first save measures what one costs

@@ -34,9 +34,9 @@ AsyncCheckpoint::Written AsyncCheckpoint::write(const fs::path& partial, const s
                                                 const std::vector<PlacedValues>& runs) {
   Written written;
   written.failure = failure_of([&] {
-    written.checksums = checksums_here(parts);
     const DiskFile file(partial, DiskFile::Access::read_write);
     write_values(file, runs);
+    written.checksums = checksums_here(parts);  // while the disk is at work
     file.sync();
     file.drop_cache();
     read_back(file, runs);
@@ -48,29 +48,27 @@ void AsyncCheckpoint::begin(const fs::path& folder, Index step, const Retention&
                             const CheckpointHeader& header, std::span<const TensorPart> parts) {
   invariant(!is_on_its_way(), "a checkpoint of step {} begins while another one is on its way", step);
   auto draft = std::make_unique<CheckpointDraft>(communicator_, folder, step, header, parts);
-  if (written_.valid()) written_.wait();  // of one that failed to begin on another rank
+  if (written_.valid()) written_.wait();  // of one whose writing did not begin on another rank
   draft->attempt([&] {
-    std::future<Failure> created;
-    if (communicator_.is_root()) {
-      created = std::async(std::launch::async, [&] { return failure_of([&] { draft->create(); }); });
-    }
-    std::vector<TensorPart> copies;
-    agreed(communicator_, [&] { copies = copy(parts); });
-    require_success(created);
-    draft->share_places();
-    agreed(communicator_, [&] {
-      std::vector<PlacedValues> runs = draft->placed(copies);
-      written_ = std::async(std::launch::async, write, draft->partial(), std::move(copies), std::move(runs));
-    });
+    agreed(communicator_, [&] { copies_ = copy(parts); });
+    // Only then: nothing that can fail comes after it, and it would slow the copy down.
+    begin_on_root([made = draft.get()] { made->create(); });
   });
   draft_ = std::move(draft);
   retention_ = retention;
-  is_completing_ = false;
+  stage_ = Stage::creating;
 }
 
-void AsyncCheckpoint::require_success(std::future<Failure>& of_root) {
+void AsyncCheckpoint::begin_on_root(std::function<void()> work) {
+  agreed(communicator_, [&] {
+    if (!communicator_.is_root()) return;
+    of_root_ = std::async(std::launch::async, [work = std::move(work)] { return failure_of(work); });
+  });
+}
+
+void AsyncCheckpoint::require_root_success() {
   Failure failure;
-  if (communicator_.is_root()) failure = of_root.get();
+  if (communicator_.is_root()) failure = of_root_.get();
   communicator_.agree(failure.message, failure.hint);
 }
 
@@ -88,8 +86,20 @@ bool AsyncCheckpoint::have_helpers_done() const {
   const auto has_done = [](const auto& future) {
     return future.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
   };
-  if (!is_completing_) return communicator_.all(has_done(written_));
-  return communicator_.all(!communicator_.is_root() || has_done(completed_));
+  if (stage_ == Stage::writing) return communicator_.all(has_done(written_));
+  return communicator_.all(!communicator_.is_root() || has_done(of_root_));
+}
+
+void AsyncCheckpoint::begin_writing() {
+  attempt([&] {
+    require_root_success();
+    draft_->share_places();
+    agreed(communicator_, [&] {
+      std::vector<PlacedValues> runs = draft_->placed(copies_);
+      written_ = std::async(std::launch::async, write, draft_->partial(), std::move(copies_), std::move(runs));
+    });
+  });
+  stage_ = Stage::writing;
 }
 
 void AsyncCheckpoint::begin_completion() {
@@ -97,30 +107,37 @@ void AsyncCheckpoint::begin_completion() {
   attempt([&] {
     communicator_.agree(written.failure.message, written.failure.hint);
     const std::vector<std::uint64_t> checksums = checksums_of_whole(communicator_, written.checksums);
-    if (!communicator_.is_root()) return;
-    completed_ = std::async(std::launch::async,
-                            [this, checksums] { return failure_of([&] { draft_->complete(checksums, retention_); }); });
+    begin_on_root([this, checksums] { draft_->complete(checksums, retention_); });
   });
-  is_completing_ = true;
+  stage_ = Stage::completing;
 }
 
-fs::path AsyncCheckpoint::end() {
-  attempt([&] { require_success(completed_); });
+std::optional<fs::path> AsyncCheckpoint::go_on() {
+  switch (stage_) {
+    case Stage::creating:
+      begin_writing();
+      return {};
+    case Stage::writing:
+      begin_completion();
+      return {};
+    case Stage::completing:
+      break;
+  }
+  attempt([&] { require_root_success(); });
   return std::exchange(draft_, nullptr)->file();
 }
 
 std::optional<fs::path> AsyncCheckpoint::advance() {
   invariant(is_on_its_way(), "no checkpoint is on its way");
   if (!have_helpers_done()) return {};
-  if (is_completing_) return end();
-  begin_completion();
-  return {};
+  return go_on();
 }
 
 fs::path AsyncCheckpoint::finish() {
   invariant(is_on_its_way(), "no checkpoint is on its way");
-  if (!is_completing_) begin_completion();
-  return end();
+  for (;;) {
+    if (const std::optional<fs::path> file = go_on()) return *file;
+  }
 }
 
 }  // namespace conclave::train

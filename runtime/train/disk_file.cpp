@@ -31,6 +31,12 @@ void DiskFile::require(bool holds, const std::string& action) const {
 // EINVAL: a kind of file that has nothing to bring anywhere.
 void DiskFile::sync() const { require(::fsync(id_) == 0 || errno == EINVAL, "bring to the disk"); }
 
+void DiskFile::start_sync() const {
+#ifdef SYNC_FILE_RANGE_WRITE
+  static_cast<void>(::sync_file_range(id_, 0, 0, SYNC_FILE_RANGE_WRITE));
+#endif
+}
+
 void DiskFile::drop_cache() const {
   static_cast<void>(::posix_fadvise(id_, 0, 0, POSIX_FADV_DONTNEED));
   static_cast<void>(::posix_fadvise(id_, 0, 0, POSIX_FADV_SEQUENTIAL));
@@ -62,6 +68,14 @@ bool DiskFile::is_in_place() const {
   struct stat by_id {};
   return ::stat(path_.c_str(), &by_name) == 0 && ::fstat(id_, &by_id) == 0 && by_name.st_dev == by_id.st_dev &&
          by_name.st_ino == by_id.st_ino;
+}
+
+void EarlySync::written(Index bytes) {
+  constexpr Index enough_bytes = Index{8} << 20;
+  waiting_bytes_ += bytes;
+  if (waiting_bytes_ < enough_bytes) return;
+  file_.start_sync();
+  waiting_bytes_ = 0;
 }
 
 namespace {

@@ -119,7 +119,7 @@ void Hdf5File::close() { check(file_.close(), "close '{}'", path_.string()); }
 std::string Hdf5File::where(const std::string& name) const { return fmt::format("{} of '{}'", name, path_.string()); }
 
 Hdf5Handle Hdf5File::object(const std::string& name) const {
-  require_own_path(file_.id(), name, where(name));
+  require_own_path(file_.id(), name, where(name), own_paths_);
   return {check(H5Oopen(file_.id(), name.c_str(), H5P_DEFAULT), "open {}", where(name)), H5Oclose};
 }
 
@@ -129,7 +129,7 @@ Hdf5Handle Hdf5File::dataset(const std::string& name) const {
 }
 
 Hdf5Handle Hdf5File::readable_dataset(const std::string& name) const {
-  require_own_path(file_.id(), name, where(name));
+  require_own_path(file_.id(), name, where(name), own_paths_);
   Hdf5Handle handle = dataset(name);
   require_own_values(file_.id(), handle.id(), where(name));
   return handle;

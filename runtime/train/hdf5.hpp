@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <span>
 #include <string>
 #include <utility>
@@ -157,6 +158,7 @@ class Hdf5File {
   Hdf5Handle file_;
   std::filesystem::path path_;
   std::string made_group_;  // known to be there: the one that the last dataset was made in
+  mutable std::set<std::string> own_paths_;  // known to lead to nothing outside of the file
 };
 
 /// The number of elements of a tensor.

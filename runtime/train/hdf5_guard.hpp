@@ -10,8 +10,9 @@
 namespace conclave::train::detail {
 
 /// InputError unless every step of the absolute path `object` that there is, is a name in the file itself: no soft and
-/// no external link.
-void require_own_path(hid_t file, const std::string& object, const std::string& what);
+/// no external link. Steps that were found to be such before are `known`, and not looked at again: HDF5 takes its time
+/// over each.
+void require_own_path(hid_t file, const std::string& object, const std::string& what, std::set<std::string>& known);
 [[nodiscard]] InputError leads_elsewhere(const std::string& what);
 
 /// InputError for a shape without values or with more than any file can hold.

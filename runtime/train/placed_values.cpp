@@ -11,23 +11,43 @@ namespace conclave::train {
 
 static_assert(std::endian::native == std::endian::little, "checkpoints are little-endian");
 
+namespace {
+
+constexpr std::size_t piece_bytes = std::size_t{1} << 20;
+
+/// Calls with the run's number, a piece of its values, and where that stands in the file [bytes].
+template <class Visit>
+void for_each_piece(std::span<const PlacedValues> runs, const Visit& visit) {
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    const std::span<const std::byte> bytes = std::as_bytes(runs[i].values);
+    for (std::size_t at = 0; at < bytes.size(); at += piece_bytes) {
+      const std::size_t size = std::min(piece_bytes, bytes.size() - at);
+      visit(i, bytes.subspan(at, size), runs[i].offset_bytes + static_cast<Index>(at));
+    }
+  }
+}
+
+}  // namespace
+
 void write_values(const DiskFile& file, std::span<const PlacedValues> runs) {
-  for (const PlacedValues& run : runs) file.write_at(run.offset_bytes, std::as_bytes(run.values));
+  EarlySync early(file);
+  for_each_piece(runs, [&](std::size_t, std::span<const std::byte> bytes, Index offset) {
+    file.write_at(offset, bytes);
+    early.written(std::ssize(bytes));
+  });
 }
 
 void read_back(const DiskFile& file, std::span<const PlacedValues> runs) {
-  constexpr std::size_t piece_bytes = std::size_t{1} << 20;
-  std::vector<std::byte> piece(piece_bytes);
+  std::vector<std::byte> memory(piece_bytes);
+  std::vector<bool> is_wrong(runs.size());
+  for_each_piece(runs, [&](std::size_t run, std::span<const std::byte> bytes, Index offset) {
+    const std::span<std::byte> piece = std::span(memory).first(bytes.size());
+    file.read_at(offset, piece);
+    if (std::memcmp(piece.data(), bytes.data(), bytes.size()) != 0) is_wrong[run] = true;
+  });
   std::vector<std::string> wrong;
-  for (const PlacedValues& run : runs) {
-    const std::span<const std::byte> bytes = std::as_bytes(run.values);
-    bool is_same = true;
-    for (std::size_t at = 0; at < bytes.size(); at += piece_bytes) {
-      const std::size_t size = std::min(piece_bytes, bytes.size() - at);
-      file.read_at(run.offset_bytes + static_cast<Index>(at), std::span(piece).first(size));
-      is_same = is_same && std::memcmp(piece.data(), bytes.data() + at, size) == 0;
-    }
-    if (!is_same) wrong.push_back(run.name);
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    if (is_wrong[i]) wrong.push_back(runs[i].name);
   }
   if (wrong.empty()) return;
   throw InputError(

@@ -3,6 +3,7 @@
 
 #include "runtime/core/digest.hpp"
 #include "runtime/train/agreed.hpp"
+#include "runtime/train/disk_file.hpp"
 
 #include <fmt/ranges.h>
 
@@ -156,8 +157,12 @@ std::vector<std::uint64_t> write_parts(const comm::Communicator& communicator, c
   std::optional<Hdf5File> file;
   agreed(communicator, [&] { file.emplace(Hdf5File::open_shared(communicator, path)); });
   agreed(communicator, [&] {
+    const DiskFile disk(path, DiskFile::Access::read);
+    EarlySync early(disk);
     for (const TensorPart& part : parts) {
-      if (!part.held.empty()) file->write_range<float>(part.name, part.held, part.data);
+      if (part.held.empty()) continue;
+      file->write_range<float>(part.name, part.held, part.data);
+      early.written(part.held.size() * static_cast<Index>(sizeof(float)));
     }
   });
   // The disk takes its time, in which this rank has nothing else to do.

@@ -69,16 +69,21 @@ TEST(Saving, that_fails_is_tried_again) {
 
 TEST(Saving, that_fails_stops_the_run_that_asked_for_it) {
   const TemporaryFolder folder;
-  block(folder, "run", 4);
-  const std::string out = "--checkpoint-every 2 --out " + folder.path("run");
-  const Outcome outcome = on_ranks(2, CONCLAVE_PROGRAM, small + "--on-save-failure stop " + out);
-  EXPECT_NE(outcome.exit_code, 0);
-  EXPECT_EQ(count(outcome.output, "cannot write checkpoint"), 1) << outcome.output;
-  EXPECT_FALSE(fs::exists(folder.path("run/step-00000006.h5")));
-  unblock(folder, "run", 4);
-  EXPECT_EQ(conclave("train --resume " + folder.path("run")).exit_code, 0);
   ASSERT_EQ(conclave(small + "--out " + folder.path("whole")).exit_code, 0);
-  EXPECT_EQ(digest_of(folder.path("run")), digest_of(folder.path("whole")));
+  for (const std::string how : {"", "--checkpoint-async "}) {
+    SCOPED_TRACE(how);
+    const std::string run = how.empty() ? "waits" : "goes_on";
+    block(folder, run, 4);
+    const std::string out = how + "--checkpoint-every 2 --out " + folder.path(run);
+    const Outcome outcome = on_ranks(2, CONCLAVE_PROGRAM, small + "--on-save-failure stop " + out);
+    EXPECT_NE(outcome.exit_code, 0);
+    EXPECT_EQ(count(outcome.output, "cannot write checkpoint"), 1) << outcome.output;
+    EXPECT_TRUE(fs::exists(folder.path(run + "/step-00000002.h5")));
+    EXPECT_FALSE(fs::exists(folder.path(run + "/step-00000006.h5")));
+    unblock(folder, run, 4);
+    EXPECT_EQ(conclave("train --resume " + folder.path(run)).exit_code, 0);
+    EXPECT_EQ(digest_of(folder.path(run)), digest_of(folder.path("whole")));
+  }
 }
 
 TEST(Saving, the_end_in_vain_is_an_error) {

@@ -29,7 +29,7 @@ class AsyncCheckpointTest : public CheckpointTest {
       ++stages;
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
-    EXPECT_GE(stages, 1) << "it is written, and then completed";
+    EXPECT_GE(stages, 2) << "it is made, written, and completed";
     return *file;
   }
 };
@@ -57,6 +57,7 @@ TEST_F(AsyncCheckpointTest, IsWrittenWithoutTheMainThread) {
   AsyncCheckpoint async(world_);
   Parts parts = filled_parts(world_);
   begin(async, 3, parts);
+  while (listing().empty()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   std::this_thread::sleep_for(std::chrono::milliseconds(200));
   EXPECT_EQ(listing(), ".step-00000003.h5.partial ") << "it has no name before all ranks have agreed";
   expect_readable(finished(async));
@@ -103,6 +104,56 @@ TEST_F(AsyncCheckpointTest, AHelperThatFailsFailsEveryRank) {
   begin(async, 4, large, {.last = 2});
   EXPECT_EQ(async.finish().filename(), "step-00000004.h5");
   EXPECT_EQ(listing(), "step-00000002.h5 step-00000004.h5 ");
+}
+
+TEST_F(AsyncCheckpointTest, AFileThatCannotBeMadeFailsEveryRankAfterwards) {
+  const fs::path earlier = write(1);
+  const fs::path taken = folder_ / ".step-00000002.h5.partial";
+  if (world_.is_root()) {
+    fs::create_directory(taken);
+    overwrite(taken / "file", "mine");
+  }
+  world_.barrier();
+  AsyncCheckpoint async(world_);
+  for (const bool waits : {false, true}) {
+    Parts parts = filled_parts(world_);
+    begin(async, 2, parts);
+    EXPECT_TRUE(async.is_on_its_way()) << "the run does not wait for the file";
+    const Failure failure = failure_everywhere([&] { (void)(waits ? async.finish() : finished(async)); });
+    EXPECT_NE(failure.message.find("cannot write checkpoint"), std::string::npos) << failure.message;
+    EXPECT_FALSE(async.is_on_its_way());
+  }
+  EXPECT_EQ(listing(), ".step-00000002.h5.partial step-00000001.h5 ");
+  expect_readable(earlier);
+  Parts parts = filled_parts(world_);
+  begin(async, 3, parts);
+  expect_readable(async.finish());
+}
+
+TEST_F(AsyncCheckpointTest, AFileThatCannotBeMadeLeavesNothing) {
+  const fs::path earlier = write(1);
+  AsyncCheckpoint async(world_);
+  {
+    std::optional<FileSizeLimit> limit;
+    if (world_.is_root()) limit.emplace(2000);  // fewer bytes than the structure has
+    Parts parts = filled_parts(world_);
+    begin(async, 2, parts);
+    const Failure failure = failure_everywhere([&] { (void)finished(async); });
+    EXPECT_NE(failure.message.find("File too large"), std::string::npos) << failure.message;
+  }
+  EXPECT_EQ(listing(), "step-00000001.h5 ");
+  expect_readable(earlier);
+}
+
+TEST_F(AsyncCheckpointTest, GoesAtAnyStage) {
+  for (const Index num_advances : {0, 1, 2, 3}) {
+    AsyncCheckpoint async(world_);
+    Parts parts = filled_parts(world_);
+    begin(async, 2, parts);
+    for (Index i = 0; i < num_advances && async.is_on_its_way(); ++i) (void)async.advance();
+  }
+  world_.barrier();
+  expect_readable(write(3));
 }
 
 TEST(SaveInterval, LosesLeast) {
