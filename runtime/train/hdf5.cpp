@@ -64,6 +64,12 @@ std::string below(const std::string& group, const std::string& member) {
   return group == "/" ? "/" + member : group + "/" + member;
 }
 
+/// Adds an object that has been made: what stands above it may be somebody else's link.
+void add_made(const std::string& name, std::set<std::string>& own_paths) {
+  const std::size_t parent = name.rfind('/');
+  if (parent == 0 || own_paths.contains(name.substr(0, parent))) own_paths.insert(name);
+}
+
 /// Names given by one of HDF5's iterations.
 struct Links {
   std::vector<std::string> names;
@@ -139,7 +145,9 @@ bool Hdf5File::exists(const std::string& name) const {
   // HDF5 asks for every step of the path by itself.
   for (std::size_t end = name.find('/', 1); name != "/"; end = name.find('/', end + 1)) {
     const std::string step = name.substr(0, end);
-    if (check(H5Lexists(file_.id(), step.c_str(), H5P_DEFAULT), "look for {}", where(step)) == 0) return false;
+    const bool is_there = own_paths_.contains(step) ||
+                          check(H5Lexists(file_.id(), step.c_str(), H5P_DEFAULT), "look for {}", where(step)) > 0;
+    if (!is_there) return false;
     if (end == std::string::npos) break;
   }
   return true;
@@ -188,6 +196,7 @@ void Hdf5File::create_group(const std::string& group) {
   const Hdf5Handle creation = group_creation(H5P_GROUP_CREATE);
   const hid_t id = H5Gcreate2(file_.id(), group.c_str(), H5P_DEFAULT, creation.id(), H5P_DEFAULT);
   const Hdf5Handle handle(check(id, "create group {}", where(group)), H5Gclose);
+  add_made(group, own_paths_);
 }
 
 bool Hdf5File::has_attribute(const std::string& name, const std::string& attribute) const {
@@ -295,7 +304,9 @@ Hdf5Handle Hdf5File::create_dataset(const std::string& name, std::int64_t type, 
   check(H5Pset_fill_time(creation.id(), is_variable ? H5D_FILL_TIME_ALLOC : H5D_FILL_TIME_NEVER), "choose the filling");
   const Hdf5Handle space = make_space(shape);
   const hid_t id = H5Dcreate2(file_.id(), name.c_str(), type, space.id(), H5P_DEFAULT, creation.id(), H5P_DEFAULT);
-  return {check(id, "create dataset {}", where(name)), H5Dclose};
+  Hdf5Handle handle(check(id, "create dataset {}", where(name)), H5Dclose);
+  add_made(name, own_paths_);
+  return handle;
 }
 
 template <Hdf5Value T>

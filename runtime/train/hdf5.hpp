@@ -157,7 +157,7 @@ class Hdf5File {
   Hdf5Turn turn_;
   Hdf5Handle file_;
   std::filesystem::path path_;
-  std::string made_group_;  // known to be there: the one that the last dataset was made in
+  std::string made_group_;                   // known to be there: the one that the last dataset was made in
   mutable std::set<std::string> own_paths_;  // known to lead to nothing outside of the file
 };
 

@@ -156,6 +156,8 @@ std::vector<std::uint64_t> write_parts(const comm::Communicator& communicator, c
   check_visible(communicator, path);
   std::optional<Hdf5File> file;
   agreed(communicator, [&] { file.emplace(Hdf5File::open_shared(communicator, path)); });
+  // Writing waits for the disk again and again.
+  std::future<std::vector<std::uint64_t>> checksums = std::async(std::launch::async, checksums_here, parts);
   agreed(communicator, [&] {
     const DiskFile disk(path, DiskFile::Access::read);
     EarlySync early(disk);
@@ -165,8 +167,6 @@ std::vector<std::uint64_t> write_parts(const comm::Communicator& communicator, c
       early.written(part.held.size() * static_cast<Index>(sizeof(float)));
     }
   });
-  // The disk takes its time, in which this rank has nothing else to do.
-  std::future<std::vector<std::uint64_t>> checksums = std::async(std::launch::async, checksums_here, parts);
   agreed(communicator, [&] { file->flush(); });
   agreed(communicator, [&] { file->close(); });
   return checksums.get();

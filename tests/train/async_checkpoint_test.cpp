@@ -53,6 +53,21 @@ TEST_F(AsyncCheckpointTest, HasTheBytesOfOneThatTheRunWaitsFor) {
   }
 }
 
+TEST_F(AsyncCheckpointTest, LargeTensorsAreWrittenAndReadBackInPieces) {
+  const std::vector<Described> large{{"/params/large", {(Index{9} << 18) + 5}}, {"/params/small", {3}}};
+  Parts parts = uneven_parts(world_, large, 2);
+  parts.fill();
+  const std::string expected = content_of(write_checkpoint(world_, folder_, 4, {}, some_header(4), parts.parts));
+  ASSERT_GT(expected.size(), std::size_t{9} << 20) << "more than is written before the disk begins";
+  AsyncCheckpoint async(world_);
+  begin(async, 4, parts);
+  const fs::path file = async.finish();
+  EXPECT_TRUE(content_of(file) == expected);
+  Parts read = uneven_parts(world_, large, 7);
+  read_tensors(world_, file, read.parts);
+  read.expect_filled();
+}
+
 TEST_F(AsyncCheckpointTest, IsWrittenWithoutTheMainThread) {
   AsyncCheckpoint async(world_);
   Parts parts = filled_parts(world_);
