@@ -5,6 +5,7 @@
 #include "runtime/train/disk_file.hpp"
 #include "runtime/train/hdf5_calls.hpp"
 #include "runtime/train/hdf5_guard.hpp"
+#include "runtime/train/hdf5_heap.hpp"
 
 #include <algorithm>
 #include <set>
@@ -283,6 +284,7 @@ std::vector<T> Hdf5File::read(const std::string& name) const {
     const Hdf5Handle handle = readable_dataset(name);
     const Hdf5Handle type(check(H5Dget_type(handle.id()), "read the type of {}", where(name)), H5Tclose);
     const Hdf5Handle space(check(H5Dget_space(handle.id()), "read the shape of {}", where(name)), H5Sclose);
+    if (H5Tis_variable_str(type.id()) > 0) require_sound_texts(file_.id(), handle.id(), path_, where(name));
     return read_texts(file_.id(), type.id(), space.id(), where(name), [&](hid_t memory, hid_t transfer, void* into) {
       return H5Dread(handle.id(), memory, H5S_ALL, H5S_ALL, transfer, into);
     });

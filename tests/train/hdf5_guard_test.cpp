@@ -189,6 +189,47 @@ TEST_F(Hdf5Guard, takes_no_memory_for_one_text_named_many_times) {
   }
 }
 
+TEST_F(Hdf5Guard, reads_no_texts_from_a_damaged_heap) {
+  const std::vector<std::string> texts{"one", "another", std::string(5000, 'z'), ""};
+  std::size_t names = 0;
+  const std::string file = made([&](hid_t id) { names = create_texts(id, texts); });
+  EXPECT_EQ(Hdf5File::open(file).read<std::string>("/g/y"), texts);
+  const std::string sound = test::content_of(file);
+  const std::size_t heap = sound.find("GCOL");
+  ASSERT_NE(heap, std::string::npos);
+  constexpr std::size_t before_text = 16;  // its number, references and size
+  const std::size_t first = sound.find(texts[0], heap) - before_text;
+  const std::string zeros(16, '\0');
+  const std::string many(8, '\x7f');
+  struct Damage {
+    std::size_t at;
+    std::string bytes;
+    const char* told;
+  };
+  const std::vector<Damage> all{{heap, "gcol", "no signature"},
+                                {heap + 8, many, "claims"},
+                                {heap + 8, zeros.substr(0, 8), "claims 0 bytes"},
+                                {first, zeros, "0 bytes of object 0"},  // HDF5 1.10 runs on without end
+                                {first + 8, std::string(8, '\xff'), "where there is room for"},
+                                {first + 8, "\x02", "has 2 bytes of object"},
+                                {names, "\x02", "a text of 2"},
+                                {names + 4, many, "beyond the file's end"},
+                                {names + 12, "\x63", "has no object 99"},  // HDF5 1.10 crashes
+                                {names + 12, zeros.substr(0, 4), "has no object 0"}};
+  for (const Damage& damage : all) {
+    std::string bytes = sound;
+    bytes.replace(damage.at, damage.bytes.size(), damage.bytes);
+    test::write_content(file, bytes);
+    try {
+      static_cast<void>(Hdf5File::open(file).read<std::string>("/g/y"));
+      ADD_FAILURE() << "nothing was refused; expected: " << damage.told;
+    } catch (const InputError& error) {
+      EXPECT_NE(std::string(error.what()).find(damage.told), std::string::npos) << error.what();
+      EXPECT_NE(std::string(error.what()).find("/g/y of "), std::string::npos) << error.what();
+    }
+  }
+}
+
 TEST_F(Hdf5Guard, takes_no_attribute_without_a_value_for_zero) {
   const auto empty = [](hid_t file) {
     const hid_t space = H5Screate(H5S_NULL);
