@@ -129,14 +129,15 @@ ChildEnding in_child(const std::function<std::string()>& work, const std::string
     ::kill(child, SIGKILL);
     ::waitpid(child, &status, 0);
     const std::string text = test::content_of(scratch_file);
-    return {How::died, fmt::format("no end in {} s: {}", limits.wall_s, text), died_in(text)};
+    return {How::endless, fmt::format("no end in {} s: {}", limits.wall_s, text), died_in(text)};
   }
   if (WIFEXITED(status)) {
     return {WEXITSTATUS(status) == 0 ? How::done : How::threw, test::content_of(scratch_file), {}};
   }
   const std::string text = test::content_of(scratch_file);
-  return {How::died, fmt::format("ended by signal {} ({}): {}", WTERMSIG(status), ::strsignal(WTERMSIG(status)), text),
-          died_in(text)};
+  const int signal = WTERMSIG(status);
+  return {signal == SIGXCPU ? How::endless : How::died,
+          fmt::format("ended by signal {} ({}): {}", signal, ::strsignal(signal), text), died_in(text)};
 }
 
 }  // namespace conclave::fuzz

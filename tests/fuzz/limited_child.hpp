@@ -9,13 +9,13 @@ namespace conclave::fuzz {
 
 struct ChildLimits {
   double memory_bytes = 1024.0 * 1024.0 * 1024.0;  // more than the process has when it starts
-  double cpu_s = 30.0;
+  double cpu_s = 10.0;    // what ends at all takes a fraction of a second, a few under sanitizers
   double wall_s = 120.0;  // others may use the machine
 };
 
 struct ChildEnding {
-  enum class How { done, threw, died };
-  How how = How::died;  // died: by a signal, or at a limit
+  enum class How { done, threw, died, endless };
+  How how = How::died;  // died: by a signal; endless: at a limit of time
   std::string text;     // what `work` returned, or how the child ended instead
   std::string died_in;  // the function that a signal met it in, with its library; empty where that is not known
 };
