@@ -15,7 +15,6 @@ namespace {
 struct Place {
   Index chassis = 0;
   Index router = 0;
-  friend bool operator==(const Place&, const Place&) = default;
 };
 
 class Dragonfly final : public Fabric {
