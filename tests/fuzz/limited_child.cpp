@@ -78,10 +78,11 @@ std::string died_in(const std::string& text) {
   const auto at = text.rfind(calls_at_death);
   if (at == std::string::npos) return {};
   std::istringstream calls(text.substr(at + calls_at_death.size()));
-  std::string call;
-  std::getline(calls, call);
-  while (std::getline(calls, call)) {
-    if (call.find("/libc.so") == std::string::npos && call.find("/libasan.so") == std::string::npos) return call;
+  bool is_past_handler = false;  // which the C library called
+  for (std::string call; std::getline(calls, call);) {
+    const bool is_library = call.find("/libc.so") != std::string::npos;
+    if (is_past_handler && !is_library && call.find("/libasan.so") == std::string::npos) return call;
+    is_past_handler = is_past_handler || is_library;
   }
   return {};
 }
