@@ -42,4 +42,6 @@ find_package(Boost REQUIRED COMPONENTS program_options)  # command line and conf
 if(CONCLAVE_TESTS)
   find_package(GTest REQUIRED)
   find_path(GMOCK_INCLUDE_DIR gmock/gmock.h REQUIRED)  # a package of its own in Debian, which GTest does not ask for
+  # A simulator that others wrote, as a referee of ours. Optional: its answers are checked in.
+  pkg_check_modules(SimGrid QUIET IMPORTED_TARGET simgrid)
 endif()
