@@ -11,9 +11,6 @@
 namespace conclave::sim {
 namespace {
 
-// Of whatever SimGrid's times are rounded to.
-constexpr double tolerance = 1e-6;
-
 Traffic in_whole_bytes(const Traffic& traffic) {
   Traffic whole(traffic.num_ranks());
   traffic.for_each([&](const Pair& pair) { whole.add(Pair{pair.from, pair.to, std::round(pair.bytes)}); });
@@ -78,8 +75,7 @@ RefereeCase case_of(const Json& object, const Json& clusters) {
   const auto name = object.at("name").get<std::string>();
   Cluster cluster = read_cluster(clusters.at(object.at("cluster").get<std::string>()).dump(), name);
   Traffic traffic = traffic_of(object.at("traffic"), cluster.num_ranks());
-  return {name,     std::move(cluster), std::move(traffic), strategy_of(object), object.at("time_s").get<double>(),
-          tolerance};
+  return {name, std::move(cluster), std::move(traffic), strategy_of(object), object.at("time_s").get<double>()};
 }
 
 }  // namespace

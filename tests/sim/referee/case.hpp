@@ -12,9 +12,11 @@ struct RefereeCase {
   Cluster cluster;
   Traffic traffic;  // pairs of whole bytes, as SimGrid has them
   Strategy strategy = Strategy::flat;
-  double time_s = 0.0;     // SimGrid's, until the last byte has arrived
-  double tolerance = 0.0;  // of it, relative
+  double time_s = 0.0;  // SimGrid's, until the last byte has arrived
 };
+
+/// What of a time may be rounding. SimGrid and the tier fluid both take rates for equal that differ by less.
+inline constexpr double referee_tolerance = 1e-9;
 
 /// The cases of a table such as simgrid_table.json: {"clusters": {name: a cluster file's object}, "cases": [{"name",
 /// "cluster": one of those, "traffic", "time_s"}]}, with "strategy" for one that is not flat. A traffic is one of

@@ -119,7 +119,7 @@ bool check(const std::vector<RefereeCase>& cases, const std::vector<double>& tim
     const double table = difference(exchange.time_s);
     const double simulator = difference(simulated_s(exchange));
     const double bound = difference(bound_of(Network(exchange.cluster), exchange.traffic).time_s);
-    const bool agree = std::abs(table) <= exchange.tolerance && std::abs(simulator) <= exchange.tolerance;
+    const bool agree = std::abs(table) <= referee_tolerance && std::abs(simulator) <= referee_tolerance;
     fmt::print("{:<44} {:>16.9e} {:>10.1e} {:>10.1e} {:>7.2f}%{}\n", exchange.name, times_s[i], table, simulator,
                100.0 * bound, agree ? "" : "  DIFFERS");
     all_agree = all_agree && agree;
