@@ -41,6 +41,7 @@ check_sources() {
       library["cblas.h"] = "core"
       library["dnnl.h"] = "core"
       library["mpi.h"] = "comm"
+      library["simgrid/"] = "tests"
       library["gtest/"] = "tests"
       library["gmock/"] = "tests"
       # Of the operating system and the compiler.
@@ -192,6 +193,7 @@ self_test() {
   mutant library runtime/core/a.cpp '#include <dnnl.h>'
   mutant library apps/a.cpp '#include <cblas.h>'
   mutant library apps/a.cpp '#include <gtest/gtest.h>'
+  mutant library runtime/sim/a.cpp '#include <simgrid/s4u.hpp>'
   mutant library gating/a.cpp '#include <unistd.h>'
   mutant library apps/a.cpp '#include <curl/curl.h>'
   mutant mpi runtime/train/a.cpp 'int x = MPI_Barrier(c);'
