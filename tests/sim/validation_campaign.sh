@@ -25,15 +25,15 @@ cases() {
   cat << END
 small-1 1 150 $small --groups 8 --experts 8
 small-2 2 150 $small --groups 8 --experts 8 --exchange flat
-small-shared 2 150 $small --groups 8 --experts 8 --exchange shared
-middle-1 1 40 $middle --groups 8 --experts 12
 middle-2 2 60 $middle --groups 8 --experts 12 --exchange flat
-middle-top1 2 60 $middle --groups 8 --experts 12 --top-k 1 --exchange flat
 wide-1 1 30 $wide --sequences 8 --context 112 --groups 4 --experts 6
-wide-2 2 40 $wide --sequences 8 --context 112 --groups 4 --experts 6 --exchange pairwise
 END
   [ "$length" = whole ] || return 0
   cat << END
+small-shared 2 150 $small --groups 8 --experts 8 --exchange shared
+middle-1 1 40 $middle --groups 8 --experts 12
+middle-top1 2 60 $middle --groups 8 --experts 12 --top-k 1 --exchange flat
+wide-2 2 40 $wide --sequences 8 --context 112 --groups 4 --experts 6 --exchange pairwise
 small-pairwise 2 150 $small --groups 8 --experts 8 --exchange pairwise
 small-bruck 2 150 $small --groups 8 --experts 8 --exchange bruck
 small-hierarchical 2 150 $small --groups 8 --experts 8 --exchange hierarchical
