@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstring>
 #include <functional>
+#include <utility>
 
 namespace conclave::apps {
 namespace {
@@ -43,46 +44,48 @@ double seconds_of(const comm::Communicator& ranks, const TransferBudget& budget,
   return sim::quantile(std::move(seconds), 0.5);
 }
 
+/// Places in a memory, one behind the other and then from the front again: a step's rows are not where the last ones
+/// were, and no longer in the nearest cache.
+class Places {
+ public:
+  Places(double largest_bytes, Index times) : size_(times * static_cast<Index>(largest_bytes)) {}
+  [[nodiscard]] Index size() const { return size_; }
+  /// Where so many bytes may lie.
+  Index next(Index bytes) {
+    if (begin_ + bytes > size_) begin_ = 0;
+    return std::exchange(begin_, begin_ + bytes);
+  }
+
+ private:
+  Index size_;
+  Index begin_ = 0;
+};
+constexpr Index times_largest = 16;
+
 /// Messages between the two ranks of a communicator.
 class Pair {
  public:
   Pair(const comm::Communicator& ranks, double largest_bytes)
-      : ranks_(ranks), out_(1, static_cast<Index>(largest_bytes)), in_(1, static_cast<Index>(largest_bytes)) {}
-
-  /// There and back.
-  void round_trip(Index bytes) {
-    if (ranks_.is_root()) {
-      send(bytes);
-      receive(bytes);
-    } else {
-      receive(bytes);
-      send(bytes);
-    }
+      : ranks_(ranks), places_(largest_bytes, times_largest), out_(1, places_.size()), in_(1, places_.size()) {
+    out_.fill(std::byte{1});
+    in_.fill(std::byte{0});
   }
 
-  /// So many messages each way, all at once.
+  /// So many messages each way, all at once: each rank copies out and in.
   void exchange(Index messages, Index bytes) {
     comm::Messages all(ranks_, tag);
-    for (Index i = 0; i < messages; ++i) all.receive(peer(), in_.data() + i * bytes, bytes, byte_);
-    for (Index i = 0; i < messages; ++i) all.send(peer(), out_.data() + i * bytes, bytes, byte_);
+    const Index begin = places_.next(messages * bytes);
+    for (Index i = 0; i < messages; ++i) all.receive(peer(), in_.data() + begin + i * bytes, bytes, byte_);
+    for (Index i = 0; i < messages; ++i) all.send(peer(), out_.data() + begin + i * bytes, bytes, byte_);
     all.wait();
   }
 
  private:
   [[nodiscard]] RankId peer() const { return RankId{1 - ranks_.rank().value()}; }
-  void send(Index bytes) {
-    comm::Messages one(ranks_, tag);
-    one.send(peer(), out_.data(), bytes, byte_);
-    one.wait();
-  }
-  void receive(Index bytes) {
-    comm::Messages one(ranks_, tag);
-    one.receive(peer(), in_.data(), bytes, byte_);
-    one.wait();
-  }
 
   const comm::Communicator& ranks_;
   comm::RowType byte_{1, comm::mpi_type<std::byte>()};
+  Places places_;
   Matrix<std::byte> out_, in_;  // [1, bytes]
 };
 
@@ -100,21 +103,23 @@ MessageFit measured(const comm::Communicator& ranks, const TransferBudget& budge
   constexpr Index small_bytes = 64;
   constexpr Index most_at_once = 64;
   Pair pair(ranks, std::max(budget.largest_bytes, static_cast<double>(small_bytes * most_at_once)));
-  std::vector<sim::Transfer> trips;
-  for (const Index bytes : message_sizes(budget.largest_bytes)) {
-    const double both_ways_s = seconds_of(ranks, budget, [&] { pair.round_trip(bytes); });
-    trips.push_back({static_cast<double>(bytes), 0.5 * both_ways_s});
-  }
   std::vector<sim::Observation> bursts;
   for (Index messages = 1; messages <= most_at_once; messages *= 2) {
     const double seconds = seconds_of(ranks, budget, [&] { pair.exchange(messages, small_bytes); });
     // Each rank sends and receives so many.
     bursts.push_back({{1.0, 2.0 * static_cast<double>(messages), 0.0}, seconds});
   }
-  const sim::KneeFit knee = sim::fit_knee(trips);
   sim::FitOptions names;
   names.names = {"exchanges", "messages", ""};
   const sim::TermsFit posts = sim::fit_terms(bursts, names);
+  // One message each way, but for what the two take a rank's own time anyway.
+  const double own_s = 2.0 * posts.costs[1].value;
+  std::vector<sim::Transfer> trips;
+  for (const Index bytes : message_sizes(budget.largest_bytes)) {
+    const double seconds = seconds_of(ranks, budget, [&] { pair.exchange(1, bytes); });
+    trips.push_back({static_cast<double>(bytes), std::max(seconds - own_s, 0.1 * seconds)});
+  }
+  const sim::KneeFit knee = sim::fit_knee(trips);
   return {{knee.below, knee.above, knee.from_bytes, posts.costs[1]}, knee.residuals};
 }
 
@@ -122,18 +127,20 @@ MessageFit measured(const comm::Communicator& ranks, const TransferBudget& budge
 class Neighbours {
  public:
   Neighbours(const comm::Communicator& node, double largest_bytes)
-      : node_(node), room_(node), rows_(1, static_cast<Index>(largest_bytes)) {
+      : node_(node), room_(node), places_(largest_bytes, times_largest), rows_(1, places_.size()) {
     rows_.fill(std::byte{1});
+    write(node_.size(), places_.size());  // all pages are touched before anything is timed
   }
 
   /// The first `writers` ranks write so many bytes into their neighbours' memory, and all wait until that is done.
   void write(Index writers, Index bytes) {
     room_.publish({});
-    const std::vector<Index> needed(static_cast<std::size_t>(node_.size()), bytes);
+    const std::vector<Index> needed(static_cast<std::size_t>(node_.size()), places_.size());
     room_.make_room(needed);
     const Index own = node_.rank().value();
+    const Index begin = places_.next(bytes);
     if (own < writers) {
-      std::memcpy(room_.rows((own + 1) % node_.size()), rows_.data(), static_cast<std::size_t>(bytes));
+      std::memcpy(room_.rows((own + 1) % node_.size()) + begin, rows_.data() + begin, static_cast<std::size_t>(bytes));
     }
     room_.signal_written();
     comm::wait_until(node_, [&] { return room_.all_have_written(); });
@@ -142,6 +149,7 @@ class Neighbours {
  private:
   const comm::Communicator& node_;
   comm::NodeRoom room_;
+  Places places_;
   Matrix<std::byte> rows_;  // [1, bytes]
 };
 

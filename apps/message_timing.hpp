@@ -24,8 +24,9 @@ struct MessageFit {
   std::vector<double> residuals;  // of the two lines, as sim::KneeFit's
 };
 
-/// Messages between rank 0 and another rank of its node (Level::node) or of another node (Level::network), there and
-/// back, and many of them at once. Nothing on ranks that take no part, and where there is no such rank. Collective.
+/// Messages between rank 0 and another rank of its node (Level::node) or of another node (Level::network), one each way
+/// and many of them at once, of rows that the nearest cache has no more. Nothing on ranks that take no part, and where
+/// there is no such rank. Collective.
 [[nodiscard]] std::optional<MessageFit> time_messages(const comm::Communicator& world, plan::Level level,
                                                       const TransferBudget& budget);
 

@@ -48,7 +48,7 @@ struct ComputeRates {
   friend bool operator==(const ComputeRates&, const ComputeRates&) = default;
 };
 
-/// A message of b bytes takes latency_s + b / Bps.
+/// A message of b bytes, while one goes the other way, takes latency_s + b / Bps.
 struct MessageLine {
   Fitted latency_s;
   Fitted Bps;
