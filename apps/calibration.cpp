@@ -35,11 +35,9 @@ std::string rates_text(const RatesFit& fit) {
                     scaled(p.fit.costs[2], 1e12), scaled(p.fit.costs[3], 1e12), scaled(p.fit.costs[4], 1e9),
                     percent(p.fit.median_residual()), percent(sim::deviations_of_90 * p.fit.residual_sigma)});
   }
-  std::vector<double> sizes;
-  for (const double residual : fit.residuals) sizes.push_back(std::abs(residual));
   return aligned(rows) + fmt::format("  a whole step: off by {}, 9 of 10 within {}; its noise: sigma {}\n",
-                                     percent(sim::median_size(fit.residuals)), percent(sim::quantile(sizes, 0.9)),
-                                     percent(fit.noise_sigma));
+                                     percent(sim::median_size(fit.residuals)),
+                                     percent(sim::size_quantile(fit.residuals, 0.9)), percent(fit.noise_sigma));
 }
 
 void add_messages(const std::string& where, const std::optional<MessageFit>& fit, std::vector<Row>& rows) {

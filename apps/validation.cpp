@@ -168,18 +168,18 @@ sim::TrainingPrice mean_of(std::span<const sim::TrainingPrice> prices) {
 
 ValidationSummary summary_of(std::span<const ValidatedRun> runs) {
   ValidationSummary summary;
-  std::vector<double> sizes;
+  std::vector<double> errors;
   std::vector<const ValidatedRun*> held_out;
   for (const ValidatedRun& run : runs) {
     if (!run.is_held_out) continue;
     held_out.push_back(&run);
-    sizes.push_back(std::abs(run.error()));
+    errors.push_back(run.error());
     summary.within += run.is_within() ? 1.0 : 0.0;
   }
   if (held_out.empty()) return summary;
   summary.runs = std::ssize(held_out);
-  summary.median = sim::quantile(sizes, 0.5);
-  summary.most = sim::quantile(sizes, 0.9);
+  summary.median = sim::median_size(errors);
+  summary.most = sim::size_quantile(errors, 0.9);
   summary.within /= static_cast<double>(summary.runs);
   rank_pairs(held_out, summary);
   return summary;
@@ -241,17 +241,16 @@ std::string runs_text(const Validation& v) {
 std::string phases_text(const Validation& v) {
   std::vector<Row> rows{{"phase", "share", "bias", "off by", "9 of 10 within"}};
   for (const auto& entry : enum_names(Phase{})) {
-    std::vector<double> shares, errors, sizes;
+    std::vector<double> shares, errors;
     for (const ValidatedRun& run : v.runs) {
       if (!run.is_held_out) continue;
       shares.push_back(run.measured.phases_s[static_cast<std::size_t>(entry.value)] / run.measured.run.step_s);
       errors.push_back(run.error_of_step(entry.value));
-      sizes.push_back(std::abs(errors.back()));
     }
     if (shares.empty()) continue;
     rows.push_back({std::string(entry.name), percent(sim::quantile(shares, 0.5)),
-                    signed_percent(sim::quantile(errors, 0.5)), percent(sim::quantile(sizes, 0.5)),
-                    percent(sim::quantile(sizes, 0.9))});
+                    signed_percent(sim::quantile(errors, 0.5)), percent(sim::median_size(errors)),
+                    percent(sim::size_quantile(errors, 0.9))});
   }
   return aligned(rows) + "  of the step, over the held-out runs: medians, and what 9 of 10 are within\n";
 }

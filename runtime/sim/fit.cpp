@@ -194,10 +194,10 @@ double TermsFit::predicted_s(const Observation& observation) const {
   return sum;
 }
 
-double median_size(std::span<const double> values) {
+double size_quantile(std::span<const double> values, double share) {
   std::vector<double> sizes;
   for (const double value : values) sizes.push_back(std::abs(value));
-  return quantile(std::move(sizes), 0.5);
+  return quantile(std::move(sizes), share);
 }
 
 bool are_in_proportion(std::span<const Observation> observations) {
@@ -232,9 +232,7 @@ TermsFit fit_terms(std::span<const Observation> observations, const FitOptions& 
 
 double robust_sigma(std::span<const double> values, std::size_t num_costs) {
   invariant(values.size() > num_costs, "the sigma of {} values that {} costs were fitted to", values.size(), num_costs);
-  std::vector<double> sizes;
-  for (const double value : values) sizes.push_back(std::abs(value));
-  return widening(values.size(), num_costs) * quantile(std::move(sizes), 0.9) / deviations_of_90;
+  return widening(values.size(), num_costs) * size_quantile(values, 0.9) / deviations_of_90;
 }
 
 double quantile(std::vector<double> values, double share) {

@@ -26,8 +26,10 @@ struct FitOptions {
 /// The value with so large a share of the others below it, 0 to 1, between two values interpolated. InvariantError for
 /// no values.
 [[nodiscard]] double quantile(std::vector<double> values, double share);
+/// The same of the values' sizes: without their signs.
+[[nodiscard]] double size_quantile(std::span<const double> values, double share);
 /// Half of the values are smaller, but for the sign.
-[[nodiscard]] double median_size(std::span<const double> values);
+[[nodiscard]] inline double median_size(std::span<const double> values) { return size_quantile(values, 0.5); }
 
 /// seconds = sum of costs[k] amounts[k].
 struct TermsFit {
