@@ -234,9 +234,11 @@ class Run {
   void move_experts(Saver& saver, const Reports& reports) {
     const std::optional<ExpertMove> move = moves_.proposal();
     if (!move) return;
-    const double gain_s = world_.max(world_.is_root() ? move->gain_s : 0.0);  // times are not the same on all
+    std::array of_root{move->gain_s, move_s_};  // times are not the same on all
+    world_.broadcast(std::span<double>(of_root));
+    const auto [gain_s, cost_s] = of_root;
     const Index to_come = std::min(options_.placement_within, options_.steps - trainer_->steps_done());
-    if (!world_.any(world_.is_root() && gain_s * static_cast<double>(to_come) > move_s_)) return;
+    if (!(gain_s * static_cast<double>(to_come) > cost_s)) return;
     saver.finish();
     const auto tell = [&](const std::string& text) { reports.progress.note(text); };
     const std::optional<OpenedCheckpoint> last = last_checkpoint(world_, options_, tell);
