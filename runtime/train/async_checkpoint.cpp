@@ -107,7 +107,10 @@ void AsyncCheckpoint::begin_completion() {
   attempt([&] {
     communicator_.agree(written.failure.message, written.failure.hint);
     const std::vector<std::uint64_t> checksums = checksums_of_whole(communicator_, written.checksums);
-    begin_on_root([this, checksums] { draft_->complete(checksums, retention_); });
+    begin_on_root([this, checksums] {
+      draft_->mark_complete(checksums);
+      draft_->put_in_place(retention_);
+    });
   });
   stage_ = Stage::completing;
 }

@@ -4,6 +4,8 @@
 #include "runtime/train/agreed.hpp"
 #include "runtime/train/seal.hpp"
 
+#include <future>
+
 namespace conclave::train {
 
 namespace fs = std::filesystem;
@@ -117,30 +119,29 @@ std::vector<Range> CheckpointDraft::ranges_of_values() const {
 }
 
 void CheckpointDraft::mark_complete(std::span<const std::uint64_t> checksums) const {
-  Hdf5File file = Hdf5File::open_writable(partial_);
-  store_checksums(file, tensors_, checksums);
-  file.rewrite_attribute("/", "complete", std::int64_t{1});
-  file.close();
-}
-
-void CheckpointDraft::read_structure_back(std::span<const std::uint64_t> checksums) const {
-  disk_->drop_cache();
-  const Hdf5File file = open_checkpoint(partial_);
-  if (has_checksums(file, tensors_, checksums) && pack(load_header(file)) == pack(header_)) return;
-  throw InputError(fmt::format("'{}', read back from the disk, is not what was written", partial_.string()),
-                   "the disk or the way to it is at fault: give another folder; earlier checkpoints are untouched");
-}
-
-void CheckpointDraft::complete(std::span<const std::uint64_t> checksums, const Retention& retention) const {
   // MPI-IO takes no locks: a job that was thought dead may have put a file of its own here.
   if (!disk_->is_in_place()) {
     throw InputError(fmt::format("another job is writing '{}' at the same time", partial_.string()),
                      "two jobs run in one folder: end one of them, or give each its own");
   }
-  mark_complete(checksums);
+  Hdf5File file = Hdf5File::open_writable(partial_);
+  store_checksums(file, tensors_, checksums);
+  file.rewrite_attribute("/", "complete", std::int64_t{1});
+  file.close();
   seal(partial_, ranges_of_values());
   disk_->sync();
-  read_structure_back(checksums);
+}
+
+// The seal proves every byte beside the tensors' values, the checksums among them.
+void CheckpointDraft::read_structure_back() const {
+  disk_->drop_cache();
+  if (pack(load_header(open_checkpoint(partial_))) == pack(header_)) return;
+  throw InputError(fmt::format("'{}', read back from the disk, is not what was written", partial_.string()),
+                   "the disk or the way to it is at fault: give another folder; earlier checkpoints are untouched");
+}
+
+void CheckpointDraft::put_in_place(const Retention& retention) const {
+  read_structure_back();
   fs::rename(partial_, file_);
   point_latest(file_);
   DiskFile(file_.parent_path(), DiskFile::Access::read).sync();
@@ -155,13 +156,16 @@ fs::path write_checkpoint(const comm::Communicator& communicator, const fs::path
     on_root(communicator, [&] { draft.create(); });
     draft.share_places();
     const std::vector<std::uint64_t> here = write_parts(communicator, draft.partial(), parts);
+    const std::vector<std::uint64_t> checksums = checksums_of_whole(communicator, here);
     agreed(communicator, [&] {
+      std::future<void> marked;  // while the disk reads
+      if (communicator.is_root()) marked = std::async(std::launch::async, [&] { draft.mark_complete(checksums); });
       const DiskFile file(draft.partial(), DiskFile::Access::read);
       file.drop_cache();
       read_back(file, draft.placed(parts));
+      if (marked.valid()) marked.get();
     });
-    const std::vector<std::uint64_t> checksums = checksums_of_whole(communicator, here);
-    on_root(communicator, [&] { draft.complete(checksums, retention); });
+    on_root(communicator, [&] { draft.put_in_place(retention); });
   });
   return draft.file();
 }

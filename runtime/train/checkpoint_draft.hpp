@@ -15,9 +15,10 @@ namespace conclave::train {
 /// checksums match; so a job that dies at any instant leaves the earlier checkpoints and at most one .partial file,
 /// which the next successful write removes.
 ///
-/// The steps, in turn: rank 0 makes the file (create); all learn where their values belong (share_places), and write
-/// and read them back; rank 0 completes the file (complete). create and complete are rank 0's alone and use no MPI, so
-/// that another thread may do them.
+/// The steps, in turn: rank 0 makes the file (create); all learn where their values belong (share_places), write them
+/// to the disk, and read them back, while rank 0 marks the file complete (mark_complete); rank 0 gives it its name
+/// (put_in_place). create, mark_complete and put_in_place are rank 0's alone and use no MPI, so that another thread may
+/// do them.
 class CheckpointDraft {
  public:
   /// Nothing is written yet. The parts of all ranks must make up every tensor exactly once; names start with a group
@@ -37,16 +38,17 @@ class CheckpointDraft {
   void share_places();
   /// Where this rank's values belong.
   [[nodiscard]] std::vector<PlacedValues> placed(std::span<const TensorPart> parts) const;
-  /// With every rank's values on the disk and read back: adds the checksums of the whole tensors, marks the file
-  /// complete, seals it, reads that back too, gives it its name, lets `latest` lead to it, and removes what `retention`
-  /// does not keep.
-  void complete(std::span<const std::uint64_t> checksums, const Retention& retention) const;
+  /// With every rank's values on the disk: adds the checksums of the whole tensors, marks the file complete, seals it,
+  /// and brings that to the disk.
+  void mark_complete(std::span<const std::uint64_t> checksums) const;
+  /// With every rank's values read back and the file marked: reads back everything else, gives the file its name, lets
+  /// `latest` lead to it, and removes what `retention` does not keep.
+  void put_in_place(const Retention& retention) const;
 
  private:
   /// Where the tensors' values stand in the file [bytes].
   [[nodiscard]] std::vector<Range> ranges_of_values() const;
-  void mark_complete(std::span<const std::uint64_t> checksums) const;
-  void read_structure_back(std::span<const std::uint64_t> checksums) const;
+  void read_structure_back() const;
 
   const comm::Communicator& communicator_;
   std::filesystem::path file_, partial_;

@@ -121,22 +121,53 @@ Hdf5File Hdf5File::create(const std::filesystem::path& path, Index room_bytes) {
 
 void Hdf5File::flush() { check(H5Fflush(file_.id(), H5F_SCOPE_GLOBAL), "write out '{}'", path_.string()); }
 
-void Hdf5File::close() { check(file_.close(), "close '{}'", path_.string()); }
+void Hdf5File::close() {
+  group_ = {};
+  check(file_.close(), "close '{}'", path_.string());
+}
 
 std::string Hdf5File::where(const std::string& name) const { return fmt::format("{} of '{}'", name, path_.string()); }
 
+Hdf5File::Place Hdf5File::place(const std::string& name) const {
+  const std::size_t slash = name.rfind('/');
+  if (slash == 0 || slash == std::string::npos) return {file_.id(), name.c_str()};
+  if (group_.name.size() != slash || name.compare(0, slash, group_.name) != 0) {
+    std::string parent = name.substr(0, slash);
+    const hid_t id = H5Gopen2(file_.id(), parent.c_str(), H5P_DEFAULT);
+    if (id < 0) return {file_.id(), name.c_str()};  // no such group: told by who opens the object
+    group_ = {std::move(parent), Hdf5Handle(id, H5Gclose)};
+  }
+  return {group_.handle.id(), name.c_str() + slash + 1};
+}
+
+void Hdf5File::require_own_path(const std::string& name) const {
+  if (name == "/" || own_paths_.contains(name)) return;
+  require_few_steps(name, where(name));
+  for (std::size_t end = name.find('/', 1);; end = name.find('/', end + 1)) {
+    const std::string step = name.substr(0, end);
+    if (!own_paths_.contains(step)) {
+      const Place at = place(step);
+      if (!is_own_link(at.group, at.name, where(name))) return;  // told by who opens the object
+      own_paths_.insert(step);
+    }
+    if (end == std::string::npos) return;
+  }
+}
+
 Hdf5Handle Hdf5File::object(const std::string& name) const {
-  require_own_path(file_.id(), name, where(name), own_paths_);
-  return {check(H5Oopen(file_.id(), name.c_str(), H5P_DEFAULT), "open {}", where(name)), H5Oclose};
+  require_own_path(name);
+  const Place at = place(name);
+  return {check(H5Oopen(at.group, at.name, H5P_DEFAULT), "open {}", where(name)), H5Oclose};
 }
 
 // Without a look at the path: in a shared file, ranks that look up unequal numbers of links end in different places.
 Hdf5Handle Hdf5File::dataset(const std::string& name) const {
-  return {check(H5Dopen2(file_.id(), name.c_str(), H5P_DEFAULT), "open dataset {}", where(name)), H5Dclose};
+  const Place at = place(name);
+  return {check(H5Dopen2(at.group, at.name, H5P_DEFAULT), "open dataset {}", where(name)), H5Dclose};
 }
 
 Hdf5Handle Hdf5File::readable_dataset(const std::string& name) const {
-  require_own_path(file_.id(), name, where(name), own_paths_);
+  require_own_path(name);
   Hdf5Handle handle = dataset(name);
   require_own_values(file_.id(), handle.id(), where(name));
   return handle;
@@ -297,15 +328,15 @@ std::vector<T> Hdf5File::read(const std::string& name) const {
 
 Hdf5Handle Hdf5File::create_dataset(const std::string& name, std::int64_t type, const std::vector<Index>& shape) {
   const std::string group = name.substr(0, std::max<std::size_t>(name.rfind('/'), 1));
-  if (group != "/" && group != made_group_ && !exists(group)) create_group(group);
-  made_group_ = group;
+  if (group != "/" && !exists(group)) create_group(group);
   const Hdf5Handle creation(check(H5Pcreate(H5P_DATASET_CREATE), "create properties"), H5Pclose);
   check(H5Pset_obj_track_times(creation.id(), false), "leave out times");
   check(H5Pset_alloc_time(creation.id(), H5D_ALLOC_TIME_EARLY), "ask for space at once");
   const bool is_variable = H5Tis_variable_str(type) > 0;  // holds references, which must not be garbage
   check(H5Pset_fill_time(creation.id(), is_variable ? H5D_FILL_TIME_ALLOC : H5D_FILL_TIME_NEVER), "choose the filling");
   const Hdf5Handle space = make_space(shape);
-  const hid_t id = H5Dcreate2(file_.id(), name.c_str(), type, space.id(), H5P_DEFAULT, creation.id(), H5P_DEFAULT);
+  const Place at = place(name);
+  const hid_t id = H5Dcreate2(at.group, at.name, type, space.id(), H5P_DEFAULT, creation.id(), H5P_DEFAULT);
   Hdf5Handle handle(check(id, "create dataset {}", where(name)), H5Dclose);
   add_made(name, own_paths_);
   return handle;

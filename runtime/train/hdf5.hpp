@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// HDF5 files by path: objects are named, opened for one call and closed again, so that a file can always be closed.
+// HDF5 files by path: objects are named, opened for one call and closed again, so that a file can always be closed (but
+// for one group, which the file closes itself).
 // Every failure is an InputError with HDF5's own account of it. HDF5 is not thread-safe: while a thread has a file
 // open, another one that opens one waits.
 #pragma once
@@ -144,8 +145,20 @@ class Hdf5File {
   void write_range(const std::string& dataset, Range range, const T* values);
 
  private:
+  struct Group {
+    std::string name{};
+    Hdf5Handle handle{};
+  };
+  /// Where an object is looked up, and its name there.
+  struct Place {
+    std::int64_t group;
+    const char* name;
+  };
   Hdf5File(Hdf5Turn turn, Hdf5Handle file, std::filesystem::path path)
       : turn_(std::move(turn)), file_(std::move(file)), path_(std::move(path)) {}
+  /// Keeps the object's group open: HDF5 takes its time over every step of a path. Valid until the next call.
+  [[nodiscard]] Place place(const std::string& name) const;
+  void require_own_path(const std::string& name) const;
   [[nodiscard]] Hdf5Handle object(const std::string& name) const;
   [[nodiscard]] Hdf5Handle dataset(const std::string& name) const;
   /// One whose values are all in this file. Not of a shared file.
@@ -157,8 +170,8 @@ class Hdf5File {
   Hdf5Turn turn_;
   Hdf5Handle file_;
   std::filesystem::path path_;
-  std::string made_group_;                   // known to be there: the one that the last dataset was made in
   mutable std::set<std::string> own_paths_;  // known to lead to nothing outside of the file
+  mutable Group group_;                      // of the object that was looked up last; often the next one's too
 };
 
 /// The number of elements of a tensor.

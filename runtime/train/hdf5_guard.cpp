@@ -47,28 +47,21 @@ InputError leads_elsewhere(const std::string& what) {
                     "copy what it leads to into the file, e.g. with h5copy");
 }
 
-void require_own_path(hid_t file, const std::string& object, const std::string& what, std::set<std::string>& known) {
-  if (object == "/" || known.contains(object)) return;
-  // Every step is looked up from the top; no file that is meant to be read has names this long.
+void require_few_steps(const std::string& path, const std::string& what) {
+  // Every step is looked up; no file that is meant to be read has names this long.
   constexpr Index most_steps = 32;
-  const Index steps = std::count(object.begin(), object.end(), '/');
-  if (steps > most_steps) {
-    throw InputError(fmt::format("{} is nested {} deep; at most {} groups within one another are read", shortened(what),
-                                 steps, most_steps),
-                     misleading);
-  }
-  for (std::size_t end = object.find('/', 1);; end = object.find('/', end + 1)) {
-    const std::string step = object.substr(0, end);
-    if (!known.contains(step)) {
-      // A step that is not there is told by who opens it.
-      if (check(H5Lexists(file, step.c_str(), H5P_DEFAULT), "look for {}", what) == 0) return;
-      H5L_info_t link{};
-      check(H5Lget_info(file, step.c_str(), &link, H5P_DEFAULT), "look at the link {}", what);
-      if (link.type != H5L_TYPE_HARD) throw leads_elsewhere(what);
-      known.insert(step);
-    }
-    if (end == std::string::npos) return;
-  }
+  const Index steps = std::count(path.begin(), path.end(), '/');
+  if (steps <= most_steps) return;
+  throw InputError(fmt::format("{} is nested {} deep; at most {} groups within one another are read", shortened(what),
+                               steps, most_steps),
+                   misleading);
+}
+
+bool is_own_link(hid_t group, const char* name, const std::string& what) {
+  H5L_info_t link{};
+  if (H5Lget_info(group, name, &link, H5P_DEFAULT) < 0) return false;
+  if (link.type != H5L_TYPE_HARD) throw leads_elsewhere(what);
+  return true;
 }
 
 void require_possible_shape(hid_t space, const std::string& what) {

@@ -9,10 +9,12 @@
 
 namespace conclave::train::detail {
 
-/// InputError unless every step of the absolute path `object` that there is, is a name in the file itself: no soft and
-/// no external link. Steps that were found to be such before are `known`, and not looked at again: HDF5 takes its time
-/// over each.
-void require_own_path(hid_t file, const std::string& object, const std::string& what, std::set<std::string>& known);
+/// InputError for a path of more steps than any file has that is meant to be read.
+void require_few_steps(const std::string& path, const std::string& what);
+
+/// Whether the name `name` of a group leads to an object; false where there is no such name. InputError where it leads
+/// out of the group, perhaps out of the file: a soft or an external link.
+[[nodiscard]] bool is_own_link(hid_t group, const char* name, const std::string& what);
 [[nodiscard]] InputError leads_elsewhere(const std::string& what);
 
 /// InputError for a shape without values or with more than any file can hold.

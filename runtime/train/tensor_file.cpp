@@ -126,13 +126,6 @@ void store_checksums(Hdf5File& file, std::span<const TensorPart> parts, std::spa
   for (std::size_t i = 0; i < parts.size(); ++i) file.rewrite_attribute(parts[i].name, checksum_name, checksums[i]);
 }
 
-bool has_checksums(const Hdf5File& file, std::span<const TensorPart> parts, std::span<const std::uint64_t> checksums) {
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    if (file.attribute<std::uint64_t>(parts[i].name, checksum_name) != checksums[i]) return false;
-  }
-  return true;
-}
-
 namespace {
 
 /// A rank that does not see the file that rank 0 has made would leave the others waiting in MPI-IO.

@@ -40,10 +40,6 @@ void check_whole(const comm::Communicator& communicator, std::span<const TensorP
 /// checksums until store_checksums.
 [[nodiscard]] std::vector<Index> reserve_tensors(Hdf5File& file, std::span<const TensorPart> parts);
 void store_checksums(Hdf5File& file, std::span<const TensorPart> parts, std::span<const std::uint64_t> checksums);
-/// Whether these are the stored checksums, on one rank alone. InputError where the file's structure is damaged, which
-/// HDF5's own checksums tell.
-[[nodiscard]] bool has_checksums(const Hdf5File& file, std::span<const TensorPart> parts,
-                                 std::span<const std::uint64_t> checksums);
 
 /// Writes every rank's parts into the reserved datasets, brings them to the disk, and returns the checksums of this
 /// rank's parts (checksums_here), which are computed meanwhile. InputError on every rank if it fails on any.

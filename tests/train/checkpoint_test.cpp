@@ -218,8 +218,34 @@ TEST_F(CheckpointContent, WhatTheDiskHasOtherwiseIsNoticed) {
   // Checksums that are not those of the values are noticed by whoever reads them.
   std::vector<std::uint64_t> sums = checksums_of_whole(world_, checksums_here(parts.parts));
   sums[3] += 1;
-  on_root(world_, [&] { draft.complete(sums, {}); });
+  on_root(world_, [&] {
+    draft.mark_complete(sums);
+    draft.put_in_place({});
+  });
   failure_everywhere([&] { (void)verify_checkpoint(world_, draft.file()); });
+}
+
+void flip_a_bit(const fs::path& path, Index offset_bytes) {
+  const DiskFile file(path, DiskFile::Access::read_write);
+  std::byte value{};
+  file.read_at(offset_bytes, std::span(&value, 1));
+  value ^= std::byte{1};
+  file.write_at(offset_bytes, std::span(&value, 1));
+}
+
+TEST_F(CheckpointContent, AStructureThatTheDiskHasOtherwiseIsNotPutInPlace) {
+  const Parts parts = filled_parts(world_);
+  CheckpointDraft draft(world_, folder_, 1, some_header(1), parts.parts);
+  on_root(world_, [&] {
+    draft.create();
+    draft.mark_complete(std::vector<std::uint64_t>(parts.parts.size()));
+    flip_a_bit(draft.partial(), 100);  // of the structure, which begins the file
+    EXPECT_NE(failure_of([&] { draft.put_in_place({}); }).message, "");
+    EXPECT_FALSE(fs::exists(draft.file()));
+    flip_a_bit(draft.partial(), 100);
+    draft.put_in_place({});
+    EXPECT_TRUE(fs::exists(draft.file()));
+  });
 }
 
 TEST_F(CheckpointFolder, LeftoversOfACrashAreRemoved) {
