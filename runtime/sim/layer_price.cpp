@@ -9,13 +9,7 @@
 namespace conclave::sim {
 namespace {
 
-// Of an expert's forward and backward.
-constexpr double forward_share = 1.0 / 3.0;
 constexpr double count_bytes = sizeof(Index);
-
-Range groups_of(const TrainingCase& t, RankId rank) {
-  return even_share(t.workload.groups_in_pass(), t.network.num_ranks(), rank.value());
-}
 
 // --- Experts ---
 
@@ -181,7 +175,8 @@ RowExchangePrice price_of(const TrainingCase& t, const Traffic& rows, double row
                     {bytes, row_bytes, distinct, t.scheduled_up_to});
 }
 
-void add_exchanges(const TrainingCase& t, const LayerTraffic& traffic, LayerPrice& price) {
+void add_exchanges(const TrainingCase& t, const LayerTraffic& traffic, const ExpertLoads& loads, LayerPrice& price,
+                   StepLog* log) {
   const Workload& w = t.workload;
   const auto waves = static_cast<double>(w.transport.waves);
   const double row_bytes = static_cast<double>(w.width) * w.transport.wire_bytes;
@@ -205,9 +200,19 @@ void add_exchanges(const TrainingCase& t, const LayerTraffic& traffic, LayerPric
   price.exchange = x.exchange;
   price.forward_bottleneck = y.time_s > x.time_s ? y.bottleneck : x.bottleneck;
   price.backward_bottleneck = dx.time_s > dy.time_s ? dx.bottleneck : dy.bottleneck;
+  if (log == nullptr) return;
+  log_transfer(t, loads, x.time_s, row_bytes, log->dispatch);
+  log_transfer(t, loads, y.time_s, row_bytes, log->combine);
+  log_transfer(t, loads, dy.time_s, row_bytes + weight_bytes, log->d_combine);
+  log_transfer(t, loads, dx.time_s, row_bytes, log->d_dispatch);
+  log->last_s += last_s / static_cast<double>(t.loads.size());
 }
 
 }  // namespace
+
+Range groups_of(const TrainingCase& t, RankId rank) {
+  return even_share(t.workload.groups_in_pass(), t.network.num_ranks(), rank.value());
+}
 
 Spread over_ranks(const TrainingCase& t, const RankSpeed& speed, FunctionRef<double(Index groups)> seconds_of) {
   Spread spread;
@@ -228,7 +233,7 @@ Spread over_ranks(const TrainingCase& t, const RankSpeed& speed, FunctionRef<dou
 }
 
 LayerPrice price_layer(const TrainingCase& t, const RankSpeed& speed, const experts::Placement& placement,
-                       const ExpertLoads& loads) {
+                       const ExpertLoads& loads, StepLog* log) {
   const Workload& w = t.workload;
   const Index ranks = t.network.num_ranks();
   const double kept = loads.kept();
@@ -252,7 +257,8 @@ LayerPrice price_layer(const TrainingCase& t, const RankSpeed& speed, const expe
     price.counts_s = told.time_s;
     price.counts_bottleneck = told.bottleneck;
   }
-  add_exchanges(t, traffic_of(t, placement, shard, loads), price);
+  add_exchanges(t, traffic_of(t, placement, shard, loads), loads, price, log);
+  if (log != nullptr) log_layer(t, speed, loads, {shard.seconds, shard.rows}, price, *log);
   return price;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "runtime/sim/rank_speed.hpp"
+#include "runtime/sim/step_log.hpp"
 #include "runtime/sim/training_price.hpp"
 
 namespace conclave::sim {
@@ -35,8 +36,13 @@ struct LayerPrice {
   [[nodiscard]] double exposed_s() const { return counts_s + exposed_forward_s + exposed_backward_s; }
 };
 
+/// log: where the layer's part of its rows and exchanges is added, as one of the training's cases of loads; or null.
 [[nodiscard]] LayerPrice price_layer(const TrainingCase& training, const RankSpeed& speed,
-                                     const experts::Placement& placement, const ExpertLoads& loads);
+                                     const experts::Placement& placement, const ExpertLoads& loads,
+                                     StepLog* log = nullptr);
+
+/// A rank's groups of a pass.
+[[nodiscard]] Range groups_of(const TrainingCase& training, RankId rank);
 
 /// Over all ranks: seconds_of(groups) of a rank's groups, on its host.
 [[nodiscard]] Spread over_ranks(const TrainingCase& training, const RankSpeed& speed,

@@ -73,12 +73,16 @@ PhaseWork& operator+=(PhaseWork& a, const PhaseWork& b) {
   return a;
 }
 
-PhaseWork group_work(const Workload& w, Index num_groups) {
+PhaseWork scaled(PhaseWork work, double times) {
+  for (Work& of_phase : work) of_phase = of_phase.scaled(times);
+  return work;
+}
+
+PhaseWork outside_work(const Workload& w, Index num_groups) {
   const auto groups = static_cast<double>(num_groups);
   const double rows = groups * static_cast<double>(w.group_tokens);
   const auto width = static_cast<double>(w.width);
   const auto vocabulary = static_cast<double>(w.vocabulary);
-  const auto blocks = static_cast<double>(w.blocks());
   PhaseWork work{};
   if (num_groups == 0) return work;
   of(work, Phase::data) = {1.0, 0.0, 8.0 * rows};
@@ -87,21 +91,35 @@ PhaseWork group_work(const Workload& w, Index num_groups) {
   const double table_leaf_flops = w.tied_head ? head.flops / 3.0 : 0.0;
   of(work, Phase::embedding) =
       Work{2.0 * groups, table_leaf_flops, element_bytes * 4.0 * rows * width} + leaf(groups, vocabulary * width);
-  of(work, Phase::attention) = attention(w, groups, rows).scaled(blocks);
-  // Norms, and a branch added to its input.
-  of(work, Phase::dense) = norm(groups, rows, width).scaled(blocks * static_cast<double>(w.norms)) +
-                           Work{groups * blocks, 0.0, element_bytes * 3.0 * rows * width * blocks};
-  if (w.dense_blocks > 0) {
-    of(work, Phase::dense) += feed_forward(w.dense, groups, rows).scaled(static_cast<double>(w.dense_blocks));
-  }
-  for (const FeedForwardSizes& shared : w.moe.shared) {
-    of(work, Phase::dense) += feed_forward(shared, groups, rows).scaled(static_cast<double>(w.moe_blocks));
-  }
   of(work, Phase::head) = head + norm(groups, rows, width);
   of(work, Phase::head).flops -= table_leaf_flops;
   if (!w.tied_head) of(work, Phase::head) += leaf(groups, vocabulary * width);
   of(work, Phase::other) = {static_cast<double>(w.moe_blocks), 0.0,
                             16.0 * groups * static_cast<double>(w.moe_blocks * w.moe.num_experts())};
+  return work;
+}
+
+PhaseWork block_work(const Workload& w, Index num_groups, bool has_experts) {
+  const auto groups = static_cast<double>(num_groups);
+  const double rows = groups * static_cast<double>(w.group_tokens);
+  const auto width = static_cast<double>(w.width);
+  PhaseWork work{};
+  if (num_groups == 0) return work;
+  of(work, Phase::attention) = attention(w, groups, rows);
+  // Norms, and a branch added to its input.
+  of(work, Phase::dense) = norm(groups, rows, width).scaled(static_cast<double>(w.norms)) +
+                           Work{groups, 0.0, element_bytes * 3.0 * rows * width};
+  if (!has_experts) of(work, Phase::dense) += feed_forward(w.dense, groups, rows);
+  for (std::size_t e = 0; has_experts && e < w.moe.shared.size(); ++e) {
+    of(work, Phase::dense) += feed_forward(w.moe.shared[e], groups, rows);
+  }
+  return work;
+}
+
+PhaseWork group_work(const Workload& w, Index groups) {
+  PhaseWork work = outside_work(w, groups);
+  if (w.dense_blocks > 0) work += scaled(block_work(w, groups, false), static_cast<double>(w.dense_blocks));
+  if (w.moe_blocks > 0) work += scaled(block_work(w, groups, true), static_cast<double>(w.moe_blocks));
   return work;
 }
 
@@ -213,7 +231,7 @@ PhaseWork step_work(const Workload& w, const ExpertMap& map, RankId rank,
   }
   const plan::ReducePlan plan = reduce_plan(w, map.num_ranks());
   of(work, Phase::reduce) += reduce_work(w, plan, rank);
-  for (Work& of_phase : work) of_phase = of_phase.scaled(passes);
+  work = scaled(work, passes);
   of(work, Phase::optimizer) += update_work(w, owned + static_cast<double>(plan.slice_of(rank).size()));
   return work;
 }

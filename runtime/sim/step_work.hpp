@@ -24,12 +24,18 @@ using PhaseWork = std::array<Work, num_phases>;
   return work[static_cast<std::size_t>(phase)];
 }
 PhaseWork& operator+=(PhaseWork& a, const PhaseWork& b);
+/// The same, `times` times.
+[[nodiscard]] PhaseWork scaled(PhaseWork work, double times);
 
 // --- The parts, for one rank ---
 
 /// One pass of what every group goes through by itself: data, embedding, attention, dense layers, norms, shared
 /// experts, head.
 [[nodiscard]] PhaseWork group_work(const Workload& workload, Index groups);
+/// Of it what belongs to no block: data, embedding, head, other.
+[[nodiscard]] PhaseWork outside_work(const Workload& workload, Index groups);
+/// Of it one block: attention, norms, and its dense layer or the shared experts beside its others.
+[[nodiscard]] PhaseWork block_work(const Workload& workload, Index groups, bool has_experts);
 
 /// Forward, and forward and backward, of one MoE layer but for its experts: gate, dispatch and combine, for `groups`
 /// groups whose tokens have so many kept choices in all.

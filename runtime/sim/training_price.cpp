@@ -12,7 +12,7 @@
 namespace conclave::sim {
 namespace {
 
-constexpr double backward_share = 2.0 / 3.0;  // of what a group goes through by itself
+constexpr double backward_share = 1.0 - forward_share;  // of what a group goes through by itself
 
 /// The sum of what a step is made of, while it is put together.
 struct Sum {
@@ -75,6 +75,7 @@ struct Layers {
   double communication_s = 0.0;
   double worst_s = -1.0;  // of the experts, over their mean
   std::string fullest{};
+  RankId fullest_rank{};
 };
 
 void add_layer(const LayerPrice& layer, double blocks, Layers& all) {
@@ -90,17 +91,18 @@ void add_layer(const LayerPrice& layer, double blocks, Layers& all) {
   if (layer.experts.max_s - layer.experts.mean_s <= all.worst_s) return;
   all.worst_s = layer.experts.max_s - layer.experts.mean_s;
   all.fullest = layer.fullest;
+  all.fullest_rank = layer.experts.slowest;
 }
 
 // One MoE layer on average over the cases of its loads. Returns what backward takes.
 double add_layers(const TrainingCase& t, const RankSpeed& speed, const experts::Placement& placement, Sum& sum,
-                  TrainingPrice& price) {
+                  TrainingPrice& price, StepLog* log) {
   const Workload& w = t.workload;
   const auto blocks = static_cast<double>(w.moe_blocks * w.passes) / static_cast<double>(t.loads.size());
   double backward_s = 0.0;
   Layers all;
   for (const ExpertLoads& loads : t.loads) {
-    const LayerPrice layer = price_layer(t, speed, placement, loads);
+    const LayerPrice layer = price_layer(t, speed, placement, loads, log);
     for (std::size_t p = 0; p < num_phases; ++p) sum.work[p] += layer.work[p].scaled(blocks);
     add_layer(layer, blocks, all);
     backward_s += blocks / static_cast<double>(w.passes) * layer.backward_s;
@@ -113,10 +115,11 @@ double add_layers(const TrainingCase& t, const RankSpeed& speed, const experts::
   sum.add_exposed(all.forward.seconds, all.forward.bottleneck, "rows on their way, forward");
   sum.add(all.experts, "experts", all.fullest);
   sum.add_exposed(all.backward.seconds, all.backward.bottleneck, "rows on their way, backward");
+  price.slowest = all.fullest_rank;
   return backward_s;
 }
 
-Spread add_groups(const TrainingCase& t, const RankSpeed& speed, Sum& sum) {
+Spread add_groups(const TrainingCase& t, const RankSpeed& speed, Sum& sum, StepLog* log) {
   const Workload& w = t.workload;
   const auto passes = static_cast<double>(w.passes);
   Spread part = over_ranks(t, speed, [&](Index groups) { return speed.seconds(group_work(w, groups)); });
@@ -125,6 +128,7 @@ Spread add_groups(const TrainingCase& t, const RankSpeed& speed, Sum& sum) {
     sum.work[p] += all[p].scaled(passes / static_cast<double>(t.network.num_ranks()));
   }
   sum.add({passes * part.mean_s, passes * part.max_s}, "attention, dense layers, head", groups_text(t, part.slowest));
+  if (log != nullptr) log_groups(t, speed, part.slowest, *log);
   return part;
 }
 
@@ -145,7 +149,7 @@ Traffic reduction_traffic(const plan::ReducePlan& plan) {
 }
 
 // The sums of a run of parameters leave as soon as backward has them; the last run's nothing hides.
-void add_reduction(const TrainingCase& t, const plan::ReducePlan& plan, double backward_s, Sum& sum) {
+void add_reduction(const TrainingCase& t, const plan::ReducePlan& plan, double backward_s, Sum& sum, StepLog* log) {
   if (plan.num_ranks() == 1 || plan.num_blocks() == 0) return;
   const auto runs = static_cast<double>(t.workload.reduced_runs);
   const auto passes = static_cast<double>(t.workload.passes);
@@ -156,6 +160,9 @@ void add_reduction(const TrainingCase& t, const plan::ReducePlan& plan, double b
   const double exposed_s = std::max(price.time_s, runs * price.time_s - backward_s);
   sum.add_exchange(passes * exposed_s, passes * runs * price.time_s, price.bottleneck,
                    "gradients on their way, the last ones");
+  if (log == nullptr) return;
+  log->reduction_s = price.time_s;
+  log->exposed_reduction_s = exposed_s;
 }
 
 // [num_ranks] parameters of the experts that each rank hosts.
@@ -170,7 +177,7 @@ std::vector<double> hosted_parameters(const Workload& w, const experts::Placemen
 }
 
 void add_update(const TrainingCase& t, const RankSpeed& speed, const plan::ReducePlan& plan,
-                const experts::Placement& placement, Sum& sum) {
+                const experts::Placement& placement, Sum& sum, StepLog* log) {
   const Workload& w = t.workload;
   const Index ranks = t.network.num_ranks();
   const std::vector<double> hosted = hosted_parameters(w, placement);
@@ -196,6 +203,7 @@ void add_update(const TrainingCase& t, const RankSpeed& speed, const plan::Reduc
   sum.add(update, "optimizer",
           fmt::format("rank {}: {:.4g} parameters", update.slowest.value(),
                       static_cast<double>(plan.slice_of(update.slowest).size()) + hosted[at(update.slowest.value())]));
+  if (log != nullptr) log_update(t, speed, plan, hosted, {reduce.slowest, update.slowest}, *log);
 }
 
 // --- Messages of a step beside rows and sums ---
@@ -210,7 +218,7 @@ double small_message_s(const TrainingCase& t) {
 }
 
 // The updated slices, a run after another: in a ring, as MPI libraries gather large arrays.
-void add_gathering(const TrainingCase& t, Sum& sum) {
+void add_gathering(const TrainingCase& t, Sum& sum, StepLog* log) {
   const Index ranks = t.network.num_ranks();
   const auto runs = static_cast<double>(t.workload.reduced_runs);
   const double bytes =
@@ -234,15 +242,17 @@ void add_gathering(const TrainingCase& t, Sum& sum) {
   }
   const double all_s = runs * static_cast<double>(ranks - 1) * round_s;
   sum.add_exchange(all_s, all_s, bottleneck, "parameters gathered");
+  if (log != nullptr) log->gathering_s = all_s;
 }
 
 // The gradient's norm, and the two messages of a step's report: trees of log2 P.
-void add_small_messages(const TrainingCase& t, Sum& sum) {
+void add_small_messages(const TrainingCase& t, Sum& sum, StepLog* log) {
   constexpr double collectives = 3.0;
   if (t.network.num_ranks() == 1) return;
   const double depth = std::ceil(std::log2(static_cast<double>(t.network.num_ranks())));
   const double all_s = collectives * depth * small_message_s(t);
   sum.add_exchange(all_s, all_s, "latency", "gradient's norm and the report");
+  if (log != nullptr) log->small_messages_s = all_s;
 }
 
 // --- What is told ---
@@ -317,7 +327,7 @@ void tell_what_is_beyond(const TrainingCase& t, TrainingPrice& price) {
 
 }  // namespace
 
-TrainingPrice price_training_step(const TrainingCase& t) {
+TrainingPrice price_training_step(const TrainingCase& t, StepLog* log) {
   check(t.workload);
   invariant(t.workload.moe_blocks == 0 || !t.loads.empty(), "MoE blocks without loads");
   const RankSpeed speed(t.network.cluster(), t.machine, step_footprint(t.workload, t.network.num_ranks()));
@@ -330,16 +340,18 @@ TrainingPrice price_training_step(const TrainingCase& t) {
             t.workload.moe.num_experts(), ranks);
   TrainingPrice price;
   Sum sum;
-  const Spread groups = add_groups(t, speed, sum);
+  const Spread groups = add_groups(t, speed, sum, log);
+  price.slowest = groups.slowest;
   double backward_s = backward_share * groups.max_s;
-  if (t.workload.moe_blocks > 0) backward_s += add_layers(t, speed, placement, sum, price);
-  add_reduction(t, plan, backward_s, sum);
-  add_update(t, speed, plan, placement, sum);
-  add_gathering(t, sum);
-  add_small_messages(t, sum);
+  if (t.workload.moe_blocks > 0) backward_s += add_layers(t, speed, placement, sum, price, log);
+  add_reduction(t, plan, backward_s, sum, log);
+  add_update(t, speed, plan, placement, sum, log);
+  add_gathering(t, sum, log);
+  add_small_messages(t, sum, log);
 
   const double noise = noise_s(t, sum.compute.max_s);
   if (noise > 0.0) sum.path.push_back({"noise", noise, fmt::format("the slowest of {} ranks, step by step", ranks)});
+  if (log != nullptr) log->noise_s = noise;
   price.step_s = sum.compute.max_s + noise + sum.exposed_s;
   price.path = std::move(sum.path);
   price.exposed_s = sum.exposed_s;

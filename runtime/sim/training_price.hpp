@@ -17,6 +17,8 @@
 
 namespace conclave::sim {
 
+struct StepLog;
+
 /// What is trained where. All must outlive the case.
 struct TrainingCase {
   const Workload& workload;
@@ -51,13 +53,15 @@ struct TrainingPrice {
   double checkpoint_s = 0.0;         // of one, that all ranks write; 0: nothing is known of files
   std::string exchange{};            // of the experts' rows
   std::string limit{};               // what takes longest, by name
+  RankId slowest{};                  // that sets the experts' pace most, or, without experts, that of the groups
   std::vector<PathPart> path{};      // in the step's order; they add up to step_s
   std::vector<std::string> notes{};  // what the price is beyond
   [[nodiscard]] double of(Phase phase) const { return phases_s[static_cast<std::size_t>(phase)]; }
 };
 
 /// InputError where the cluster's description or the machine lacks what the price needs, with what to give.
-/// InvariantError for a workload that is none, and for MoE blocks without loads.
-[[nodiscard]] TrainingPrice price_training_step(const TrainingCase& training);
+/// InvariantError for a workload that is none, and for MoE blocks without loads. log: where the parts of the price are
+/// kept as they are added up; empty but for its ranks, or null.
+[[nodiscard]] TrainingPrice price_training_step(const TrainingCase& training, StepLog* log = nullptr);
 
 }  // namespace conclave::sim
