@@ -3,6 +3,7 @@
 #include "apps/line_chart.hpp"
 #include "apps/memory.hpp"
 #include "apps/rank_counts.hpp"
+#include "apps/simulated_trace.hpp"
 #include "apps/varied_run.hpp"
 #include "runtime/train/agreed.hpp"
 
@@ -15,6 +16,7 @@ struct RunSimulation {
   VariedRun varied;
   std::string csv;
   std::string picture;
+  SimulatedTrace trace;
 };
 
 void describe_run_simulation(RunSimulation& o, OptionSections& sections) {
@@ -23,6 +25,7 @@ void describe_run_simulation(RunSimulation& o, OptionSections& sections) {
   table.add("ranks", o.ranks, "how many ranks: numbers with commas, or FIRST:LAST:xFACTOR, or FIRST:LAST:STEP");
   table.add("csv", o.csv, "a file to write the table into, with commas");
   table.add("picture", o.picture, "a file to draw the speed-ups into, as SVG");
+  describe(o.trace, table);
   describe(o.varied, sections.section("What if"));
   describe(o.simulation.training, sections);
 }
@@ -164,10 +167,22 @@ void run_varied(const RunSimulation& o, const Session& session) {
   });
 }
 
+// A trace is of one step.
+void refuse_trace_of_many(const RunSimulation& o) {
+  if (o.trace.trace.empty()) return;
+  if (!o.varied.vary.empty()) throw InputError("trace beside vary", "leave vary out, and give --ranks one number");
+  const std::vector<Index> counts = parse_rank_counts(o.ranks);
+  if (counts.size() == 1) return;
+  throw InputError(fmt::format("trace of ranks = {}, which are {} numbers of ranks", o.ranks, counts.size()),
+                   fmt::format("a trace is of one step: give one number, as --ranks {}", counts.back()));
+}
+
 int run_simulation(const RunSimulation& o, const Session& session) {
   const comm::Communicator& world = session.world;
+  refuse_trace_of_many(o);
   refuse_unwritable(world, "csv", o.csv);
   refuse_unwritable(world, "picture", o.picture);
+  validate(o.trace, session);
   if (!o.varied.vary.empty()) {
     run_varied(o, session);
     return 0;
@@ -179,6 +194,7 @@ int run_simulation(const RunSimulation& o, const Session& session) {
   std::vector<SimulatedPoint> points;
   for (const Index ranks : counts) points.push_back(simulated_on(s, ranks, world));
   train::on_root(world, [&] { tell(o, s, compared(points)); });
+  if (!o.trace.trace.empty()) write_trace(o.trace, s, points.front(), world);
   return 0;
 }
 

@@ -9,8 +9,8 @@
 
 namespace conclave {
 
-/// step, pass and layer hold other spans. compute and wait are what a rank's thread does, one after another; transfer is
-/// what is on its way between ranks meanwhile.
+/// step, pass and layer hold other spans. compute and wait are what a rank's thread does, one after another; transfer
+/// is what is on its way between ranks meanwhile.
 enum class SpanKind { step, pass, layer, compute, wait, transfer };
 
 inline constexpr std::array<EnumName<SpanKind>, 6> enum_names(SpanKind) {

@@ -45,9 +45,9 @@ struct LoggedTransfer {
 struct StepLog {
   explicit StepLog(std::vector<RankId> which) : ranks(std::move(which)), of_rank(ranks.size()) {}
 
-  std::vector<RankId> ranks;  // whose own rows are kept
-  LoggedRow slowest;          // of each part the rank that sets the pace: the step's critical path
-  LoggedRow mean;             // over all ranks, on hosts as fast as they should be
+  std::vector<RankId> ranks;       // whose own rows are kept
+  LoggedRow slowest;               // of each part the rank that sets the pace: the step's critical path
+  LoggedRow mean;                  // over all ranks, on hosts as fast as they should be
   std::vector<LoggedRow> of_rank;  // [ranks], on their hosts, with the rows that they get on average
 
   // One MoE layer of a pass, on average over the cases of loads. Copies of x, results, their gradients, and those of x.

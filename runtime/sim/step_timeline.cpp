@@ -244,8 +244,9 @@ class Script {
     const LoggedWork own = of(own_.layer, Phase::experts).scaled(share / static_cast<double>(waves));
     const LoggedWork slowest = of(log_.slowest.layer, Phase::experts).scaled(share / static_cast<double>(waves));
     const double all_experts_s = share * of(log_.slowest.layer, Phase::experts).seconds;
-    const double between_s = waves == 1 ? 0.0 : std::max(0.0, x.all_s - x.in.seconds - all_experts_s - x.tail_s) /
-                                                    static_cast<double>(waves - 1);
+    const double between_s =
+        waves == 1 ? 0.0
+                   : std::max(0.0, x.all_s - x.in.seconds - all_experts_s - x.tail_s) / static_cast<double>(waves - 1);
     pen_.meet();
     pen_.send_waves(x);
     pen_.expose(x.in.seconds, "rows", 0);
@@ -254,8 +255,7 @@ class Script {
       pen_.compute(Phase::experts, own, slowest, wave);
     }
     // What is exposed of the results.
-    pen_.expose(x.all_s - x.in.seconds - all_experts_s - static_cast<double>(waves - 1) * between_s, "rows",
-                waves - 1);
+    pen_.expose(x.all_s - x.in.seconds - all_experts_s - static_cast<double>(waves - 1) * between_s, "rows", waves - 1);
   }
 
   const StepLog& log_;

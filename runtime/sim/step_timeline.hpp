@@ -26,8 +26,8 @@ class StepTimeline {
   /// The i-th of the log's ranks.
   [[nodiscard]] std::vector<Span> of_rank(std::size_t i) const { return row(log_.of_rank.at(i)); }
 
-  /// What is on its way between all ranks: rows, counts, parameters and reports; and the sums of gradients, which travel
-  /// beside rows. No two spans of one of them overlap.
+  /// What is on its way between all ranks: rows, counts, parameters and reports; and the sums of gradients, which
+  /// travel beside rows. No two spans of one of them overlap.
   struct Transfers {
     std::vector<Span> rows;
     std::vector<Span> sums;
