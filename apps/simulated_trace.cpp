@@ -18,8 +18,9 @@ constexpr std::array drawn{
     "layers with experts are alike, on average over the cases of loads; so are blocks of one kind, and passes",
     "a third of each phase's time is drawn forward, of copying rows (dispatch, combine) half: only their sums are "
     "known",
-    "waves: experts in even parts, what is exposed between them lying evenly, transfers one after another; rows and "
-    "bytes of a transfer are of all ranks, those that stay where they are included"};
+    "waves: experts in even parts, what is exposed between them lying evenly; rows of all waves leave at once, results "
+    "when their wave is done, no later than the layer's end allows",
+    "rows and bytes on their way are those of all ranks, with those that stay where they are"};
 
 std::vector<RankId> ranks_of(const SimulatedTrace& o, const SimulatedPoint& point) {
   std::vector<RankId> ranks;

@@ -22,7 +22,7 @@ Json args_of(const Span& span) {
   if (span.direction) args["direction"] = name_of(*span.direction);
   if (!span.of.empty()) args[span.kind == SpanKind::wait ? "for" : "of"] = span.of;
   for (const auto& [name, amount] : {std::pair{"rows", span.rows}, {"bytes", span.bytes}, {"flops", span.flops}}) {
-    if (amount > 0.0) args[name] = amount;
+    if (amount > 0.0) args[name] = std::round(1000.0 * amount) / 1000.0;
   }
   return args;
 }

@@ -9,7 +9,7 @@
 namespace conclave::sim {
 namespace {
 
-// A copy of each row is made both ways; tokens are read before anything, statistics come last.
+// A copy of each row is made both ways.
 double share_of(Phase phase, Direction direction) {
   const bool is_copy = phase == Phase::dispatch || phase == Phase::combine;
   const double forward = is_copy ? 0.5 : forward_share;
@@ -24,13 +24,20 @@ struct LayerExchanges {
   Phase out_phase;
   double all_s;   // from the first row in to the last one out
   double tail_s;  // after the slowest rank's experts at least
+  double early;   // share of a wave's experts that comes after its results: backward, the weights' gradients
+};
+
+/// The slowest rank's experts.
+struct Waves {
+  double one_s;
+  double between_s;  // exposed between two
 };
 
 LayerExchanges exchanges_of(const StepLog& log, Direction direction) {
   if (direction == Direction::forward) {
-    return {log.dispatch, log.combine, Phase::dispatch, Phase::combine, log.forward_s, log.combine.seconds};
+    return {log.dispatch, log.combine, Phase::dispatch, Phase::combine, log.forward_s, log.combine.seconds, 0.0};
   }
-  return {log.d_combine, log.d_dispatch, Phase::combine, Phase::dispatch, log.backward_s, log.last_s};
+  return {log.d_combine, log.d_dispatch, Phase::combine, Phase::dispatch, log.backward_s, log.last_s, 0.5};
 }
 
 /// Lays a row's spans one after another. Two clocks: the row's own, and that of the critical path, on which ranks meet.
@@ -100,25 +107,24 @@ class Pen {
     span.of = what;
     row.push_back(span);
   }
-  // Of W waves the first comes in at the beginning, the last goes out at the end.
-  void send_waves(const LayerExchanges& x) {
-    const Index waves = w_.transport.waves;
-    const double busy_s = static_cast<double>(waves) * (x.in.seconds + x.out.seconds);
-    const double idle_s = std::max(0.0, x.all_s - busy_s) / static_cast<double>(2 * waves - 1);
+  // Rows of all waves leave at once; results of each when there are some, in time for those that follow to arrive with
+  // the last ones.
+  void send_waves(const LayerExchanges& x, const Waves& experts) {
+    const auto all = static_cast<double>(w_.transport.waves);
     double begin_s = met_s_;
-    const auto send_wave = [&](const LoggedTransfer& transfer, Phase phase, Index wave) {
-      send(transfers_.rows, begin_s, transfer.seconds, phase, "rows");
-      begin_s += transfer.seconds + idle_s;
-      if (!(transfer.seconds > 0.0)) return;
-      transfers_.rows.back().wave = wave;
-      transfers_.rows.back().rows = transfer.rows;
-      transfers_.rows.back().bytes = transfer.bytes;
-    };
-    for (Index wave = 0; wave < waves; ++wave) {
-      send_wave(x.in, x.in_phase, wave);
-      if (wave > 0) send_wave(x.out, x.out_phase, wave - 1);
+    for (Index wave = 0; wave < w_.transport.waves; ++wave) {
+      send_wave(x.in, begin_s, x.in_phase, wave);
+      begin_s += x.in.seconds;
     }
-    send_wave(x.out, x.out_phase, waves - 1);
+    for (Index wave = 0; wave < w_.transport.waves; ++wave) {
+      const auto number = static_cast<double>(wave);
+      const double ready_s =
+          met_s_ + x.in.seconds + (number + 1.0 - x.early) * experts.one_s + number * experts.between_s;
+      const double latest_s = met_s_ + x.all_s - (all - number) * x.out.seconds;
+      begin_s = std::max(begin_s, std::min(wave + 1 < w_.transport.waves ? ready_s : latest_s, latest_s));
+      send_wave(x.out, begin_s, x.out_phase, wave);
+      begin_s += x.out.seconds;
+    }
   }
   void send_other(double seconds, std::optional<Phase> phase, std::string_view what) {
     send(transfers_.rows, met_s_, seconds, phase, what);
@@ -132,6 +138,13 @@ class Pen {
   }
 
  private:
+  void send_wave(const LoggedTransfer& transfer, double begin_s, Phase phase, Index wave) {
+    if (!(transfer.seconds > 0.0)) return;
+    send(transfers_.rows, begin_s, transfer.seconds, phase, "rows");
+    transfers_.rows.back().wave = wave;
+    transfers_.rows.back().rows = transfer.rows;
+    transfers_.rows.back().bytes = transfer.bytes;
+  }
   [[nodiscard]] Span begun(SpanKind kind) const {
     Span span;
     span.kind = kind;
@@ -248,7 +261,7 @@ class Script {
         waves == 1 ? 0.0
                    : std::max(0.0, x.all_s - x.in.seconds - all_experts_s - x.tail_s) / static_cast<double>(waves - 1);
     pen_.meet();
-    pen_.send_waves(x);
+    pen_.send_waves(x, {slowest.seconds, between_s});
     pen_.expose(x.in.seconds, "rows", 0);
     for (Index wave = 0; wave < waves; ++wave) {
       if (wave > 0) pen_.expose(between_s, "rows", wave);

@@ -3,8 +3,10 @@
 //
 // The price knows how long each part takes, on which rank, and that ranks meet at exchanges; a row says where in the
 // step that is. What it takes together is drawn apart by fixed shares: forward is forward_share of a phase (of the
-// copies of rows, half), layers with experts are all alike, and of several waves each computes an even part, what is
-// exposed between them lying evenly, transfers one after another.
+// copies of rows, half), and layers with experts are all alike. Of several waves each computes an even part; what is
+// exposed between them lies evenly. Rows of all waves leave at once, results when their wave is done, as late as the
+// layer's end allows at most: the price is less than what that takes where neither wires nor experts have time to
+// spare.
 #pragma once
 
 #include "runtime/core/span.hpp"
