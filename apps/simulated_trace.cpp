@@ -9,6 +9,8 @@
 namespace conclave::apps {
 namespace {
 
+constexpr Index most_traced_ranks = 1024;  // no viewer shows more, and each takes as much of the file
+
 // What a reader has to know of where spans stand.
 constexpr std::array drawn{
     "durations are the price's; ranks meet at every exchange and wait there for the slowest",
@@ -97,8 +99,9 @@ void describe(SimulatedTrace& o, OptionTable& table) {
 }
 
 void validate(const SimulatedTrace& o, const Session& session) {
-  if (o.trace_ranks < 0) {
-    throw InputError(fmt::format("trace_ranks = {}", o.trace_ranks), "give a number of ranks, or 0 for none");
+  if (o.trace_ranks < 0 || o.trace_ranks > most_traced_ranks) {
+    throw InputError(fmt::format("trace_ranks = {}", o.trace_ranks),
+                     fmt::format("give 1 to {} ranks, or 0 for none", most_traced_ranks));
   }
   if (o.trace.empty() && session.given.contains("trace_ranks")) {
     throw InputError("trace_ranks without trace", "it says which ranks --trace FILE draws: give both or none");

@@ -13,8 +13,8 @@ struct SimulatedTrace {
 };
 
 void describe(SimulatedTrace& o, OptionTable& table);
-/// InputError for a negative number of ranks, a file that cannot be written, and where the command line says how a
-/// trace is to be that nobody asked for. Collective.
+/// InputError for a negative number of ranks and for too many, a file that cannot be written, and where the command
+/// line says how a trace is to be that nobody asked for. Collective.
 void validate(const SimulatedTrace& o, const Session& session);
 
 /// Writes the step of a price: the critical path, the mean over ranks, what is on its way between ranks, and the rows

@@ -155,6 +155,7 @@ TEST_F(SimulatedTrace, RefusesWhatATraceCannotBeOf) {
         {"--ranks 4 --vary waves=1,2 --trace " + trace, "trace beside vary"},
         {"--ranks 4 --trace-ranks 3", "trace_ranks without trace"},
         {"--ranks 4 --trace-ranks -1 --trace " + trace, "trace_ranks = -1"},
+        {"--ranks 4 --trace-ranks 1025 --trace " + trace, "give 1 to 1024 ranks"},
         {"--ranks 4 --trace " + folder_.path("nowhere/t.json"), "cannot write"}}) {
     const Outcome outcome = simulate(arguments);
     EXPECT_NE(outcome.exit_code, 0) << arguments;
