@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The measurement `calibrate`: what this machine's phases, messages, memory and files cost, fitted from many small
-// measurements into the file that simulations read. First one rank works alone while the others sleep, then all do the
-// same at once, each for itself: ranks of a node share its memory.
+// measurements into the file that simulations read. First one rank works alone while the others sleep, then all ranks
+// of a node train together: they share its memory, and each computes on what others have written.
 #include "apps/bench.hpp"
 #include "apps/calibration.hpp"
 #include "apps/launch.hpp"
@@ -27,6 +27,7 @@ struct CalibrateOptions {
   std::string out = "machine.json";
   std::string csv;
   bool quick = false;
+  Index rounds = 3;
   double most_noise = 0.1;
   bool accept_noise = false;
   ComputeOptions compute;
@@ -35,7 +36,6 @@ struct CalibrateOptions {
 /// How much is measured.
 struct Effort {
   StepBudget steps;
-  Index rounds;  // over all shapes, so that a machine that is slower for a while is so for all of them
   StepBudget reference;
   Index reference_repeats;
   TransferBudget transfers;
@@ -45,7 +45,6 @@ struct Effort {
 };
 
 constexpr Effort whole_effort{.steps = {0.25, 4},
-                              .rounds = 3,
                               .reference = {0.5, 15},
                               .reference_repeats = 4,
                               .transfers = {4194304.0, 7, 2e-3},
@@ -53,7 +52,6 @@ constexpr Effort whole_effort{.steps = {0.25, 4},
                               .file_repeats = 3,
                               .largest_copy_bytes = Index{1} << 28};
 constexpr Effort quick_effort{.steps = {0.01, 3},
-                              .rounds = 1,
                               .reference = {0.02, 5},
                               .reference_repeats = 3,
                               .transfers = {65536.0, 2, 1e-4},
@@ -66,6 +64,9 @@ void describe_calibrate(CalibrateOptions& o, OptionSections& sections) {
   table.add("out", o.out, "the file to write, for simulate --machine; trial files are written beside it");
   table.add("csv", o.csv, "a file to write the measurements into that the rates were fitted to, with commas");
   table.add("quick", o.quick, "measure fewer and smaller shapes, in seconds: a first look, not to predict by");
+  table.add(
+      "rounds", o.rounds,
+      "how often all shapes are timed in turn, so that a machine that is slower for a while is so for all of them");
   table.add("most_noise", o.most_noise,
             "how far apart timings of the same steps may be, as a share, before the machine counts as too busy");
   table.add("accept_noise", o.accept_noise, "measure all the same on a busy machine, or with more threads than CPUs");
@@ -73,6 +74,9 @@ void describe_calibrate(CalibrateOptions& o, OptionSections& sections) {
 }
 
 void validate_calibrate(const CalibrateOptions& o, const comm::Communicator& world) {
+  if (o.rounds < 1 || o.rounds > 1000) {
+    throw InputError(fmt::format("rounds = {}", o.rounds), "give 1 to 1000; several tell how much the machine drifts");
+  }
   if (!(std::isfinite(o.most_noise) && o.most_noise > 0.0)) {
     throw InputError(fmt::format("most_noise = {}", o.most_noise), "give a share above 0, such as 0.1");
   }
@@ -85,6 +89,10 @@ void validate_calibrate(const CalibrateOptions& o, const comm::Communicator& wor
 Index most_ranks_of_a_node(const comm::Communicator& world) {
   const plan::Topology topology = world.topology();
   return world.max(std::ssize(topology.ranks(topology.node(world.rank()))));
+}
+
+comm::Communicator node_of(const comm::Communicator& world) {
+  return world.split(world.topology().node(world.rank()).value());
 }
 
 void refuse_too_many_threads(const CalibrateOptions& o, Index node_ranks) {
@@ -104,6 +112,7 @@ class Measuring {
         effort_(options.quick ? quick_effort : whole_effort),
         world_(world),
         own_(world.split(world.rank().value())),
+        node_(node_of(world)),
         shapes_(calibration_shapes(options.quick)),
         node_ranks_(most_ranks_of_a_node(world)),
         progress_(0, num_things(), world.is_root()) {}
@@ -138,7 +147,7 @@ class Measuring {
  private:
   [[nodiscard]] Index num_things() const {
     const Index times = node_ranks_ > 1 ? 2 : 1;
-    return times * effort_.rounds * std::ssize(shapes_) + 7;
+    return times * options_.rounds * std::ssize(shapes_) + 7;
   }
 
   void done(const std::string& what) { progress_.update(++num_done_, what); }
@@ -229,7 +238,7 @@ class Measuring {
   template <class TimeShape>
   std::vector<StepTiming> time_shapes(const TimeShape& time_shape) {
     std::vector<StepTiming> timings(shapes_.size());
-    for (Index round = 0; round < effort_.rounds; ++round) {
+    for (Index round = 0; round < options_.rounds; ++round) {
       for (std::size_t i = 0; i < shapes_.size(); ++i) {
         StepTiming timing = time_shape(i);
         if (round == 0) {
@@ -251,12 +260,12 @@ class Measuring {
     });
   }
 
-  // As many steps as the root did alone; of each time the median over the ranks.
+  // As many steps as the root did alone; of each time the median over the nodes.
   std::vector<StepTiming> time_shapes_together(const std::vector<StepTiming>& root_alone) {
     std::vector<StepTiming> timings = time_shapes([&](std::size_t i) {
-      Index steps = world_.is_root() ? std::ssize(root_alone[i].seconds) / effort_.rounds : 0;
+      Index steps = world_.is_root() ? std::ssize(root_alone[i].seconds) / options_.rounds : 0;
       world_.broadcast(std::span(&steps, 1));
-      StepTiming timing = time_steps(shapes_[i], {0.0, steps}, own_, [&] { world_.barrier(); });
+      StepTiming timing = time_steps(shapes_[i], {0.0, steps}, node_, [&] { world_.barrier(); });
       done(fmt::format("{} on {} ranks", shapes_[i].name, world_.size()));
       return timing;
     });
@@ -274,7 +283,8 @@ class Measuring {
   const CalibrateOptions& options_;
   const Effort& effort_;
   const comm::Communicator& world_;
-  comm::Communicator own_;  // of this rank alone
+  comm::Communicator own_;   // of this rank alone
+  comm::Communicator node_;  // of the node's ranks
   std::vector<CalibrationShape> shapes_;
   Index node_ranks_;
   Progress progress_;

@@ -35,9 +35,11 @@ std::string rates_text(const RatesFit& fit) {
                     scaled(p.fit.costs[2], 1e12), scaled(p.fit.costs[3], 1e12), scaled(p.fit.costs[4], 1e9),
                     percent(p.fit.median_residual()), percent(sim::deviations_of_90 * p.fit.residual_sigma)});
   }
-  return aligned(rows) + fmt::format("  a whole step: off by {}, 9 of 10 within {}; its noise: sigma {}\n",
-                                     percent(sim::median_size(fit.residuals)),
-                                     percent(sim::size_quantile(fit.residuals, 0.9)), percent(fit.noise_sigma));
+  return aligned(rows) +
+         fmt::format(
+             "  a whole step: off by {}, 9 of 10 within {}; its noise: sigma {}, of a millisecond {}; drift {}\n",
+             percent(sim::median_size(fit.residuals)), percent(sim::size_quantile(fit.residuals, 0.9)),
+             percent(fit.noise.sigma), percent(fit.noise.deviation_s(1e-3) / 1e-3), percent(fit.drift_sigma));
 }
 
 void add_messages(const std::string& where, const std::optional<MessageFit>& fit, std::vector<Row>& rows) {
@@ -78,7 +80,8 @@ sim::Machine machine_of(const Calibration& c) {
   machine.cache_bytes = c.compute.cache_bytes;
   for (const RatesFit& fit : c.compute.rates) {
     machine.compute.push_back(fit.rates);
-    machine.noise_sigma = std::max(machine.noise_sigma, fit.noise_sigma);
+    machine.noise = fit.noise;  // of the most busy ranks, which come last: waits are theirs
+    machine.drift_sigma = std::max(machine.drift_sigma, fit.drift_sigma);
     for (const PhaseFit& p : fit.phases) {
       double& sigma = machine.residual_sigma[static_cast<std::size_t>(p.phase)];
       sigma = std::max(sigma, p.fit.residual_sigma);

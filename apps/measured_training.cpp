@@ -104,6 +104,22 @@ std::vector<Index> kept_of(std::span<const Index> claims, Index dropped) {
   return kept;
 }
 
+// Rows with `added` more, which the emptiest got: filled up to a level, or one below it.
+std::vector<Index> filled(std::vector<Index> rows, Index added) {
+  std::vector<std::size_t> emptiest(rows.size());
+  std::iota(emptiest.begin(), emptiest.end(), std::size_t{0});
+  std::ranges::stable_sort(emptiest, {}, [&](std::size_t e) { return rows[e]; });
+  std::size_t raised = 0;
+  Index of_raised = 0;
+  while (raised < emptiest.size() && static_cast<Index>(raised) * rows[emptiest[raised]] - of_raised < added) {
+    of_raised += rows[emptiest[raised++]];
+  }
+  for (std::size_t i = 0; i < raised; ++i) {
+    rows[emptiest[i]] = even_share(of_raised + added, static_cast<Index>(raised), static_cast<Index>(i)).size();
+  }
+  return rows;
+}
+
 void read_rows(const StepTables& tables, MeasuredTraining& m) {
   if (!tables.file().exists("/steps/load")) return;
   const std::vector<Index> shape = tables.file().shape("/steps/load");
@@ -112,6 +128,7 @@ void read_rows(const StepTables& tables, MeasuredTraining& m) {
   m.experts = shape[2];
   const std::vector<Index> load = tables.column<Index>("load", m.layers * m.experts);
   const std::vector<Index> over_capacity = tables.column<Index>("over_capacity", m.layers);
+  const std::vector<Index> rerouted = tables.column<Index>("rerouted", m.layers);
   const std::vector<Index> refused = tables.column<Index>("refused_second", m.layers);
   if (std::ranges::any_of(load, [](Index claims) { return claims < 0 || claims > largest_size; })) {
     tables.refuse("claims that no step has");
@@ -124,12 +141,13 @@ void read_rows(const StepTables& tables, MeasuredTraining& m) {
       const std::size_t of_layer = row * static_cast<std::size_t>(m.layers) + static_cast<std::size_t>(layer);
       const auto claims =
           std::span(load).subspan(of_layer * static_cast<std::size_t>(m.experts), static_cast<std::size_t>(m.experts));
-      const Index dropped = over_capacity[of_layer] + refused[of_layer];
-      if (dropped < 0 || dropped > std::accumulate(claims.begin(), claims.end(), Index{0})) {
-        tables.refuse(fmt::format("{} drops of fewer claims", dropped));
+      const Index moved = rerouted[of_layer];
+      const Index lost = over_capacity[of_layer] + refused[of_layer] + moved;
+      if (moved < 0 || lost < moved || lost > std::accumulate(claims.begin(), claims.end(), Index{0})) {
+        tables.refuse(fmt::format("{} claims dropped or rerouted of fewer", lost));
       }
       step.claimed.insert(step.claimed.end(), claims.begin(), claims.end());
-      const std::vector<Index> kept = kept_of(claims, dropped);
+      const std::vector<Index> kept = filled(kept_of(claims, lost), moved);
       step.kept.insert(step.kept.end(), kept.begin(), kept.end());
     }
     m.rows.push_back(std::move(step));

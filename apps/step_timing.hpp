@@ -17,7 +17,8 @@ struct StepBudget {
   Index least_steps = 1;
 };
 
-/// A shape's step on one rank, timed once or several times.
+/// A shape's step, timed once or in several rounds. Work, memory and the seconds of phases are a rank's, on average
+/// over the ranks.
 struct StepTiming {
   std::string name{};
   sim::PhaseWork work{};
@@ -26,6 +27,10 @@ struct StepTiming {
   double step_s = 0.0;                                   // likewise
   std::vector<double> seconds{};                         // of each step
   std::array<std::vector<double>, num_phases> phases{};  // [steps] likewise
+  std::vector<Index> rounds{};                           // steps of each round
+  Index ranks = 1;
+  /// [steps] by how much the slowest rank of a phase is above the mean: of phases in which all have as much to do.
+  std::array<std::vector<double>, num_phases> gaps{};
 
   /// Takes in other steps of the same shape.
   void add(const StepTiming& more);
@@ -33,11 +38,11 @@ struct StepTiming {
   void settle();
 };
 
-/// Trains a model of one rank, `rank` being its communicator, for as many steps as the budget allows; before them some
-/// that do not count. Then, where others do the same at once, all begin together: `begin` is called between. The
-/// medians are still to be settled.
+/// Trains the model on the ranks, for as many steps as the budget allows; before them some that do not count. Then,
+/// where others do the same at once, all begin together: `begin` is called between. The medians are still to be
+/// settled. Collective, on several ranks with a budget of steps alone.
 [[nodiscard]] StepTiming time_steps(const CalibrationShape& shape, const StepBudget& budget,
-                                    const comm::Communicator& rank, const std::function<void()>& begin);
+                                    const comm::Communicator& ranks, const std::function<void()>& begin);
 
 /// The rates of one number of busy ranks.
 struct PhaseFit {
@@ -50,7 +55,8 @@ struct RatesFit {
   sim::ComputeRates rates;
   std::vector<PhaseFit> phases;     // those that take time
   std::vector<double> residuals{};  // [shapes] of a step: predicted over measured seconds of all phases, less 1
-  double noise_sigma = 0.0;         // of a step, over the steps of all shapes
+  sim::Noise noise{};               // by how much ranks differ that do the same; of one rank, its phases within a round
+  double drift_sigma = 0.0;         // of what a step takes in a round, over what it takes in all
   /// A sentence about each phase whose formula is off by more than a tenth in half of the shapes, with the worst ones.
   [[nodiscard]] std::vector<std::string> doubts() const;
 };

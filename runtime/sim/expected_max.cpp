@@ -91,6 +91,12 @@ double expected_max(std::span<const Moments> amounts) {
   return std::max(largest, top - integral);
 }
 
+double deviations_of_largest(Index count) {
+  constexpr double deviation = 0.01;
+  const std::vector<Moments> amounts(static_cast<std::size_t>(count), Moments{1.0, deviation * deviation, 0.0});
+  return std::max(0.0, expected_max(amounts) - 1.0) / deviation;
+}
+
 // By its probabilities within `wide` deviations of the mean, each from its neighbour.
 Moments capped_binomial(double trials, double probability, double most) {
   const double p = std::clamp(probability, 0.0, 1.0);

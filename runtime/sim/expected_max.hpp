@@ -2,6 +2,8 @@
 // How much the fullest of many has, on average: even a perfectly fair router gives some rank more than the mean.
 #pragma once
 
+#include "runtime/core/ids.hpp"
+
 #include <span>
 
 namespace conclave::sim {
@@ -34,6 +36,9 @@ struct Moments {
 /// E[the largest of independent amounts] = top - integral of the product of their distributions. Many different ones
 /// that are far from being the largest are taken together, never as more than they are. 0 of none.
 [[nodiscard]] double expected_max(std::span<const Moments> amounts);
+
+/// By how many deviations the largest of so many independent normal amounts is above their mean, on average.
+[[nodiscard]] double deviations_of_largest(Index count);
 
 /// The moments of min(X, most), X binomial: `trials` that succeed with `probability` each.
 [[nodiscard]] Moments capped_binomial(double trials, double probability, double most);

@@ -190,10 +190,13 @@ void add_exchanges(const TrainingCase& t, const LayerTraffic& traffic, const Exp
   const RowExchangePrice dx = y;
   const double forward_s = forward_share * price.experts.max_s;
   const double backward_s = price.experts.max_s - forward_s;
-  price.forward_s = std::max(x.time_s + forward_s + y.time_s, waves * (x.time_s + y.time_s));
-  // Half of the last wave's backward is its weights' gradients.
-  const double last_s = std::max(0.0, dx.time_s - 0.5 * backward_s / waves);
-  price.backward_s = std::max(dy.time_s + backward_s + last_s, waves * (dy.time_s + dx.time_s));
+  const Index num_waves = w.transport.waves;
+  const WavesTime forward = time_of_waves(num_waves, {x.time_s, forward_s / waves, 0.0, y.time_s});
+  // Half of a wave's backward is its weights' gradients.
+  const double half_s = 0.5 * backward_s / waves;
+  const WavesTime backward = time_of_waves(num_waves, {dy.time_s, half_s, half_s, dx.time_s});
+  price.forward_s = forward.all_s;
+  price.backward_s = backward.all_s;
   price.communication_s = waves * (x.time_s + y.time_s + dy.time_s + dx.time_s) + price.counts_s;
   price.exposed_forward_s = price.forward_s - forward_s;
   price.exposed_backward_s = price.backward_s - backward_s;
@@ -205,10 +208,23 @@ void add_exchanges(const TrainingCase& t, const LayerTraffic& traffic, const Exp
   log_transfer(t, loads, y.time_s, row_bytes, log->combine);
   log_transfer(t, loads, dy.time_s, row_bytes + weight_bytes, log->d_combine);
   log_transfer(t, loads, dx.time_s, row_bytes, log->d_dispatch);
-  log->last_s += last_s / static_cast<double>(t.loads.size());
+  log->forward_tail_s += forward.tail_s / static_cast<double>(t.loads.size());
+  log->backward_tail_s += backward.tail_s / static_cast<double>(t.loads.size());
 }
 
 }  // namespace
+
+WavesTime time_of_waves(Index waves, const WaveCosts& wave) {
+  double wires_s = static_cast<double>(waves) * wave.in_s;  // when they are free of what was given to them
+  double experts_s = 0.0;                                   // likewise
+  for (Index w = 0; w < waves; ++w) {
+    experts_s = std::max(experts_s, static_cast<double>(w + 1) * wave.in_s) + wave.results_s;
+    wires_s = std::max(wires_s, experts_s) + wave.out_s;
+    experts_s += wave.rest_s;
+  }
+  const double all_s = std::max(wires_s, experts_s);
+  return {all_s, all_s - experts_s};
+}
 
 Range groups_of(const TrainingCase& t, RankId rank) {
   return even_share(t.workload.groups_in_pass(), t.network.num_ranks(), rank.value());

@@ -15,6 +15,22 @@ struct Spread {
   RankId slowest{};
 };
 
+/// What a wave of experts takes: its rows on their way in, the experts until there are results, what they do after
+/// that, the results on their way out.
+struct WaveCosts {
+  double in_s = 0.0;
+  double results_s = 0.0;
+  double rest_s = 0.0;
+  double out_s = 0.0;
+};
+struct WavesTime {
+  double all_s = 0.0;   // from the first row that leaves to the last result
+  double tail_s = 0.0;  // of it, after the last experts
+};
+/// Waves of experts whose rows all leave at once, one after another on the same wires as results, which leave when
+/// there are any: experts and wires each do one thing at a time.
+[[nodiscard]] WavesTime time_of_waves(Index waves, const WaveCosts& wave);
+
 struct LayerPrice {
   PhaseWork work{};        // mean over ranks: gate, dispatch, experts, combine
   Spread routing;          // gate, gathering rows and combining what comes back

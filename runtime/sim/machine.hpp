@@ -6,6 +6,7 @@
 #include "runtime/core/trace.hpp"
 #include "runtime/sim/work.hpp"
 
+#include <cmath>
 #include <optional>
 #include <string>
 #include <vector>
@@ -83,6 +84,18 @@ struct FileCosts {
   friend bool operator==(const FileCosts&, const FileCosts&) = default;
 };
 
+/// How a rank's time for the same work differs from step to step: where the mean is m seconds, by the variance
+/// (sigma m)^2, of what slows the whole of it down, plus jitter_s m, of interruptions that come and go.
+struct Noise {
+  double sigma = 0.0;
+  double jitter_s = 0.0;
+  /// The deviation of `seconds` of work.
+  [[nodiscard]] double deviation_s(double seconds) const {
+    return std::sqrt(sigma * sigma * seconds * seconds + jitter_s * seconds);
+  }
+  friend bool operator==(const Noise&, const Noise&) = default;
+};
+
 /// Where the numbers come from.
 struct Provenance {
   std::string version;  // of the program
@@ -108,7 +121,8 @@ struct Machine {
   std::optional<SharedMemoryCosts> shared_memory;
   std::optional<FileCosts> file;
   double cache_bytes = 0.0;  // what caches keep of a rank's memory; see far_share
-  double noise_sigma = 0.0;  // of a rank's time for the same work from step to step, over its mean
+  Noise noise{};
+  double drift_sigma = 0.0;                         // of a step minutes later, over what it was
   std::array<double, num_phases> residual_sigma{};  // of a phase's predicted time, over the measured one
   Provenance provenance;
   friend bool operator==(const Machine&, const Machine&) = default;

@@ -226,7 +226,7 @@ Machine machine_of(const Json& object) {
   const std::string what = "a machine";
   refuse_unknown(object, what,
                  {"version", "provenance", "compute", "cache_bytes", "node", "network", "shared_memory", "file",
-                  "noise_sigma", "residual_sigma"});
+                  "noise_sigma", "noise_jitter_s", "drift_sigma", "residual_sigma"});
   const Index version = count_of(object, what, "version");
   if (version != machine_file_version) {
     throw InputError(fmt::format("version {} of the format of machines", version),
@@ -245,7 +245,9 @@ Machine machine_of(const Json& object) {
     machine.file = read_part<FileCosts>(object["file"], "file");
     expect_rate("file write_Bps", machine.file->write_Bps);
   }
-  if (object.contains("noise_sigma")) machine.noise_sigma = number_of(object, what, "noise_sigma");
+  if (object.contains("noise_sigma")) machine.noise.sigma = number_of(object, what, "noise_sigma");
+  if (object.contains("noise_jitter_s")) machine.noise.jitter_s = number_of(object, what, "noise_jitter_s");
+  if (object.contains("drift_sigma")) machine.drift_sigma = number_of(object, what, "drift_sigma");
   if (object.contains("residual_sigma")) read_residuals(object["residual_sigma"], machine);
   if (object.contains("provenance")) {
     expect_object("'provenance'", object["provenance"]);
@@ -270,7 +272,8 @@ Machine read_machine(std::string_view json, std::string_view where) {
 std::string machine_text(const Machine& machine) {
   Json object{{"version", machine_file_version},    {"provenance", json_of(machine.provenance)},
               {"compute", Json::array()},           {"cache_bytes", machine.cache_bytes},
-              {"noise_sigma", machine.noise_sigma}, {"residual_sigma", Json::object()}};
+              {"noise_sigma", machine.noise.sigma}, {"noise_jitter_s", machine.noise.jitter_s},
+              {"drift_sigma", machine.drift_sigma}, {"residual_sigma", Json::object()}};
   for (const ComputeRates& rates : machine.compute) object["compute"].push_back(json_of(rates));
   if (machine.node) object["node"] = json_of(*machine.node);
   if (machine.network) object["network"] = json_of(*machine.network);

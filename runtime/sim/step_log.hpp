@@ -53,9 +53,10 @@ struct StepLog {
   // One MoE layer of a pass, on average over the cases of loads. Copies of x, results, their gradients, and those of x.
   double counts_s = 0.0;
   LoggedTransfer dispatch, combine, d_combine, d_dispatch;
-  double forward_s = 0.0;   // from the first row that leaves to the last result
-  double backward_s = 0.0;  // the same
-  double last_s = 0.0;      // of backward, what stays after the slowest rank's experts at least
+  double forward_s = 0.0;       // from the first row that leaves to the last result
+  double backward_s = 0.0;      // the same
+  double forward_tail_s = 0.0;  // of them, after the slowest rank's experts
+  double backward_tail_s = 0.0;
 
   // Of a pass.
   double reduction_s = 0.0;  // of one run of parameters

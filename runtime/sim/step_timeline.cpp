@@ -23,7 +23,7 @@ struct LayerExchanges {
   Phase in_phase;
   Phase out_phase;
   double all_s;   // from the first row in to the last one out
-  double tail_s;  // after the slowest rank's experts at least
+  double tail_s;  // after the slowest rank's experts
   double early;   // share of a wave's experts that comes after its results: backward, the weights' gradients
 };
 
@@ -35,9 +35,9 @@ struct Waves {
 
 LayerExchanges exchanges_of(const StepLog& log, Direction direction) {
   if (direction == Direction::forward) {
-    return {log.dispatch, log.combine, Phase::dispatch, Phase::combine, log.forward_s, log.combine.seconds, 0.0};
+    return {log.dispatch, log.combine, Phase::dispatch, Phase::combine, log.forward_s, log.forward_tail_s, 0.0};
   }
-  return {log.d_combine, log.d_dispatch, Phase::combine, Phase::dispatch, log.backward_s, log.last_s, 0.5};
+  return {log.d_combine, log.d_dispatch, Phase::combine, Phase::dispatch, log.backward_s, log.backward_tail_s, 0.5};
 }
 
 /// Lays a row's spans one after another. Two clocks: the row's own, and that of the critical path, on which ranks meet.

@@ -14,10 +14,20 @@ namespace {
 
 constexpr double backward_share = 1.0 - forward_share;  // of what a group goes through by itself
 
+/// What the slowest rank of each part of a step takes for it.
+struct ComputeParts {
+  double groups_s = 0.0;  // what groups go through by themselves
+  double routing_s = 0.0;
+  double experts_s = 0.0;
+  double reduce_s = 0.0;
+  double optimizer_s = 0.0;
+};
+
 /// The sum of what a step is made of, while it is put together.
 struct Sum {
-  PhaseWork work{};        // mean over ranks
-  Spread compute;          // one part after another
+  PhaseWork work{};  // mean over ranks
+  Spread compute;    // one part after another
+  ComputeParts parts;
   double exposed_s = 0.0;  // communication that nothing hides
   double communication_s = 0.0;
   std::string bottleneck{};  // of the exposed exchange that takes longest
@@ -110,6 +120,8 @@ double add_layers(const TrainingCase& t, const RankSpeed& speed, const experts::
     price.exchange = layer.exchange;
   }
   sum.communication_s += all.communication_s;
+  sum.parts.routing_s = all.routing.max_s;
+  sum.parts.experts_s = all.experts.max_s;
   sum.add(all.routing, "gate, rows gathered and combined", groups_text(t, all.routing.slowest));
   sum.add_exposed(all.counts.seconds, all.counts.bottleneck, "counts of rows told");
   sum.add_exposed(all.forward.seconds, all.forward.bottleneck, "rows on their way, forward");
@@ -127,6 +139,7 @@ Spread add_groups(const TrainingCase& t, const RankSpeed& speed, Sum& sum, StepL
   for (std::size_t p = 0; p < num_phases; ++p) {
     sum.work[p] += all[p].scaled(passes / static_cast<double>(t.network.num_ranks()));
   }
+  sum.parts.groups_s = passes * part.max_s;
   sum.add({passes * part.mean_s, passes * part.max_s}, "attention, dense layers, head", groups_text(t, part.slowest));
   if (log != nullptr) log_groups(t, speed, part.slowest, *log);
   return part;
@@ -199,6 +212,8 @@ void add_update(const TrainingCase& t, const RankSpeed& speed, const plan::Reduc
       spread->slowest = rank;
     }
   }
+  sum.parts.reduce_s = reduce.max_s;
+  sum.parts.optimizer_s = update.max_s;
   sum.add(reduce, "gradients summed", fmt::format("rank {}", reduce.slowest.value()));
   sum.add(update, "optimizer",
           fmt::format("rank {}: {:.4g} parameters", update.slowest.value(),
@@ -257,16 +272,31 @@ void add_small_messages(const TrainingCase& t, Sum& sum, StepLog* log) {
 
 // --- What is told ---
 
-// A rank's step is longer than the mean by its noise, all of its parts alike; the slowest sets the pace.
-double noise_s(const TrainingCase& t, double compute_s) {
-  if (t.machine == nullptr || t.machine->noise_sigma == 0.0) return 0.0;
-  const double sigma = t.machine->noise_sigma;
-  const std::vector<Moments> ranks(at(t.network.num_ranks()), Moments{1.0, sigma * sigma, 0.0});
-  return compute_s * std::max(0.0, expected_max(ranks) - 1.0);
+// Wherever ranks meet, the slowest of them since they last met sets the pace. They meet before and after the experts of
+// every MoE layer, forward and backward, and around the reduction and the optimizer.
+double noise_s(const TrainingCase& t, const ComputeParts& parts) {
+  if (t.machine == nullptr) return 0.0;
+  const Workload& w = t.workload;
+  const auto passes = static_cast<double>(w.passes);
+  const double layers = passes * static_cast<double>(w.moe_blocks);
+  double deviations_s = 0.0;
+  const auto meet = [&](double times, double seconds) {
+    deviations_s += times * t.machine->noise.deviation_s(seconds / times);
+  };
+  if (w.moe_blocks == 0) meet(passes, parts.groups_s);
+  for (const double share : {1.0 - backward_share, backward_share}) {
+    if (w.moe_blocks == 0) break;
+    meet(layers, share * (parts.groups_s + parts.routing_s));
+    meet(layers, share * parts.experts_s);
+  }
+  meet(passes, parts.reduce_s);
+  meet(1.0, parts.optimizer_s);
+  return deviations_of_largest(t.network.num_ranks()) * deviations_s;
 }
 
 void tell_interval(const TrainingCase& t, const RankSpeed& speed, const PhaseWork& work, TrainingPrice& price) {
-  double variance = 0.0;
+  const double drift_s = t.machine == nullptr ? 0.0 : t.machine->drift_sigma * price.step_s;
+  double variance = drift_s * drift_s;
   for (const auto& entry : enum_names(Phase{})) {
     if (t.machine == nullptr) break;
     const double residual = t.machine->residual_sigma[static_cast<std::size_t>(entry.value)];
@@ -349,7 +379,7 @@ TrainingPrice price_training_step(const TrainingCase& t, StepLog* log) {
   add_gathering(t, sum, log);
   add_small_messages(t, sum, log);
 
-  const double noise = noise_s(t, sum.compute.max_s);
+  const double noise = noise_s(t, sum.parts);
   if (noise > 0.0) sum.path.push_back({"noise", noise, fmt::format("the slowest of {} ranks, step by step", ranks)});
   if (log != nullptr) log->noise_s = noise;
   price.step_s = sum.compute.max_s + noise + sum.exposed_s;

@@ -5,9 +5,8 @@
 // Ranks meet at every exchange of an MoE layer, so a step is as long as the sum over its parts of the slowest rank's:
 //   step = passes x (groups' own work + MoE blocks x (gate and rows + counts + forward waves + backward waves))
 //          + what no backward hides of the reduction + update + gathering the updated parameters + the report
-// Of W waves the first must come in and the last go out alone, and nothing is faster than the wires:
-//   forward   max(d + g + c, W (d + c)),  d, c: dispatch and combine of one wave; g: the experts of all
-//   backward  the same, but the last wave's gradients travel while its weights' gradients are taken, half of its time
+// Rows of all waves leave at once, results when there are some, over the same wires; a wave's experts compute when its
+// rows are there. Backward, results leave before the weights' gradients are taken, half of the experts' time.
 #pragma once
 
 #include "experts/placement.hpp"
@@ -43,8 +42,8 @@ struct PathPart {
 
 struct TrainingPrice {
   double step_s = 0.0;
-  double low_s = 0.0;   // 9 of 10 steps are expected within: by the machine's residuals, or, where it has none, its
-  double high_s = 0.0;  // rates' own intervals; both step_s without a machine
+  double low_s = 0.0;   // 9 of 10 runs' steps are expected within: by the machine's drift and residuals, or, where it
+  double high_s = 0.0;  // has none, its rates' own intervals; both step_s without a machine
   std::array<double, num_phases> phases_s{};  // mean over ranks; wait is exposed_s + imbalance_s. They add up to step_s
   double communication_s = 0.0;               // on its way between ranks, hidden or not
   double exposed_s = 0.0;                     // of it, what ranks wait for

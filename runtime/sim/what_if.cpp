@@ -51,7 +51,7 @@ void lift(Limit limit, Cluster& cluster, Machine& machine, std::vector<ExpertLoa
       }
       return;
     case Limit::noise:
-      machine.noise_sigma = 0.0;
+      machine.noise = {};
       return;
     case Limit::faults:
       cluster.faults.clear();

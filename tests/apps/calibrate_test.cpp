@@ -34,8 +34,8 @@ TEST(BenchCalibrate, WritesAMachineThatSimulationsRead) {
     SCOPED_TRACE(fmt::format("{} ranks", ranks));
     const std::string file = folder.path(fmt::format("machine-{}.json", ranks));
     const std::string csv = folder.path(fmt::format("measured-{}.csv", ranks));
-    const Outcome outcome =
-        on_ranks(ranks, CONCLAVE_PROGRAM, "bench calibrate --quick --accept-noise --out " + file + " --csv " + csv);
+    const Outcome outcome = on_ranks(
+        ranks, CONCLAVE_PROGRAM, "bench calibrate --quick --rounds 2 --accept-noise --out " + file + " --csv " + csv);
     ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
     EXPECT_EQ(count(outcome.output, "written: " + file), 1) << outcome.output;
     EXPECT_EQ(count(outcome.output, "busy ranks a node"), ranks > 1 ? 2 : 1) << outcome.output;
@@ -53,7 +53,7 @@ TEST(BenchCalibrate, WritesAMachineThatSimulationsRead) {
     EXPECT_EQ(machine.shared_memory.has_value(), ranks > 1);
     EXPECT_FALSE(machine.network.has_value());
     ASSERT_TRUE(machine.file.has_value());
-    EXPECT_GT(machine.noise_sigma, 0.0);
+    EXPECT_GT(machine.noise.deviation_s(1e-3), 0.0);
     EXPECT_EQ(machine.provenance.ranks, ranks);
     EXPECT_EQ(machine.provenance.threads, 1);
     EXPECT_FALSE(machine.provenance.cpu.empty());
@@ -81,6 +81,7 @@ TEST(BenchCalibrate, RefusesWhatItCannotWriteBeforeItMeasures) {
   expect_refusal(conclave(calibrate + "--out /nonexistent/machine.json"), "/nonexistent/machine.json");
   expect_refusal(conclave(calibrate + "--out /"), "out = '/' is no name of a file");
   expect_refusal(conclave(calibrate + "--most-noise 0"), "most_noise = 0");
+  expect_refusal(conclave(calibrate + "--rounds 0"), "rounds = 0");
   expect_refusal(conclave(calibrate + "--repeats 3"), "unknown option '--repeats'");
 }
 

@@ -4,6 +4,7 @@
 #include "apps/calibration.hpp"
 #include "apps/training_workload.hpp"
 #include "runtime/core/error.hpp"
+#include "runtime/sim/expected_max.hpp"
 
 #include <gmock/gmock.h>
 
@@ -42,6 +43,7 @@ std::vector<StepTiming> timings_of(bool quick) {
       t.step_s += t.phases_s[p];
     }
     t.seconds = {t.step_s, 0.99 * t.step_s, 1.01 * t.step_s};
+    t.rounds = {3};
     timings.push_back(std::move(t));
   }
   return timings;
@@ -71,7 +73,7 @@ TEST(FitRates, FindsTheRatesOfEveryPhase) {
     EXPECT_EQ(fit.rates.active_ranks, 4);
     EXPECT_EQ(fit.rates.threads, 2);
     EXPECT_EQ(fit.phases.size(), all_phases.size());
-    EXPECT_NEAR(fit.noise_sigma, 0.01 / 1.645, 0.0005);  // a third of the steps are as far off
+    EXPECT_EQ(fit.drift_sigma, 0.0) << "there is one round";
     for (const Phase phase : all_phases) {
       SCOPED_TRACE(name_of(phase));
       const sim::Rate& rate = fit.rates.of(phase);
@@ -88,6 +90,52 @@ TEST(FitRates, FindsTheRatesOfEveryPhase) {
     EXPECT_TRUE(fit.doubts().empty());
     EXPECT_EQ(fit.residuals.size(), timings_of(quick).size());
     for (const double residual : fit.residuals) EXPECT_NEAR(residual, 0.0, 1e-6);
+  }
+}
+
+// Quantiles of the normal distribution, so that few steps have its deviation.
+std::vector<double> steps_about(double mean, double deviation) {
+  std::vector<double> seconds;
+  for (const double quantile : {-1.645, -0.8, -0.4, 0.0, 0.4, 0.8, 1.645}) {
+    seconds.push_back(mean + deviation * quantile);
+  }
+  return seconds;
+}
+
+// Three rounds of 7 steps, of which ranks differ by the noise.
+std::vector<StepTiming> noisy_timings(const sim::Noise& noise, Index ranks) {
+  std::vector<StepTiming> timings = timings_of(false);
+  for (StepTiming& t : timings) {
+    const StepTiming truth = t;
+    t = {.name = truth.name,
+         .work = truth.work,
+         .footprint_bytes = truth.footprint_bytes,
+         .phases_s = truth.phases_s,
+         .step_s = truth.step_s,
+         .ranks = ranks};
+    for (const double round : {0.94, 1.0, 1.06}) {
+      StepTiming more{.seconds = steps_about(round * truth.step_s, 0.0), .rounds = {7}};
+      for (std::size_t p = 0; p < num_phases; ++p) {
+        const double deviation_s = noise.deviation_s(truth.phases_s[p]);
+        more.phases[p] = steps_about(round * truth.phases_s[p], ranks == 1 ? deviation_s : 0.0);
+        if (ranks > 1) more.gaps[p].assign(7, deviation_s * sim::deviations_of_largest(ranks));
+      }
+      t.add(more);
+    }
+  }
+  return timings;
+}
+
+TEST(FitRates, TellsWhatSlowsAStepDownFromInterruptionsAndFromDrift) {
+  const sim::Noise truth{0.02, 4e-7};
+  for (const Index ranks : {1, 2, 5}) {
+    SCOPED_TRACE(fmt::format("{} ranks", ranks));
+    const RatesFit fit = fit_rates(std::vector<TimedShapes>{{ranks, 1, noisy_timings(truth, ranks)}}).rates[0];
+    // What one rank's few steps are apart is told with their number in mind; what ranks are apart is seen.
+    const double exactness = ranks == 1 ? 0.3 : 1e-3;
+    EXPECT_NEAR(fit.noise.sigma, truth.sigma, exactness * truth.sigma);
+    EXPECT_NEAR(fit.noise.jitter_s, truth.jitter_s, exactness * truth.jitter_s);
+    EXPECT_NEAR(fit.drift_sigma, std::sqrt(2.0) * 0.06 / 1.645, 1e-3) << "two of three rounds are as far off";
   }
 }
 

@@ -24,12 +24,13 @@ StepRecord step_of(Index i, const std::vector<model::LayerStatistics>& layers) {
   return record;
 }
 
-model::LayerStatistics layer_of(std::vector<Index> load, Index over_capacity, Index refused) {
+model::LayerStatistics layer_of(std::vector<Index> load, Index over_capacity, Index refused, Index rerouted = 0) {
   model::LayerStatistics layer;
   layer.tokens = 64;
   layer.load = std::move(load);
   layer.over_capacity = over_capacity;
   layer.refused_second = refused;
+  layer.rerouted = rerouted;
   return layer;
 }
 
@@ -78,6 +79,18 @@ TEST(MeasuredTraining, TakesDropsFromTheFullest) {
   EXPECT_EQ(kept({1, 2, 3, 4}, 10, 0), (std::vector<Index>{0, 0, 0, 0}));
 }
 
+TEST(MeasuredTraining, GivesWhatWasReroutedToTheEmptiest) {
+  const train::TemporaryFolder folder;
+  const auto kept = [&](std::vector<Index> load, Index over_capacity, Index rerouted) {
+    write_log(folder, {step_of(1, {layer_of(std::move(load), over_capacity, 0, rerouted)})});
+    return measured_training(folder.path()).rows.at(0).kept;
+  };
+  EXPECT_EQ(kept({10, 5, 3, 2}, 0, 5), (std::vector<Index>{5, 5, 5, 5}));
+  EXPECT_EQ(kept({10, 5, 3, 2}, 0, 3), (std::vector<Index>{7, 5, 4, 4}));
+  EXPECT_EQ(kept({10, 5, 3, 2}, 2, 1), (std::vector<Index>{7, 5, 3, 3}));
+  EXPECT_EQ(kept({0, 12, 0}, 0, 8), (std::vector<Index>{4, 4, 4}));
+}
+
 TEST(MeasuredTraining, TakesNoMoreStepsOfRowsThanItNeeds) {
   const train::TemporaryFolder folder;
   std::vector<StepRecord> records;
@@ -109,7 +122,7 @@ TEST(MeasuredTraining, RefusesWhatNoRunLogs) {
   write_log(folder, {step_of(1, {})}, "3");
   EXPECT_THAT(message(), testing::HasSubstr("nodes = '3'"));
   write_log(folder, {step_of(1, {layer_of({1, 2}, 4, 0)})});
-  EXPECT_THAT(message(), testing::HasSubstr("4 drops of fewer claims"));
+  EXPECT_THAT(message(), testing::HasSubstr("4 claims dropped or rerouted of fewer"));
   StepRecord without_time = step_of(1, {});
   without_time.phases[3].mean_s = std::nan("");
   write_log(folder, {without_time});

@@ -197,6 +197,7 @@ std::span<const Input> inputs() {
        read_machine,
        {R"({"version": 2, "cache_bytes": 1e8, "compute": [{"active_ranks": 1, "threads": 1, "phases": {"experts": {"s_per_call": 0,
             "s_per_flop": [2e-11, 1e-11, 3e-11], "s_per_byte": 1e-10, "s_per_far_byte": 1e-10}}}], "noise_sigma": 0.1,
+            "noise_jitter_s": 1e-6, "drift_sigma": 0.1,
             "node": {"eager": {"latency_s": 1e-6, "Bps": 1e9}, "rendezvous": {"latency_s": 2e-6, "Bps": 2e9},
                      "rendezvous_from_bytes": 4096, "post_s": 1e-7}, "residual_sigma": {"wait": 0.2},
             "file": {"latency_s": 0, "write_Bps": 1e8}, "provenance": {"host": "a", "ranks": 2}})"},

@@ -20,7 +20,8 @@ Machine example() {
   m.node = MessageCosts{{{1e-6, 5e-7, 2e-6}, {4e9, 3e9, 5e9}}, {{3e-6, 3e-6, 3e-6}, {8e9, 8e9, 8e9}}, 4096.0, {}};
   m.shared_memory = SharedMemoryCosts{{2e-6, 1e-6, 3e-6}, {6e9, 5e9, 7e9}};
   m.file = FileCosts{{1e-3, 0.0, 1e-2}, {5e8, 4e8, 6e8}};
-  m.noise_sigma = 0.02;
+  m.noise = {0.02, 3e-7};
+  m.drift_sigma = 0.04;
   m.residual_sigma[at_experts] = 0.05;
   m.residual_sigma[static_cast<std::size_t>(Phase::wait)] = 0.2;
   m.provenance = {"0.1.0", "a CPU", "SkylakeX", "Open MPI 4.1.4", "node17", "2026-11-29T15:54:00Z", 4, 1};

@@ -84,7 +84,7 @@ void expect_sound(const std::vector<Span>& row, double end_s) {
 // A machine of each kind, waves, a dense model, noise, a slow host.
 void for_each_case(FunctionRef<void(const Traced&, const std::string&)> body) {
   Machine machine = small_machine();
-  machine.noise_sigma = 0.03;
+  machine.noise.sigma = 0.03;
   for (Cluster cluster : all_kinds()) {
     for (const Index waves : {1, 4}) {
       for (const bool slow : {false, true}) {

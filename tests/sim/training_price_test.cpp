@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/sim/training_price.hpp"
+#include "runtime/sim/layer_price.hpp"
 
 #include "tests/sim/clusters.hpp"
 #include "tests/sim/workloads.hpp"
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <numbers>
 #include <numeric>
 
 namespace conclave::sim {
@@ -131,15 +134,65 @@ TEST(TrainingPrice, NoiseAndResidualsAreTold) {
   Machine machine = small_machine();
   const TrainingPrice quiet = sim::price(w, known_cluster(16), &machine);
   EXPECT_EQ(quiet.low_s, quiet.step_s);
-  machine.noise_sigma = 0.05;
+  machine.noise.sigma = 0.05;
   machine.residual_sigma[static_cast<std::size_t>(Phase::attention)] = 0.1;
   const TrainingPrice noisy = sim::price(w, known_cluster(16), &machine);
   EXPECT_GT(noisy.step_s, quiet.step_s);
   EXPECT_NEAR(noisy.high_s - noisy.step_s, 1.6449 * 0.1 * noisy.of(Phase::attention), 1e-3 * noisy.step_s);
   machine.residual_sigma = {};
+  machine.drift_sigma = 0.1;
+  const TrainingPrice drifting = sim::price(w, known_cluster(16), &machine);
+  EXPECT_NEAR(drifting.high_s - drifting.step_s, 1.6449 * 0.1 * drifting.step_s, 1e-3 * drifting.step_s);
+  EXPECT_EQ(drifting.step_s, noisy.step_s);
+  machine.drift_sigma = 0.0;
   for (Rate& rate : machine.compute[0].phases) rate.s_per_flop = {2e-11, 1e-11, 3e-11};
   const TrainingPrice uncertain = sim::price(w, known_cluster(16), &machine);
   EXPECT_LT(uncertain.low_s, uncertain.step_s) << "the rates' own intervals stand where there are no residuals";
+}
+
+TEST(TrainingPrice, NoiseIsWaitedForWhereverRanksMeet) {
+  Workload w = small_workload();
+  Machine machine = small_machine();
+  const auto added_s = [&](Index ranks, const Noise& noise) {
+    machine.noise = {};
+    const double quiet_s = sim::price(w, known_cluster(ranks), &machine).step_s;
+    machine.noise = noise;
+    return sim::price(w, known_cluster(ranks), &machine).step_s - quiet_s;
+  };
+  EXPECT_EQ(added_s(1, {0.05, 1e-6}), 0.0) << "one rank waits for nobody";
+  machine.noise = {};
+  const TrainingPrice quiet = sim::price(w, known_cluster(2), &machine);
+  double compute_s = 0.0;
+  for (const PathPart& part : quiet.path) compute_s += part.seconds;
+  compute_s -= quiet.exposed_s;
+  // E[the larger of two standard normal amounts] = 1 / sqrt(pi).
+  const double larger = 1.0 / std::sqrt(std::numbers::pi);
+  EXPECT_NEAR(added_s(2, {0.05, 0.0}), larger * 0.05 * compute_s, 1e-3 * added_s(2, {0.05, 0.0}))
+      << "what slows all of a step down adds up whether ranks meet often or not";
+  EXPECT_GT(added_s(4, {0.05, 1e-6}), added_s(2, {0.05, 1e-6}));
+  // Interruptions of n parts of m seconds: n sqrt(jitter m) is the more, the shorter the parts are.
+  const double whole_s = larger * std::sqrt(1e-6 * compute_s);
+  EXPECT_GT(added_s(2, {0.0, 1e-6}), whole_s);
+  const double meetings = 4.0 * static_cast<double>(w.passes * w.moe_blocks) + static_cast<double>(w.passes) + 1.0;
+  EXPECT_LE(added_s(2, {0.0, 1e-6}), 1.001 * std::sqrt(meetings) * whole_s) << "even parts have most of it";
+}
+
+TEST(TimeOfWaves, IsThatOfAScheduleOfWiresAndExperts) {
+  const auto all_s = [](Index waves, const WaveCosts& wave) { return time_of_waves(waves, wave).all_s; };
+  EXPECT_EQ(all_s(1, {3.0, 4.0, 0.0, 1.0}), 8.0) << "one wave hides nothing";
+  EXPECT_EQ(all_s(2, {3.0, 2.0, 0.0, 1.0}), 9.0) << "in at 3 and 6, computed at 5 and 8, out at 7 and 9";
+  EXPECT_EQ(all_s(4, {0.0, 2.0, 0.0, 0.0}), 8.0) << "experts alone";
+  EXPECT_EQ(all_s(4, {1.0, 0.0, 0.0, 2.0}), 12.0) << "wires alone";
+  EXPECT_EQ(all_s(3, {1.0, 5.0, 0.0, 2.0}), 18.0) << "the first in, the last out, the rest hidden";
+  EXPECT_EQ(all_s(2, {1.0, 2.0, 3.0, 1.0}), 11.0) << "results are out before the last experts are done";
+  EXPECT_EQ(time_of_waves(2, {1.0, 2.0, 3.0, 1.0}).tail_s, 0.0);
+  EXPECT_EQ(time_of_waves(2, {3.0, 2.0, 0.0, 1.0}).tail_s, 1.0);
+  for (Index waves = 1; waves <= 8; ++waves) {
+    const auto of_wave = 1.0 / static_cast<double>(waves);
+    const WaveCosts wave{0.7 * of_wave, of_wave, 0.3 * of_wave, 0.9 * of_wave};
+    EXPECT_GE(all_s(waves, wave), std::max(1.6, 1.3 + wave.in_s) - 1e-12) << "nothing is faster than wires and experts";
+    EXPECT_LE(all_s(waves, wave), 2.9 + 1e-12) << "nothing hides less than nothing";
+  }
 }
 
 TEST(TrainingPrice, WavesHideWhatTheExpertsTakeLongerThan) {

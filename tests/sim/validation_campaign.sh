@@ -3,9 +3,9 @@
 # validation_campaign.sh CONCLAVE FOLDER [ROUNDS [short]]: trains some dozens of small models of other shapes, skews,
 # exchanges and waves than calibrations are fitted to, on 1 and 2 ranks of this machine, and holds the simulator's
 # predictions against what their steps took. Machines drift, so calibrations and pieces of all runs take turns in ROUNDS
-# rounds (3). `short`: a few of the models and quick calibrations, to see that it works.
+# rounds (6). `short`: a few of the models and quick calibrations, to see that it works.
 set -euo pipefail
-conclave=$(readlink -f "$1") folder=$2 rounds=${3:-3} length=${4:-whole}
+conclave=$(readlink -f "$1") folder=$2 rounds=${3:-6} length=${4:-whole}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 rm -rf "$folder"
 mkdir -p "$folder"
@@ -76,7 +76,7 @@ names=() machines=()
 for ((round = 1; round <= rounds; ++round)); do
   machine=machine-$round.json
   calibration=(--out $machine --threads 1 --accept-noise)
-  [ "$length" = whole ] || calibration+=(--quick)
+  if [ "$length" = whole ]; then calibration+=(--rounds 2); else calibration+=(--quick --rounds 1); fi
   launch 2 bench calibrate "${calibration[@]}" > calibration-$round.log 2>&1
   machines+=("$machine")
   while read -r name ranks steps options; do

@@ -23,7 +23,7 @@ ExpertLoads skewed_loads(const Workload& w) {
 TEST(WhatIf, ThePathOfAStepAddsUpToIt) {
   const Workload w = small_workload();
   Machine machine = small_machine();
-  machine.noise_sigma = 0.02;
+  machine.noise.sigma = 0.02;
   for (const Cluster& cluster : all_kinds()) {
     const TrainingPrice price = sim::price(w, cluster, &machine);
     double sum = 0.0;
@@ -51,7 +51,7 @@ TEST(WhatIf, ThePathNamesTheFullestExpertAndItsRank) {
 TEST(WhatIf, LiftingALimitIsPricingTheCaseWithoutIt) {
   const Workload w = small_workload();
   Machine machine = small_machine();
-  machine.noise_sigma = 0.05;
+  machine.noise.sigma = 0.05;
   const std::vector<ExpertLoads> loads{skewed_loads(w)};
   Cluster cluster = known_cluster(4);
   cluster.faults.push_back({.host = 1, .factor = 0.5});
@@ -60,7 +60,7 @@ TEST(WhatIf, LiftingALimitIsPricingTheCaseWithoutIt) {
   const double step_s = price_training_step(training).step_s;
 
   Machine calm = machine;
-  calm.noise_sigma = 0.0;
+  calm.noise = {};
   EXPECT_EQ(price_without(training, Limit::noise).step_s, price_training_step({w, network, &calm, loads}).step_s);
   const Network mended(known_cluster(4));
   EXPECT_EQ(price_without(training, Limit::faults).step_s, price_training_step({w, mended, &machine, loads}).step_s);
