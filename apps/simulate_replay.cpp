@@ -2,6 +2,7 @@
 // The simulation `replay`: a recorded routing with other slots, other ranks and other placements of experts.
 #include "apps/rank_counts.hpp"
 #include "apps/replayed_routing.hpp"
+#include "apps/result_table.hpp"
 #include "runtime/train/agreed.hpp"
 
 namespace conclave::apps {
@@ -12,7 +13,7 @@ struct ReplaySimulation {
   std::string ranks;
   std::vector<double> factors;
   std::vector<Index> replicas;
-  std::string csv;
+  ResultFiles files;
 };
 
 void describe_replay(ReplaySimulation& o, OptionSections& sections) {
@@ -25,7 +26,7 @@ void describe_replay(ReplaySimulation& o, OptionSections& sections) {
             "cluster has");
   table.add("factors", o.factors, "capacity factors to replay; 0: slots for all tokens");
   table.add("replicas", o.replicas, "also balanced placements with so many copies of experts more");
-  table.add("csv", o.csv, "a file to write the placements into, with commas");
+  describe(o.files, table, "the placements");
   describe(o.simulation.training, sections);
 }
 
@@ -211,25 +212,29 @@ std::string json_text(const Replayed& r) {
   return object.dump(2) + '\n';
 }
 
-std::string csv_text(const Replayed& r) {
-  std::string text =
-      "ranks,placement,replicas,counted_mean_over,counted_most_over,counted_rows_to_ranks,counted_rows_to_nodes,"
-      "rows_are_exact,predicted_step_s,predicted_low_s,predicted_high_s\n";
-  for (const PricedPlacement& p : r.placements) {
-    const ReplayedPlacement& c = p.placement;
-    text += fmt::format("{},\"{}\",{},{},{},{},{},{},{},{},{}\n", c.ranks, c.name, c.placement.num_replicas(),
-                        c.mean_over, c.most_over, c.to_ranks, c.to_nodes, c.is_exact ? 1 : 0, p.price.step_s,
-                        p.price.low_s, p.price.high_s);
-  }
-  return text;
+ResultTable table_of(const Replayed& r) {
+  const auto of = [&](std::string name, std::string unit, const auto& value) {
+    return column(std::move(name), std::move(unit), r.placements, value);
+  };
+  return {of("ranks", "1", [](const PricedPlacement& p) { return p.placement.ranks; }),
+          of("placement", "", [](const PricedPlacement& p) { return p.placement.name; }),
+          of("replicas", "1", [](const PricedPlacement& p) { return p.placement.placement.num_replicas(); }),
+          of("counted_mean_over", "1", [](const PricedPlacement& p) { return p.placement.mean_over; }),
+          of("counted_most_over", "1", [](const PricedPlacement& p) { return p.placement.most_over; }),
+          of("counted_rows_to_ranks", "rows", [](const PricedPlacement& p) { return p.placement.to_ranks; }),
+          of("counted_rows_to_nodes", "rows", [](const PricedPlacement& p) { return p.placement.to_nodes; }),
+          of("rows_are_exact", "1", [](const PricedPlacement& p) { return Index{p.placement.is_exact}; }),
+          of("predicted_step_s", "s", [](const PricedPlacement& p) { return p.price.step_s; }),
+          of("predicted_low_s", "s", [](const PricedPlacement& p) { return p.price.low_s; }),
+          of("predicted_high_s", "s", [](const PricedPlacement& p) { return p.price.high_s; })};
 }
 
 int replay(const ReplaySimulation& o, const Session& session) {
-  refuse_unwritable(session.world, "csv", o.csv);
+  refuse_unwritable(session.world, o.files);
   const Replayed r = replayed(o, session);
   train::on_root(session.world, [&] {
     fmt::print("{}", o.simulation.json ? json_text(r) : text_of(r));
-    if (!o.csv.empty()) write_file(o.csv, csv_text(r));
+    write(o.files, table_of(r));
   });
   return 0;
 }

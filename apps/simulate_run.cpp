@@ -3,6 +3,7 @@
 #include "apps/line_chart.hpp"
 #include "apps/memory.hpp"
 #include "apps/rank_counts.hpp"
+#include "apps/result_table.hpp"
 #include "apps/simulated_trace.hpp"
 #include "apps/varied_run.hpp"
 #include "runtime/train/agreed.hpp"
@@ -14,7 +15,7 @@ struct RunSimulation {
   TrainingSimulation simulation;
   std::string ranks = "1:64:x2";
   VariedRun varied;
-  std::string csv;
+  ResultFiles files;
   std::string picture;
   SimulatedTrace trace;
 };
@@ -23,7 +24,7 @@ void describe_run_simulation(RunSimulation& o, OptionSections& sections) {
   OptionTable& table = sections.section("Simulation");
   describe(o.simulation, table);
   table.add("ranks", o.ranks, "how many ranks: numbers with commas, or FIRST:LAST:xFACTOR, or FIRST:LAST:STEP");
-  table.add("csv", o.csv, "a file to write the table into, with commas");
+  describe(o.files, table, "the table");
   table.add("picture", o.picture, "a file to draw the speed-ups into, as SVG");
   describe(o.trace, table);
   describe(o.varied, sections.section("What if"));
@@ -119,17 +120,32 @@ std::string table_text(const SettledTraining& s, const std::vector<ScaledPoint>&
   return text + calibration_text(s);
 }
 
-std::string csv_text(const std::vector<ScaledPoint>& points) {
-  std::string text =
-      "ranks,nodes,step_s,low_s,high_s,speed_up,efficiency,communication_s,exposed_s,imbalance_s,dropped,"
-      "memory_bytes,fits,checkpoint_s,core_hours_per_1000_steps,exchange,limited_by\n";
-  for (const ScaledPoint& p : points) {
-    text += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},\"{}\"\n", p.ranks, p.nodes, p.price.step_s,
-                        p.price.low_s, p.price.high_s, p.speed_up, p.efficiency, p.price.communication_s,
-                        p.price.exposed_s, p.price.imbalance_s, p.price.drop_rate, p.memory_bytes, p.fits ? 1 : 0,
-                        p.price.checkpoint_s, p.core_hours, p.price.exchange, p.price.limit);
+ResultTable table_of(const std::vector<ScaledPoint>& points) {
+  const auto of = [&](std::string name, std::string unit, const auto& value) {
+    return column(std::move(name), std::move(unit), points, value);
+  };
+  ResultTable table{of("ranks", "1", [](const ScaledPoint& p) { return p.ranks; }),
+                    of("nodes", "1", [](const ScaledPoint& p) { return p.nodes; }),
+                    of("step_s", "s", [](const ScaledPoint& p) { return p.price.step_s; }),
+                    of("low_s", "s", [](const ScaledPoint& p) { return p.price.low_s; }),
+                    of("high_s", "s", [](const ScaledPoint& p) { return p.price.high_s; }),
+                    of("speed_up", "1", [](const ScaledPoint& p) { return p.speed_up; }),
+                    of("efficiency", "1", [](const ScaledPoint& p) { return p.efficiency; }),
+                    of("communication_s", "s", [](const ScaledPoint& p) { return p.price.communication_s; }),
+                    of("exposed_s", "s", [](const ScaledPoint& p) { return p.price.exposed_s; }),
+                    of("imbalance_s", "s", [](const ScaledPoint& p) { return p.price.imbalance_s; }),
+                    of("dropped", "1", [](const ScaledPoint& p) { return p.price.drop_rate; }),
+                    of("memory_bytes", "bytes", [](const ScaledPoint& p) { return p.memory_bytes; }),
+                    of("fits", "1", [](const ScaledPoint& p) { return Index{p.fits}; }),
+                    of("checkpoint_s", "s", [](const ScaledPoint& p) { return p.price.checkpoint_s; }),
+                    of("core_hours_per_1000_steps", "core hours", [](const ScaledPoint& p) { return p.core_hours; }),
+                    of("exchange", "", [](const ScaledPoint& p) { return p.price.exchange; }),
+                    of("limited_by", "", [](const ScaledPoint& p) { return p.price.limit; })};
+  for (const auto& entry : enum_names(Phase{})) {
+    table.push_back(
+        of(fmt::format("{}_s", entry.name), "s", [&](const ScaledPoint& p) { return p.price.of(entry.value); }));
   }
-  return text;
+  return table;
 }
 
 std::string picture_text(const SettledTraining& s, const std::vector<ScaledPoint>& points) {
@@ -149,7 +165,7 @@ std::string picture_text(const SettledTraining& s, const std::vector<ScaledPoint
 
 void tell(const RunSimulation& o, const SettledTraining& s, const std::vector<ScaledPoint>& points) {
   fmt::print("{}", o.simulation.json ? json_text(s, points) : table_text(s, points));
-  if (!o.csv.empty()) write_file(o.csv, csv_text(points));
+  write(o.files, table_of(points));
   if (!o.picture.empty()) write_file(o.picture, picture_text(s, points));
 }
 
@@ -163,7 +179,7 @@ void run_varied(const RunSimulation& o, const Session& session) {
   const RankedRun run = ranked_run(o.varied, o.simulation, counts.front(), session);
   train::on_root(session.world, [&] {
     fmt::print("{}", o.simulation.json ? json_text(run) : table_text(run));
-    if (!o.csv.empty()) write_file(o.csv, csv_text(run));
+    write(o.files, table_of(run));
   });
 }
 
@@ -180,7 +196,7 @@ void refuse_trace_of_many(const RunSimulation& o) {
 int run_simulation(const RunSimulation& o, const Session& session) {
   const comm::Communicator& world = session.world;
   refuse_trace_of_many(o);
-  refuse_unwritable(world, "csv", o.csv);
+  refuse_unwritable(world, o.files);
   refuse_unwritable(world, "picture", o.picture);
   validate(o.trace, session);
   if (!o.varied.vary.empty()) {

@@ -9,7 +9,7 @@ namespace {
 struct ValidateSimulation {
   ValidationOptions validation;
   bool json = false;
-  std::string csv;
+  ResultFiles files;
   std::string picture;
 };
 
@@ -17,17 +17,17 @@ void describe_validate(ValidateSimulation& o, OptionSections& sections) {
   OptionTable& table = sections.section("Validation");
   describe(o.validation, table);
   table.add("json", o.json, "print one JSON object in place of the tables");
-  table.add("csv", o.csv, "a file to write every run and phase into, with commas");
+  describe(o.files, table, "every run and phase");
   table.add("picture", o.picture, "a file to draw predicted against measured steps into, as SVG");
 }
 
 int validate_runs(const ValidateSimulation& o, const Session& session) {
-  refuse_unwritable(session.world, "csv", o.csv);
+  refuse_unwritable(session.world, o.files);
   refuse_unwritable(session.world, "picture", o.picture);
   const Validation v = validated(o.validation, session);
   train::on_root(session.world, [&] {
     fmt::print("{}", o.json ? json_text(v) : table_text(v));
-    if (!o.csv.empty()) write_file(o.csv, csv_text(v));
+    write(o.files, table_of(v));
     if (!o.picture.empty()) write_file(o.picture, picture_text(v));
   });
   return 0;

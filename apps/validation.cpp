@@ -313,19 +313,35 @@ std::string json_text(const Validation& v) {
   return object.dump(2) + '\n';
 }
 
-std::string csv_text(const Validation& v) {
-  std::string text = "run,nodes,ranks,held_out,phase,measured_s,predicted_s,low_s,high_s\n";
+ResultTable table_of(const Validation& v) {
+  struct Priced {
+    const ValidatedRun* run;
+    std::string phase;
+    double measured_s;
+    double predicted_s;
+    double low_s;
+    double high_s;
+  };
+  std::vector<Priced> lines;
   for (const ValidatedRun& run : v.runs) {
-    const std::string begin = fmt::format("\"{}\",{},{},{}", run.measured.folder, run.measured.nodes,
-                                          run.measured.run.ranks, run.is_held_out ? 1 : 0);
-    text += fmt::format("{},step,{},{},{},{}\n", begin, run.measured.run.step_s, run.price.step_s, run.price.low_s,
-                        run.price.high_s);
+    lines.push_back({&run, "step", run.measured.run.step_s, run.price.step_s, run.price.low_s, run.price.high_s});
     for (const auto& entry : enum_names(Phase{})) {
-      text += fmt::format("{},{},{},{},,\n", begin, entry.name,
-                          run.measured.phases_s[static_cast<std::size_t>(entry.value)], run.price.of(entry.value));
+      lines.push_back({&run, std::string(entry.name), run.measured.phases_s[static_cast<std::size_t>(entry.value)],
+                       run.price.of(entry.value), NAN, NAN});
     }
   }
-  return text;
+  const auto of = [&](std::string name, std::string unit, const auto& value) {
+    return column(std::move(name), std::move(unit), lines, value);
+  };
+  return {of("run", "", [](const Priced& l) { return l.run->measured.folder; }),
+          of("nodes", "1", [](const Priced& l) { return l.run->measured.nodes; }),
+          of("ranks", "1", [](const Priced& l) { return l.run->measured.run.ranks; }),
+          of("held_out", "1", [](const Priced& l) { return Index{l.run->is_held_out}; }),
+          of("phase", "", [](const Priced& l) { return l.phase; }),
+          of("measured_s", "s", [](const Priced& l) { return l.measured_s; }),
+          of("predicted_s", "s", [](const Priced& l) { return l.predicted_s; }),
+          of("low_s", "s", [](const Priced& l) { return l.low_s; }),
+          of("high_s", "s", [](const Priced& l) { return l.high_s; })};
 }
 
 std::string picture_text(const Validation& v) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "apps/measured_training.hpp"
+#include "apps/result_table.hpp"
 #include "apps/training_simulation.hpp"
 
 namespace conclave::apps {
@@ -70,7 +71,8 @@ struct Validation {
 
 [[nodiscard]] std::string table_text(const Validation& v);
 [[nodiscard]] std::string json_text(const Validation& v);
-[[nodiscard]] std::string csv_text(const Validation& v);
+/// A row for each run's step and phases; phases have no interval.
+[[nodiscard]] ResultTable table_of(const Validation& v);
 [[nodiscard]] std::string picture_text(const Validation& v);
 
 }  // namespace conclave::apps

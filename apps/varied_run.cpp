@@ -182,17 +182,31 @@ std::string json_text(const RankedRun& run) {
   return object.dump(2) + '\n';
 }
 
-std::string csv_text(const RankedRun& run) {
-  std::string text;
-  for (const Variation& variation : run.grid.variations()) text += variation.key + ',';
-  text += "ranks,step_s,low_s,high_s,to_first,dropped,memory_bytes,fits,core_hours_per_1000_steps,limited_by\n";
-  for (const RankedPoint& p : run.points) {
-    for (const std::string& value : run.grid.values(p.number)) text += value + ',';
-    text += fmt::format("{},{},{},{},{},{},{},{},{},\"{}\"\n", p.point.ranks, p.point.price.step_s, p.point.price.low_s,
-                        p.point.price.high_s, difference(run, p.point), p.point.price.drop_rate, p.point.memory_bytes,
-                        p.point.fits ? 1 : 0, p.point.core_hours, p.point.price.limit);
+ResultTable table_of(const RankedRun& run) {
+  const auto of = [&](std::string name, std::string unit, const auto& value) {
+    return column(std::move(name), std::move(unit), run.points, value);
+  };
+  ResultTable table;
+  for (std::size_t v = 0; v < run.grid.variations().size(); ++v) {
+    table.push_back(
+        of(run.grid.variations()[v].key, "", [&](const RankedPoint& p) { return run.grid.values(p.number)[v]; }));
   }
-  return text;
+  for (ResultColumn& of_all : ResultTable{
+           of("ranks", "1", [](const RankedPoint& p) { return p.point.ranks; }),
+           of("step_s", "s", [](const RankedPoint& p) { return p.point.price.step_s; }),
+           of("low_s", "s", [](const RankedPoint& p) { return p.point.price.low_s; }),
+           of("high_s", "s", [](const RankedPoint& p) { return p.point.price.high_s; }),
+           of("to_first", "1", [&](const RankedPoint& p) { return difference(run, p.point); }),
+           of("dropped", "1", [](const RankedPoint& p) { return p.point.price.drop_rate; }),
+           of("memory_bytes", "bytes", [](const RankedPoint& p) { return p.point.memory_bytes; }),
+           of("fits", "1", [](const RankedPoint& p) { return Index{p.point.fits}; }),
+           of("core_hours_per_1000_steps", "core hours", [](const RankedPoint& p) { return p.point.core_hours; }),
+           of("limited_by", "", [](const RankedPoint& p) { return p.point.price.limit; })}) {
+    // `ranks` may be varied itself: then it stands there as text.
+    const auto varied = std::ranges::find(table, of_all.name, &ResultColumn::name);
+    (varied == table.end() ? table.emplace_back() : *varied) = std::move(of_all);
+  }
+  return table;
 }
 
 }  // namespace conclave::apps

@@ -2,6 +2,7 @@
 // A training under many what-ifs, ranked: `simulate run --vary`.
 #pragma once
 
+#include "apps/result_table.hpp"
 #include "apps/variations.hpp"
 
 namespace conclave::apps {
@@ -45,6 +46,6 @@ struct RankedRun {
 
 [[nodiscard]] std::string table_text(const RankedRun& run);
 [[nodiscard]] std::string json_text(const RankedRun& run);
-[[nodiscard]] std::string csv_text(const RankedRun& run);
+[[nodiscard]] ResultTable table_of(const RankedRun& run);
 
 }  // namespace conclave::apps

@@ -81,10 +81,11 @@ TEST_F(SimulateRun, ReadsWhatARunHasRecorded) {
 }
 
 TEST_F(SimulateRun, ATableAPictureAndNumbersForOtherPrograms) {
-  const Outcome outcome =
-      simulate(fmt::format("--ranks 2:16:x2 --csv {} --picture {}", folder_.path("t.csv"), folder_.path("p.svg")));
+  const Outcome outcome = simulate(fmt::format("--ranks 2:16:x2 --csv {} --hdf5 {} --picture {}", folder_.path("t.csv"),
+                                               folder_.path("t.h5"), folder_.path("p.svg")));
   EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
   EXPECT_EQ(test::count(content_of(folder_.path("t.csv")), "\n"), 5);
+  EXPECT_EQ(content_of(folder_.path("t.h5")).substr(1, 3), "HDF");
   EXPECT_NE(content_of(folder_.path("p.svg")).find("</svg>"), std::string::npos);
 }
 
