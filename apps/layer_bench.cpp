@@ -2,8 +2,8 @@
 #include "apps/layer_bench.hpp"
 
 #include "apps/bench.hpp"
-#include "comm/plan/reduction_tree.hpp"
 #include "runtime/core/parallel.hpp"
+#include "runtime/core/reduction_tree.hpp"
 
 namespace conclave::apps {
 

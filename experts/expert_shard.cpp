@@ -2,7 +2,9 @@
 #include "experts/expert_shard.hpp"
 
 #include "runtime/core/parallel.hpp"
+#include "runtime/core/reduction_tree.hpp"
 #include "runtime/core/scratch.hpp"
+#include "runtime/core/vector_kernels.hpp"
 
 #include <numeric>
 
@@ -44,13 +46,15 @@ ParameterList expert_parameters(const std::vector<ExpertShape>& shapes, const st
 }
 
 template <class T>
-ExpertShard<T>::ExpertShard(const std::vector<ExpertShape>& shapes, const std::vector<ExpertId>& mine,
-                            const std::string& prefix, double output_scale, const ParameterList& base)
-    : base_(1, base.size()) {
-  for (const ExpertId id : mine) {
-    invariant(0 <= id.value() && id.value() < static_cast<Index>(shapes.size()), "expert {} of {}", id.value(),
-              shapes.size());
-    experts_.emplace_back(id, shapes[static_cast<std::size_t>(id.value())], expert_prefix(prefix, id), output_scale);
+ExpertShard<T>::ExpertShard(const std::vector<ExpertShape>& shapes, const std::vector<HostedExpert>& mine,
+                            const std::string& prefix, double output_scale, const ParameterList& base, Index block_rows)
+    : block_rows_(block_rows), base_(1, base.size()) {
+  for (const HostedExpert& hosted : mine) {
+    const Index id = hosted.id.value();
+    invariant(0 <= id && id < std::ssize(shapes), "expert {} of {}", id, shapes.size());
+    invariant(base.size() == 0 || hosted.num_hosts == 1, "expert {}, which shares a base, on {} ranks", id,
+              hosted.num_hosts);
+    experts_.emplace_back(hosted, shapes[static_cast<std::size_t>(id)], expert_prefix(prefix, hosted.id), output_scale);
   }
 }
 
@@ -65,19 +69,24 @@ void ExpertShard<T>::begin(const std::vector<Index>& rows_per_expert) {
   bool any_gate = false;
   for (std::size_t i = 0; i < experts_.size(); ++i) {
     Expert& expert = experts_[i];
-    expert.rows = {row, row + rows_per_expert[i]};
+    expert.cut = RowCut(rows_per_expert[i], block_rows_);
+    expert.segments = expert.cut.segments_of_host(expert.hosting.host, expert.hosting.num_hosts);
+    const Range of_expert = expert.cut.rows_of(expert.segments);
+    expert.rows = {row, row + of_expert.size()};
+    plan_partial_sums(expert);
     expert.tape_offset = elements;
     expert.low_offset = low_elements;
-    row = expert.rows.end;
     elements += expert.rows.size() * expert.function.tape_columns();
     low_elements += expert.rows.size() * expert.function.low_columns();
     any_gate = any_gate || expert.function.has_gate();
     expert.first_block = std::ssize(blocks_);
-    const Index num_blocks = (expert.rows.size() + block_rows - 1) / block_rows;
-    for (Index b = 0; b < num_blocks; ++b) {
-      const Range own = even_share(expert.rows.size(), num_blocks, b);
-      blocks_.push_back({i, {expert.rows.begin + own.begin, expert.rows.begin + own.end}});
+    const Range blocks = expert.cut.blocks_of(expert.segments);
+    for (Index b = blocks.begin; b < blocks.end; ++b) {
+      const Range own = expert.cut.block(b);
+      const Index before = row - of_expert.begin;
+      blocks_.push_back({i, {before + own.begin, before + own.end}});
     }
+    row = expert.rows.end;
   }
   pre_.resize(1, elements);
   hidden_.resize(1, elements);
@@ -159,13 +168,104 @@ void ExpertShard<T>::backward_weights(Range experts, ConstMatrixView<T> x, Const
                                       FunctionRef<void()> progress) {
   const auto compute = [&](Index i) {
     Expert& expert = experts_[static_cast<std::size_t>(experts.begin + i)];
+    if (expert.segments.empty()) return;
     const Range rows = within(experts, expert.rows);
-    expert.function.backward_weights(x.row_block(rows), tape(expert, expert.rows), dy.row_block(rows),
-                                     d_tape(expert, expert.rows), expert.accumulate,
-                                     ParameterView<T>(expert.gradient.flat()));
+    const ConstMatrixView<T> own_x = x.row_block(rows);
+    const ConstMatrixView<T> own_dy = dy.row_block(rows);
+    if (expert.is_shared_out()) {
+      const MatrixView<T> sums = partial_sums(LocalExpertId{experts.begin + i}, expert.hosting.host);
+      for (Index s = 0; s < sums.rows; ++s) {
+        sum_segments(expert, expert.sums[static_cast<std::size_t>(s)], own_x, own_dy, sums.row(s));
+      }
+      return;
+    }
+    const std::span<T> gradient = expert.gradient.flat();
+    if (expert.cut.num_segments() == 1) {
+      add_segment(expert, 0, own_x, own_dy, expert.accumulate, gradient);
+    } else if (!expert.accumulate) {
+      sum_segments(expert, expert.segments, own_x, own_dy, gradient);
+    } else {
+      Scratch scratch;
+      const std::span<T> sum = scratch.values<T>(std::ssize(gradient));
+      sum_segments(expert, expert.segments, own_x, own_dy, sum);
+      axpy<T>(T{1}, sum, gradient);
+    }
     expert.accumulate = true;
   };
   parallel_for(experts.size(), compute, progress);
+}
+
+// x and dy are the rows of all segments that are computed here.
+template <class T>
+void ExpertShard<T>::add_segment(Expert& expert, Index segment, ConstMatrixView<T> x, ConstMatrixView<T> dy,
+                                 bool accumulate, std::span<T> sum) {
+  const Index before = expert.cut.rows_of(expert.segments).begin;
+  const Range of_expert = expert.cut.rows_of({segment, segment + 1});
+  const Range rows{of_expert.begin - before, of_expert.end - before};
+  const Range of_tape{expert.rows.begin + rows.begin, expert.rows.begin + rows.end};
+  expert.function.backward_weights(x.row_block(rows), tape(expert, of_tape), dy.row_block(rows),
+                                   d_tape(expert, of_tape), accumulate, ParameterView<T>(sum));
+}
+
+// sum = the sum of the segments' gradients in the tree of runtime/core/reduction_tree.hpp, of which they are a node.
+template <class T>
+void ExpertShard<T>::sum_segments(Expert& expert, Range segments, ConstMatrixView<T> x, ConstMatrixView<T> dy,
+                                  std::span<T> sum) {
+  if (segments.size() == 1) {
+    add_segment(expert, segments.begin, x, dy, false, sum);
+    return;
+  }
+  sum_segments(expert, {segments.begin, middle(segments)}, x, dy, sum);
+  Scratch scratch;
+  const std::span<T> right = scratch.values<T>(std::ssize(sum));
+  sum_segments(expert, {middle(segments), segments.end}, x, dy, right);
+  axpy<T>(T{1}, right, sum);
+}
+
+// Those that the rank has something to do with: at home all, else its own.
+template <class T>
+void ExpertShard<T>::plan_partial_sums(Expert& expert) {
+  expert.sums.clear();
+  if (expert.is_shared_out()) {
+    const HostedExpert& h = expert.hosting;
+    const Range segments = h.is_home() ? Range{0, expert.cut.num_segments()} : expert.segments;
+    for (Index host = 0; host < h.num_hosts; ++host) {
+      const Range here = intersection(segments, expert.cut.segments_of_host(host, h.num_hosts));
+      std::ranges::copy(complete_subtrees(expert.cut.num_segments(), here), std::back_inserter(expert.sums));
+    }
+  }
+  expert.partial_sums.resize(std::ssize(expert.sums), expert.list.size());
+}
+
+template <class T>
+MatrixView<T> ExpertShard<T>::partial_sums(LocalExpertId local, Index host) {
+  Expert& expert = at(local);
+  const Range segments = expert.cut.segments_of_host(host, expert.hosting.num_hosts);
+  const auto first = std::ranges::find_if(expert.sums, [&](Range s) { return s.begin >= segments.begin; });
+  const auto last = std::ranges::find_if(expert.sums, [&](Range s) { return s.begin >= segments.end; });
+  return expert.partial_sums.view().row_block({first - expert.sums.begin(), last - expert.sums.begin()});
+}
+
+template <class T>
+void ExpertShard<T>::add_partial_sums(LocalExpertId local) {
+  Expert& expert = at(local);
+  invariant(expert.hosting.is_home(), "partial sums of expert {} added up by its host {}", expert.hosting.id.value(),
+            expert.hosting.host);
+  if (!expert.is_shared_out()) return;
+  const auto sum_from = [&](Index segment) {
+    const auto found = std::ranges::find(expert.sums, segment, &Range::begin);
+    return expert.partial_sums.view().row(found - expert.sums.begin());
+  };
+  for (const Merge& merge : finishing_merges(expert.cut.num_segments(), expert.sums)) {
+    axpy<T>(T{1}, sum_from(merge.right), sum_from(merge.left));
+  }
+  const std::span<T> gradient = expert.gradient.flat();
+  if (expert.accumulate) {
+    axpy<T>(T{1}, sum_from(0), gradient);
+  } else {
+    std::ranges::copy(sum_from(0), gradient.begin());
+  }
+  expert.accumulate = true;
 }
 
 template <class T>

@@ -79,7 +79,7 @@ void ReduceScatter<T>::finish(std::span<T> slice) {
   parallel_for(plan_.blocks_of(rank_).size(), [&](Index block) {
     const Index first = block * block_elements;
     const Index count = std::min(block_elements, std::ssize(slice) - first);
-    for (const plan::Merge& merge : plan_.finish()) {
+    for (const Merge& merge : plan_.finish()) {
       add(sums_[static_cast<std::size_t>(merge.right)] + first, sums_[static_cast<std::size_t>(merge.left)] + first,
           count);
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Sums across groups with the same bits on any number of ranks (comm/plan/reduction_tree.hpp).
+// Sums across groups with the same bits on any number of ranks (runtime/core/reduction_tree.hpp).
 #pragma once
 
 #include "comm/mpi/exchange.hpp"

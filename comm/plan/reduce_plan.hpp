@@ -3,7 +3,7 @@
 #pragma once
 
 #include "comm/plan/exchange_shape.hpp"
-#include "comm/plan/reduction_tree.hpp"
+#include "runtime/core/reduction_tree.hpp"
 
 #include <vector>
 

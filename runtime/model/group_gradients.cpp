@@ -65,16 +65,16 @@ class LiveSums {
 
 // The additions of each element run in the order of `merges`, whichever thread has its block.
 template <class T>
-void merge(std::span<const plan::Merge> merges, Index size, LiveSums<T>& live) {
+void merge(std::span<const Merge> merges, Index size, LiveSums<T>& live) {
   if (merges.empty()) return;
   const Index num_blocks = (size + addition_block - 1) / addition_block;
   parallel_for(num_blocks, [&](Index block) {
     const Range part{block * addition_block, std::min(size, (block + 1) * addition_block)};
-    for (const plan::Merge& m : merges) {
+    for (const Merge& m : merges) {
       axpy(T{1}, std::span<const T>(live.of(m.right, part)), live.of(m.left, part));
     }
   });
-  for (const plan::Merge& m : merges) live.give_back(m.right);
+  for (const Merge& m : merges) live.give_back(m.right);
 }
 
 }  // namespace
@@ -84,7 +84,7 @@ GroupGradients<T>::GroupGradients(const plan::ReducePlan& plan, RankId rank)
     : num_parameters_(plan.num_elements()), run_(plan.groups_of(rank)), pieces_(plan.pieces_of(rank)) {
   for (const Range piece : pieces_) {
     sums_.emplace_back(1, num_parameters_);
-    std::ranges::copy(plan::merges_within(piece), std::back_inserter(merges_));
+    std::ranges::copy(merges_within(piece), std::back_inserter(merges_));
   }
 }
 
@@ -121,8 +121,8 @@ void GroupGradients<T>::add(Range parameters, FunctionRef<void(Index, ParameterV
       std::ranges::fill(leaf, T{0});  // here rather than in clear(): what the body adds to is in the cache then
       body(wave.begin + i - run_.begin, ParameterView<T>(leaf, parameters));
     });
-    const auto later = std::find_if(due, merges_.end(), [&](const plan::Merge& m) { return m.end > wave.end; });
-    merge(std::span<const plan::Merge>(due, later), parameters.size(), live);
+    const auto later = std::find_if(due, merges_.end(), [&](const Merge& m) { return m.end > wave.end; });
+    merge(std::span<const Merge>(due, later), parameters.size(), live);
     due = later;
     begin = wave.end;
   }

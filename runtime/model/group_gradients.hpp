@@ -12,7 +12,7 @@
 namespace conclave::model {
 
 /// One rank's partial sums of a step's gradient of the replicated parameters. Every group's gradient is a leaf of the
-/// tree of comm/plan/reduction_tree.hpp; a rank keeps one flat array for each complete subtree of its run of groups:
+/// tree of runtime/core/reduction_tree.hpp; a rank keeps one flat array for each complete subtree of its run of groups:
 /// at most 2 log2(groups) x parameters x sizeof(T) bytes, and one where the run is a subtree.
 template <class T>
 class GroupGradients {
@@ -40,11 +40,11 @@ class GroupGradients {
   void cover(Range parameters);
 
   Index num_parameters_;
-  Range run_;                        // this rank's groups
-  std::vector<Range> pieces_;        // complete subtrees of run_
-  std::vector<plan::Merge> merges_;  // the additions within the pieces, in order
-  std::vector<Matrix<T>> sums_;      // [pieces][1, parameters]
-  std::vector<Range> covered_;       // parameters that have been added since clear(), ascending
+  Range run_;                    // this rank's groups
+  std::vector<Range> pieces_;    // complete subtrees of run_
+  std::vector<Merge> merges_;    // the additions within the pieces, in order
+  std::vector<Matrix<T>> sums_;  // [pieces][1, parameters]
+  std::vector<Range> covered_;   // parameters that have been added since clear(), ascending
   std::function<void(Range)> observer_;
   std::vector<std::span<const T>> partial_sums_;
   std::vector<Matrix<T>> buffers_;  // leaves and sums on their way: at most threads + log2(groups) of the largest range

@@ -41,6 +41,7 @@ struct MoeShape {
   std::vector<experts::ExpertShape> shared;
   double output_scale = 1.0;  // on the initial deviation of the experts' output matrices
   Fusion fusion = Fusion::weighted;
+  Index block_rows = experts::default_block_rows;  // how experts' rows are cut; bits depend on it
 };
 
 template <class T>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/model/step_report.hpp"
 
-#include "comm/plan/reduction_tree.hpp"
 #include "gating/losses.hpp"
+#include "runtime/core/reduction_tree.hpp"
 #include "runtime/core/scratch.hpp"
 
 namespace conclave::model {
@@ -65,7 +65,7 @@ class GroupSums {
     const std::span<double> column = scratch.values<double>(std::ssize(rows_));
     for (std::size_t g = 0; g < rows_.size(); ++g) column[g] = all_[static_cast<std::size_t>(rows_[g]) + next_];
     ++next_;
-    return plan::tree_sum(column);
+    return tree_sum(column);
   }
 
  private:
@@ -133,7 +133,7 @@ void StepReport<T>::share(std::span<const double> of_rank) {
     read_pass(pass, counts.first(static_cast<std::size_t>(num_counts_)), next);
     counts = counts.subspan(static_cast<std::size_t>(num_counts_));
   }
-  nats_ = plan::tree_sum(group_nats_);
+  nats_ = tree_sum(group_nats_);
   passes_.clear();
   counts_.clear();
   terms_.clear();

@@ -35,7 +35,7 @@ Matrix<T> leaves(Index num_groups, Index num_elements) {
 template <class T>
 std::vector<T> tree_sums(const Matrix<T>& values, Range groups) {
   Matrix<T> sums = values.copy();
-  for (const plan::Merge& merge : plan::merges_within(groups)) {
+  for (const Merge& merge : merges_within(groups)) {
     for (Index i = 0; i < sums.cols(); ++i) sums(merge.left, i) += sums(merge.right, i);
   }
   const auto row = sums.row(groups.begin);

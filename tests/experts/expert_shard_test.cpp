@@ -115,8 +115,8 @@ struct Bench {
 
  private:
   ExpertShard<T> make(const std::vector<ExpertShape>& shapes) {
-    std::vector<ExpertId> ids;
-    for (const Index e : mine) ids.emplace_back(e);
+    std::vector<HostedExpert> ids;
+    for (const Index e : mine) ids.push_back({ExpertId{e}});
     if (shapes.front().delta_rank > 0) base = base_parameters(shapes.front(), "layer/base/", 1.0);
     return ExpertShard<T>(shapes, ids, "layer/expert/", 1.0, base);
   }
@@ -376,8 +376,8 @@ TYPED_TEST(ExpertShardTest, RefusesRowsThatDoNotFitAndExpertsThatDoNotExist) {
   EXPECT_THROW(forward({1, 1, 3}, 5, 5), InvariantError);
   EXPECT_THROW(forward({2, 2}, 5, 5), InvariantError);
   EXPECT_THROW(forward({2, 2}, 4, 5), InvariantError);
-  EXPECT_THROW((ExpertShard<T>(layer_shapes(false), {ExpertId{7}}, "", 1.0)), InvariantError);
-  EXPECT_THROW((ExpertShard<T>(layer_shapes(false), {ExpertId{-1}}, "", 1.0)), InvariantError);
+  EXPECT_THROW((ExpertShard<T>(layer_shapes(false), {{ExpertId{7}}}, "", 1.0)), InvariantError);
+  EXPECT_THROW((ExpertShard<T>(layer_shapes(false), {{ExpertId{-1}}}, "", 1.0)), InvariantError);
 }
 
 TYPED_TEST(ExpertShardTest, NamesTensorsByTheGlobalNumber) {

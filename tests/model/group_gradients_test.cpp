@@ -64,7 +64,7 @@ std::vector<float> reduced(const Leaves& leaves, Index num_ranks, Index num_step
     EXPECT_EQ(partial.size(), pieces.size());
     for (std::size_t p = 0; p < pieces.size(); ++p) sums[pieces[p].begin] = {partial[p].begin(), partial[p].end()};
   }
-  for (const plan::Merge& merge : plan.finish()) {
+  for (const Merge& merge : plan.finish()) {
     for (std::size_t i = 0; i < sums[merge.left].size(); ++i) sums[merge.left][i] += sums[merge.right][i];
   }
   return sums[0];

@@ -364,7 +364,7 @@ TEST(StepReport, BringsLossesAndRanksNumbersTogether) {
     }
     const std::vector<double> of_rank{rank, 2.0 * rank + use};
     report.share(of_rank);
-    EXPECT_EQ(report.nats(), plan::tree_sum(expected));
+    EXPECT_EQ(report.nats(), tree_sum(expected));
     EXPECT_GT(report.nats(), 1.0);
     EXPECT_TRUE(report.layers().empty());
     for (Index r = 0; r < world().size(); ++r) {

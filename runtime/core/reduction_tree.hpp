@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The one order in which sums across groups are taken: a fixed binary tree over the G groups of a step, whoever holds
 // them. The sum over groups [a, b) is the sum over [a, m) plus the sum over [m, b), m = a + the largest power of two
-// below b - a.
+// below b - a. Sums over the segments of an expert's rows are taken likewise: there a group is a segment.
 #pragma once
 
 #include "runtime/core/ids.hpp"
@@ -9,7 +9,7 @@
 #include <span>
 #include <vector>
 
-namespace conclave::plan {
+namespace conclave {
 
 /// One addition: the sum over [left, right) takes in the sum over [right, end). A sum is known by its first group.
 struct Merge {
@@ -18,6 +18,9 @@ struct Merge {
   Index end = 0;
   friend bool operator==(const Merge&, const Merge&) = default;
 };
+
+/// Where a node of two groups or more is cut: the m of above.
+[[nodiscard]] Index middle(Range node);
 
 /// The fewest complete subtrees of the tree over num_groups that make up the contiguous `run`, ascending. Empty for an
 /// empty run.
@@ -35,4 +38,4 @@ struct Merge {
 /// The tree's sum of one value a group, in float64.
 [[nodiscard]] double tree_sum(std::span<const double> values);
 
-}  // namespace conclave::plan
+}  // namespace conclave

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "comm/plan/reduction_tree.hpp"
+#include "runtime/core/reduction_tree.hpp"
 
 #include "runtime/core/error.hpp"
 #include "runtime/core/random.hpp"
@@ -11,7 +11,7 @@
 #include <cmath>
 #include <numeric>
 
-namespace conclave::plan {
+namespace conclave {
 namespace {
 
 constexpr Index most_groups = 40;
@@ -180,4 +180,4 @@ TEST(ReductionTree, RefusesWhatIsNotMadeOfSubtrees) {
 }
 
 }  // namespace
-}  // namespace conclave::plan
+}  // namespace conclave

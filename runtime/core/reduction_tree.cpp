@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "comm/plan/reduction_tree.hpp"
+#include "runtime/core/reduction_tree.hpp"
 
 #include "runtime/core/error.hpp"
 
 #include <bit>
 
-namespace conclave::plan {
-namespace {
+namespace conclave {
 
-// Where a node of two groups or more is cut. It depends on the node's size alone, so that a subtree is built like a
-// tree of its own; and left children begin at multiples of their size, which is a power of two.
+// It depends on the node's size alone, so that a subtree is built like a tree of its own; and left children begin at
+// multiples of their size, which is a power of two.
 Index middle(Range node) {
   return node.begin + static_cast<Index>(std::bit_floor(static_cast<std::uint64_t>(node.size() - 1)));
 }
+
+namespace {
 
 void append_subtrees(Range node, Range run, std::vector<Range>& subtrees) {
   const Range common = intersection(node, run);
@@ -73,4 +74,4 @@ double tree_sum(std::span<const double> values) {
   return tree_sum(values.first(cut)) + tree_sum(values.subspan(cut));
 }
 
-}  // namespace conclave::plan
+}  // namespace conclave
