@@ -12,7 +12,7 @@ Index experts_of(const ExpertWaves& waves, RankId rank) { return waves.experts_o
 
 }  // namespace
 
-// arriving[source * mine + i] = rows that `source` has for this rank's i-th expert. They travel by owner, then by
+// arriving[source * mine + i] = rows that `source` has for this rank's i-th expert. They travel by host, then by
 // expert: all waves at once.
 void ExpertTraffic::exchange_counts(const comm::Communicator& communicator, const ExpertWaves& waves,
                                     std::span<const Index> rows_per_expert, std::span<Index> arriving) {

@@ -7,12 +7,13 @@
 
 namespace conclave::model {
 
-/// Rows are sent wave by wave, ordered by (owner, expert, token), and stand ordered by (expert, source, token) where
+/// Rows are sent wave by wave, ordered by (host, expert, token), and stand ordered by (expert, source, token) where
 /// they arrive. Ranks hold consecutive runs of tokens: that is the experts' order, (expert, token), the same for any
-/// number of ranks.
+/// number of ranks. Of an expert with several hosts each gets a run of these rows (host_shares.hpp).
 class ExpertTraffic {
  public:
-  /// Tells all ranks how many rows come to their experts. rows_per_expert: this rank's, by place in waves.order().
+  /// Tells all ranks how many rows come to the experts they host. rows_per_expert: this rank's, by place in
+  /// waves.order().
   /// Collective: P x (experts of a rank) counts travel, those of all waves at once.
   void update(const comm::Communicator& communicator, const ExpertWaves& waves, std::span<const Index> rows_per_expert);
 
@@ -21,7 +22,7 @@ class ExpertTraffic {
   [[nodiscard]] const plan::ExchangeShape& combine(Index wave) const { return at(wave).combine; }
   /// The rows that a wave sends, among those of all waves.
   [[nodiscard]] Range rows_sent(Index wave) const { return at(wave).rows; }
-  /// Rows of each of this rank's experts, over all sources.
+  /// Rows that come here for each of this rank's experts, over all sources.
   [[nodiscard]] const std::vector<Index>& rows_per_local_expert() const { return rows_per_local_expert_; }
 
  private:

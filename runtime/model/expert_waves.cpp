@@ -10,7 +10,7 @@ ExpertWaves::ExpertWaves(const ExpertMap& map, Index num_waves) {
   num_waves_ = count(*std::ranges::max_element(experts_per_rank_), num_waves);
   for (Index wave = 0; wave < num_waves_; ++wave) {
     for (RankId rank; rank < RankId{map.num_ranks()}; ++rank) {
-      const std::vector<ExpertId>& all = map.experts_of(rank);
+      const std::vector<HostedExpert> all = map.hosted_by(rank);
       const Range mine = experts_of(rank, wave);
       order_.insert(order_.end(), all.begin() + mine.begin, all.begin() + mine.end);
     }

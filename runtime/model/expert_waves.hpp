@@ -27,13 +27,13 @@ class ExpertWaves {
     return even_share(experts_per_rank_[static_cast<std::size_t>(rank.value())], num_waves_, wave);
   }
   [[nodiscard]] Index num_ranks() const { return std::ssize(experts_per_rank_); }
-  /// All experts by wave, then by owner, then by number: the order in which rows are laid out for sending.
-  [[nodiscard]] const std::vector<ExpertId>& order() const { return order_; }
+  /// All that ranks host, by wave, then by rank, then by expert: the order in which rows are laid out for sending.
+  [[nodiscard]] const std::vector<HostedExpert>& order() const { return order_; }
 
  private:
   std::vector<Index> experts_per_rank_;  // [num_ranks]
   Index num_waves_ = 1;
-  std::vector<ExpertId> order_;  // [num_experts]
+  std::vector<HostedExpert> order_;
 };
 
 }  // namespace conclave::model

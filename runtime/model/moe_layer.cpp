@@ -17,6 +17,11 @@ ParameterList base_of(const MoeShape& shape, const std::string& prefix, const Ex
             "experts of different shapes share a base");
   const ExpertMap contiguous = ExpertMap::contiguous(map.num_experts(), map.num_ranks());
   for (ExpertId e; e < ExpertId{map.num_experts()}; ++e) {
+    if (map.hosts(e).size() > 1) {
+      throw InputError(
+          fmt::format("expert_sharing = base+delta with expert {} on {} ranks", e.value(), map.hosts(e).size()),
+          "experts that share a base have one host each: use no replicas, or expert_sharing = none");
+    }
     if (map.owner(e) == contiguous.owner(e)) continue;
     throw InputError(fmt::format("expert_sharing = base+delta with expert {} on rank {} instead of rank {}", e.value(),
                                  map.owner(e).value(), contiguous.owner(e).value()),
@@ -40,13 +45,16 @@ MoeLayer<T>::MoeLayer(ParameterList& replicated, const std::string& prefix, MoeS
       router_(gating::make_router<T>(shape_.router, seed, shape_.width, replicated, prefix)),
       base_(base_of(shape_, prefix, map)),
       base_plan_(base_.size(), map.num_experts(), map.num_ranks()),
-      shard_(shape_.experts, map.hosted_by(ranks.communicator->rank()), prefix + "expert/", shape_.output_scale, base_),
+      shard_(shape_.experts, map.hosted_by(ranks.communicator->rank()), prefix + "expert/", shape_.output_scale, base_,
+             shape_.block_rows),
+      replica_traffic_(map_, shard_, *ranks.communicator, layer),
       waves_(map_, ranks.waves),
       expert_x_(*ranks.exchange, prefix + "x", ranks.wire, waves_.size()),
       results_(*ranks.exchange, prefix + "results", ranks.wire, waves_.size()),
       d_expert_y_(*ranks.exchange, prefix + "d_results", ranks.wire, waves_.size()),
       weights_(*ranks.exchange, prefix + "weights", Wire::fp32, waves_.size()),
-      d_copies_(*ranks.exchange, prefix + "dx", ranks.wire, waves_.size()) {
+      d_copies_(*ranks.exchange, prefix + "dx", ranks.wire, waves_.size()),
+      host_shares_(map_, shape_.block_rows) {
   router_parameters_.end = replicated.size();
   for (std::size_t i = 0; i < shape_.shared.size(); ++i) {
     shared_.emplace_back(replicated, fmt::format("{}shared/{:04}/", prefix, i), shape_.shared[i], shape_.output_scale);
@@ -61,7 +69,7 @@ void MoeLayer<T>::forward(ParameterView<const T> values, const Step& step, Const
   {
     const PhaseScope scope(*step.times, Phase::gate);
     route(values, step, x, token_ids);
-    lay_out_rows(step.groups.num_groups);
+    lay_out_rows(step);
   }
   {
     const PhaseScope scope(*step.times, Phase::dispatch);
@@ -100,6 +108,10 @@ void MoeLayer<T>::backward(ParameterView<const T> values, const Step& step, Cons
   for (Index wave = 0; wave < waves_.size(); ++wave) backward_wave(wave, step);
   base_backward();
   {
+    const PhaseScope scope(*step.times, Phase::reduce);
+    replica_traffic_.start_sums();
+  }
+  {
     // every copy of x_t that travelled brings a gradient back: dx_t = their sum, in choice order
     const PhaseScope scope(*step.times, Phase::dispatch);
     for (Index wave = 0; wave < waves_.size(); ++wave) d_copies_.wait(wave, *step.times);
@@ -109,12 +121,16 @@ void MoeLayer<T>::backward(ParameterView<const T> values, const Step& step, Cons
     const PhaseScope scope(*step.times, Phase::gate);
     route_backward(values, step, x, token_ids, loss_scale, dx, gradients);
   }
-  const PhaseScope scope(*step.times, Phase::dense);
-  for (DenseFeedForward<T>& expert : shared_) {
-    gradients.add(expert.parameters(), [&](Index g, ParameterView<T> leaf) {
-      expert.backward(values, step.groups.of(g), x, dy, T{1}, dx, leaf);
-    });
+  {
+    const PhaseScope scope(*step.times, Phase::dense);
+    for (DenseFeedForward<T>& expert : shared_) {
+      gradients.add(expert.parameters(), [&](Index g, ParameterView<T> leaf) {
+        expert.backward(values, step.groups.of(g), x, dy, T{1}, dx, leaf);
+      });
+    }
   }
+  const PhaseScope scope(*step.times, Phase::reduce);
+  replica_traffic_.finish_sums(*step.times);
 }
 
 // The experts of a wave, once their rows are there; the other waves' rows and results travel meanwhile.
@@ -123,7 +139,7 @@ void MoeLayer<T>::forward_wave(Index wave, const Step& step) {
   const PhaseScope scope(*step.times, Phase::experts);
   const Range experts = waves_.experts_of(ranks_.communicator->rank(), wave);
   expert_x_.wait(wave, *step.times);
-  if (wave == 0) shard_.begin(traffic_.rows_per_local_expert());
+  if (wave == 0) begin_experts();
   shard_.forward(experts, expert_x_.arrived(wave), results_.outgoing(wave), [&] { poll(); });
   results_.send(wave);
 }
@@ -213,11 +229,34 @@ gating::RouterInput<T> MoeLayer<T>::router_input(const Step& step, ConstMatrixVi
 
 // a row for each kept choice, in sending order
 template <class T>
-void MoeLayer<T>::lay_out_rows(Index num_groups) {
+void MoeLayer<T>::lay_out_rows(const Step& step) {
   Scratch scratch;
-  const auto routings = scratch.values<const gating::Routing<T>*>(num_groups);
-  for (Index g = 0; g < num_groups; ++g) routings[static_cast<std::size_t>(g)] = &routed(g).routing;
-  plan_.template assign<T>(routings, waves_.order());
+  const auto routings = scratch.values<const gating::Routing<T>*>(step.groups.num_groups);
+  for (Index g = 0; g < std::ssize(routings); ++g) routings[static_cast<std::size_t>(g)] = &routed(g).routing;
+  const std::span<Index> claims = scratch.values<Index>(map_.num_experts());
+  gating::count_claims<T>(routings, claims);
+  {
+    const PhaseScope scope(*step.times, Phase::wait);
+    host_shares_.update(*ranks_.communicator, claims);
+  }
+  const auto runs = scratch.values<gating::ClaimRun>(std::ssize(waves_.order()));
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    const HostedExpert& hosted = waves_.order()[i];
+    const Range rows = host_shares_.rows_for(hosted.id, hosted.host);
+    runs[i] = {hosted.id, rows.begin, rows.size()};
+  }
+  plan_.template assign<T>(routings, map_.num_experts(), runs);
+}
+
+// A host has to know how many rows its experts get everywhere: by that they are cut.
+template <class T>
+void MoeLayer<T>::begin_experts() {
+  rows_of_experts_ = traffic_.rows_per_local_expert();
+  const std::vector<ExpertId>& mine = map_.experts_of(ranks_.communicator->rank());
+  for (std::size_t i = 0; i < mine.size(); ++i) {
+    if (map_.hosts(mine[i]).size() > 1) rows_of_experts_[i] = host_shares_.rows_of_replicated(mine[i]);
+  }
+  shard_.begin(rows_of_experts_);
 }
 
 // Counted claims over the step, on every rank; empty where the balance loss looks at each group by itself.
@@ -239,6 +278,7 @@ void MoeLayer<T>::count_claims_of_step(const Step& step) {
 template <class T>
 void MoeLayer<T>::poll() {
   for (WaveInboxes<T>* inboxes : {&expert_x_, &results_, &d_expert_y_, &weights_, &d_copies_}) inboxes->poll();
+  replica_traffic_.poll();
 }
 
 template <class T>

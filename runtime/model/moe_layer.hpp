@@ -11,7 +11,7 @@
 // combine   the results travel back and are fused, in choice order
 //
 // Backward goes the same way: a copy of dy_t travels to each e_j's rank, with g_{t,j}, and dx_t is the sum of what
-// comes back.
+// comes back. The partial sums of the weights' gradients of experts with replicas travel to these experts' homes.
 #pragma once
 
 #include "experts/expert_shard.hpp"
@@ -23,6 +23,8 @@
 #include "runtime/model/expert_traffic.hpp"
 #include "runtime/model/fusion.hpp"
 #include "runtime/model/group_gradients.hpp"
+#include "runtime/model/host_shares.hpp"
+#include "runtime/model/replica_traffic.hpp"
 #include "runtime/model/step.hpp"
 #include "runtime/model/wave_inboxes.hpp"
 
@@ -48,8 +50,9 @@ template <class T>
 class MoeLayer {
  public:
   /// Registers the router's and the shared experts' tensors in `replicated` under `prefix`; makes the experts that
-  /// `map` gives to this rank, named "<prefix>expert/0007/", and their base, "<prefix>base/", with its initial values.
-  /// `layer` is the layer's number in random draws. InputError if experts share a base and `map` is not contiguous.
+  /// `map` has this rank host, named "<prefix>expert/0007/", and their base, "<prefix>base/", with its initial values.
+  /// `layer` is the layer's number in random draws. InputError if experts share a base and `map` is not contiguous, or
+  /// has replicas.
   MoeLayer(ParameterList& replicated, const std::string& prefix, MoeShape shape, Index seed, Index layer,
            const ExpertMap& map, const Ranks& ranks);
 
@@ -64,6 +67,10 @@ class MoeLayer {
   void backward(ParameterView<const T> values, const Step& step, ConstMatrixView<T> x,
                 std::span<const std::int32_t> token_ids, ConstMatrixView<T> dy, double loss_scale, MatrixView<T> dx,
                 GroupGradients<T>& gradients);
+
+  /// Gives the replicas of experts the values that these have at home; to be called wherever those were changed.
+  /// Collective.
+  void share_values() { replica_traffic_.share_values(); }
 
   /// What came back for this rank's tokens in the last forward.
   [[nodiscard]] KeptResults<T> results() const { return {plan_, gates_, results_.arrived()}; }
@@ -92,7 +99,7 @@ class MoeLayer {
   }
   /// [num_experts], or empty: state that selection adds to the scores and that no gradient reaches.
   [[nodiscard]] std::span<T> selection_bias() { return selection_bias_; }
-  /// Rows that the last forward brought to each of this rank's experts.
+  /// Rows that the last forward brought here for each of the experts that this rank hosts.
   [[nodiscard]] const std::vector<Index>& rows_per_local_expert() const { return traffic_.rows_per_local_expert(); }
   /// What the last forward decided for each of this rank's groups.
   [[nodiscard]] const gating::RouterTape<T>& routed(Index local_group) const {
@@ -109,6 +116,7 @@ class MoeLayer {
   void backward_wave(Index wave, const Step& step);
   void base_backward();
   void tell_counts(const Step& step);
+  void begin_experts();
   void gather_rows(Index wave, ConstMatrixView<T> x);
   [[nodiscard]] ResultGradients<T> open_d_results();
   void scale_d_results(Index wave);
@@ -121,7 +129,7 @@ class MoeLayer {
   [[nodiscard]] gating::RouterInput<T> router_input(const Step& step, ConstMatrixView<T> x,
                                                     std::span<const std::int32_t> token_ids, Index group) const;
   void count_claims_of_step(const Step& step);
-  void lay_out_rows(Index num_groups);
+  void lay_out_rows(const Step& step);
 
   MoeShape shape_;
   std::string prefix_;
@@ -135,6 +143,7 @@ class MoeLayer {
   plan::ReducePlan base_plan_;
   std::optional<GroupGradients<T>> base_gradients_;  // made when first needed: evaluation never does
   experts::ExpertShard<T> shard_;
+  ReplicaTraffic<T> replica_traffic_;
   std::vector<T> selection_bias_;
 
   // Where rows arrive, wave by wave. What forward's two exchanges brought stays for backward.
@@ -148,10 +157,12 @@ class MoeLayer {
   // What else forward leaves for backward.
   std::vector<std::unique_ptr<gating::RouterTape<T>>> tapes_;  // one a local group
   std::vector<Index> step_counts_;  // counted claims over the step, if the balance loss looks at it
+  HostShares host_shares_;
   gating::DispatchPlan plan_;
   ExpertTraffic traffic_;
-  std::vector<T> gates_;    // [kept choices] by token, then choice
-  std::vector<T> d_gates_;  // [kept choices]
+  std::vector<Index> rows_of_experts_;  // [experts here] from all ranks, at all of their hosts
+  std::vector<T> gates_;                // [kept choices] by token, then choice
+  std::vector<T> d_gates_;              // [kept choices]
 
   Matrix<T> shared_y_;  // [local tokens, width] one shared expert's results
 };

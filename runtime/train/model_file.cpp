@@ -44,14 +44,15 @@ std::vector<TensorPart> value_parts(model::Model<float>& model, const comm::Comm
   }
   for (model::MoeLayer<float>* layer : model.moe_layers()) {
     LocalExpertId next{0};
-    for (Index e = 0; e < layer->map().num_experts(); ++e) {
-      const ParameterList list = layer->expert_parameters(ExpertId{e});
-      if (layer->map().owner(ExpertId{e}) == communicator.rank()) {
+    for (ExpertId e; e < ExpertId{layer->map().num_experts()}; ++e) {
+      const ParameterList list = layer->expert_parameters(e);
+      const bool is_here = next < LocalExpertId{layer->shard().num_experts()} && layer->shard().global(next) == e;
+      if (is_here && layer->shard().is_home(next)) {
         add_parts("/params/", list, {{{0, list.size()}, layer->shard().values(next)}}, parts);
-        ++next;
       } else {
         add_parts("/params/", list, {}, parts);
       }
+      if (is_here) ++next;
     }
     const std::span<float> bias = layer->selection_bias();
     if (bias.empty()) continue;
@@ -71,7 +72,10 @@ void load_values(const std::filesystem::path& checkpoint, const comm::Communicat
   read_tensors(communicator, checkpoint, parts);
   refuse_not_finite(communicator, checkpoint, parts);
   for (const ReplicatedValues& r : replicated) communicator.broadcast(r.values);
-  for (model::MoeLayer<float>* layer : model.moe_layers()) communicator.broadcast(layer->selection_bias());
+  for (model::MoeLayer<float>* layer : model.moe_layers()) {
+    communicator.broadcast(layer->selection_bias());
+    layer->share_values();
+  }
 }
 
 }  // namespace conclave::train

@@ -30,8 +30,8 @@ struct ReplicatedValues {
 [[nodiscard]] std::vector<ReplicatedValues> replicated_values(model::Model<float>& model);
 
 /// Every tensor of the model under "/params/", over all ranks: of the i-th of replicated_values() this rank holds the
-/// positions slices[i], no two of them in one tensor; of the experts its own; of selection biases all of it on the
-/// root. Parts refer to the model.
+/// positions slices[i], no two of them in one tensor; of the experts those that are at home here; of selection biases
+/// all of it on the root. Parts refer to the model.
 [[nodiscard]] std::vector<TensorPart> value_parts(model::Model<float>& model, const comm::Communicator& communicator,
                                                   const std::vector<std::vector<Range>>& slices);
 

@@ -48,6 +48,7 @@ ShardedOptimizer::ShardedOptimizer(const OptimizerOptions& options, model::Model
   for (ReplicatedRun& run : runs_) own(*run.whole().list, run.slice(), run.slice_values(), run.slice_gradient());
   for (model::MoeLayer<float>* layer : model.moe_layers()) {
     for (Index i = 0; i < layer->shard().num_experts(); ++i) {
+      if (!layer->shard().is_home(LocalExpertId{i})) continue;
       const ParameterList& list = layer->shard().parameters(LocalExpertId{i});
       own(list, {0, list.size()}, layer->shard().values(LocalExpertId{i}), layer->shard().gradient(LocalExpertId{i}));
     }
@@ -133,7 +134,7 @@ UpdateOutcome ShardedOptimizer::update(Index step, double rate, const SkippedSte
   });
   for (model::MoeLayer<float>* layer : model_.moe_layers()) layer->shard().clear_gradients();
   const PhaseScope scope(times_, Phase::wait);
-  for (const ReplicatedRun& run : runs_) run.share_values();
+  share_whole();
   return outcome;
 }
 
@@ -187,7 +188,7 @@ void ShardedOptimizer::plan_norm() {
       for (Index i = 0; i < runs_[r].plan().blocks_of(rank).size(); ++i) of_blocks[r].push_back(next++);
     }
     for (std::size_t l = 0; l < layers.size(); ++l) {
-      for (const ExpertId e : layers[l]->map().experts_of(rank)) {
+      for (const ExpertId e : layers[l]->map().owned_by(rank)) {
         of_experts[l][static_cast<std::size_t>(e.value())] = next++;
       }
     }
@@ -269,8 +270,14 @@ std::vector<TensorPart> ShardedOptimizer::gradients() {
   return parts;
 }
 
-void ShardedOptimizer::share_values() {
+// What ranks other than those who update it have too.
+void ShardedOptimizer::share_whole() {
   for (const ReplicatedRun& run : runs_) run.share_values();
+  for (model::MoeLayer<float>* layer : model_.moe_layers()) layer->share_values();
+}
+
+void ShardedOptimizer::share_values() {
+  share_whole();
   for (model::MoeLayer<float>* layer : model_.moe_layers()) ranks_.communicator->broadcast(layer->selection_bias());
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The optimizer of a distributed model: ZeRO stage 1 (Rajbhandari et al. 2020). A rank owns a slice of the replicated
-// parameters and all of its experts; it keeps the optimizer state of those alone. Replicated are the model's own
-// parameters, whose gradient is a sum over groups, and the base of each layer whose experts share one: a sum over
+// parameters and the experts whose home it is; it keeps the optimizer state of those alone. Replicated are the model's
+// own parameters, whose gradient is a sum over groups, and the base of each layer whose experts share one: a sum over
 // experts.
 #pragma once
 
@@ -53,7 +53,8 @@ class ShardedOptimizer {
   [[nodiscard]] std::vector<TensorPart> parts();
   /// Gradients of the passes since the last update, as parts of tensors "<name>".
   [[nodiscard]] std::vector<TensorPart> gradients();
-  /// To be called after the parts have been read: makes the replicated values whole on every rank. Collective.
+  /// To be called after the parts have been read: makes the replicated values whole on every rank, and experts'
+  /// replicas the same as at home. Collective.
   void share_values();
 
  private:
@@ -77,6 +78,7 @@ class ShardedOptimizer {
   void refuse_to_train_nothing() const;
   [[nodiscard]] ModelPart part_of(std::size_t owned, const ParameterEntry& entry) const;
   void forget_what_stays(Index step);
+  void share_whole();
   void cover(Range parameters);
   [[nodiscard]] std::vector<std::vector<Range>> slices() const;
   void apply(const Chunk& chunk, const Update& update);

@@ -115,6 +115,67 @@ TEST(DispatchPlanTest, EveryKeptChoiceHasOneRowInItsExpertsPlace) {
   EXPECT_GT(num_rows, 1000);
 }
 
+// As if each run's claims were on an expert of their own.
+TEST(DispatchPlanTest, ClaimsOnAnExpertMayBeSentInRuns) {
+  Index num_cut = 0;
+  for (Index number = 0; number < 100; ++number) {
+    SCOPED_TRACE(fmt::format("case {}", number));
+    Draws draw(1000 + number);
+    const Index num_experts = 1 + draw.below(4);
+    Routings groups;
+    for (Index g = 0; g < 3; ++g) groups.push_back(random_routing(draw, 5, num_experts));
+    std::vector<Index> claims(static_cast<std::size_t>(num_experts));
+    count_claims<double>(pointers(groups), claims);
+    std::vector<ClaimRun> runs;
+    for (Index e = 0; e < num_experts; ++e) {
+      const Index all = claims[static_cast<std::size_t>(e)];
+      const Index first = draw.below(all + 1);
+      const Index second = first + draw.below(all - first + 1);
+      for (const Range run : {Range{0, first}, Range{first, second}, Range{second, all}}) {
+        runs.insert(runs.begin() + draw.below(std::ssize(runs) + 1), {ExpertId{e}, run.begin, run.size()});
+        num_cut += run.empty() ? 0 : 1;
+      }
+    }
+    DispatchPlan plan;
+    plan.assign<double>(pointers(groups), num_experts, runs);
+    std::vector<Index> first_row;
+    Index row = 0;
+    for (std::size_t i = 0; i < runs.size(); ++i) {
+      EXPECT_EQ(plan.rows_per_expert()[i], runs[i].rows);
+      first_row.push_back(row);
+      row += runs[i].rows;
+    }
+    ASSERT_EQ(plan.num_rows(), row);
+    std::vector<Index> done(claims.size());
+    Index choice = 0;
+    for (Index t = 0; t < plan.num_tokens(); ++t) {
+      for (const Assignment<double>& a : groups[static_cast<std::size_t>(t / 5)].kept_of(t % 5)) {
+        const Index claim = done[static_cast<std::size_t>(a.expert.value())]++;
+        const auto run = std::ranges::find_if(runs, [&](const ClaimRun& r) {
+          return r.expert == a.expert && r.first <= claim && claim < r.first + r.rows;
+        });
+        ASSERT_NE(run, runs.end());
+        ASSERT_EQ(plan.row_of_choice(choice),
+                  first_row[static_cast<std::size_t>(run - runs.begin())] + claim - run->first);
+        ASSERT_EQ(plan.token_of_row(plan.row_of_choice(choice)), t);
+        ++choice;
+      }
+    }
+  }
+  EXPECT_GT(num_cut, 400);
+}
+
+TEST(DispatchPlanTest, RefusesRunsThatDoNotHaveEachClaimOnce) {
+  Routings groups;
+  groups.push_back(routing(3, 2, {{0, ExpertId{0}, 0, 1.0}, {1, ExpertId{0}, 0, 1.0}, {2, ExpertId{1}, 0, 1.0}}));
+  DispatchPlan plan;
+  const auto assign = [&](const std::vector<ClaimRun>& runs) { plan.assign<double>(pointers(groups), 2, runs); };
+  EXPECT_NO_THROW(assign({{ExpertId{1}, 0, 1}, {ExpertId{0}, 1, 1}, {ExpertId{0}, 0, 1}}));
+  EXPECT_THROW(assign({{ExpertId{1}, 0, 1}, {ExpertId{0}, 0, 1}}), InvariantError);
+  EXPECT_THROW(assign({{ExpertId{1}, 0, 1}, {ExpertId{0}, 0, 3}}), InvariantError);
+  EXPECT_THROW(assign({{ExpertId{1}, 0, 1}, {ExpertId{2}, 0, 0}, {ExpertId{0}, 0, 2}}), InvariantError);
+}
+
 TEST(DispatchPlanTest, WithoutGroupsTokensOrKeptChoices) {
   EXPECT_EQ(DispatchPlan().num_rows(), 0);
   EXPECT_EQ(DispatchPlan().num_tokens(), 0);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Rows carry what they are copies of, (source, token, expert), so that a misrouted row is recognised.
 #include "runtime/model/expert_traffic.hpp"
+#include "runtime/model/host_shares.hpp"
 
 #include <gtest/gtest.h>
 
@@ -22,7 +23,8 @@ struct Pattern {
   Index num_experts;
   std::function<Index(Index rank)> tokens_of;
   std::function<bool(Index token, Index expert)> chosen;
-  bool scattered = false;  // experts in no order over the ranks; else contiguous shares
+  bool scattered = false;   // experts in no order over the ranks; else contiguous shares
+  bool replicated = false;  // some of them on several ranks
 };
 
 const std::vector<Pattern>& patterns() {
@@ -47,6 +49,9 @@ const std::vector<Pattern>& patterns() {
       {"no_experts", 0, even, all},
       {"scattered_owners", 11, uneven, mixed, true},
       {"scattered_few", 3, some_have_none, mixed, true},
+      {"replicated", 5, uneven, mixed, false, true},
+      {"replicated_all", 3, some_have_none, all, false, true},
+      {"replicated_one_sends", 4, only_last_has_any, all, false, true},
   };
   return patterns;
 }
@@ -60,6 +65,16 @@ std::vector<std::pair<Pattern, Index>> patterns_in_waves() {
 }
 
 ExpertMap map_of(const Pattern& pattern) {
+  if (pattern.replicated) {
+    std::vector<std::vector<RankId>> hosts(static_cast<std::size_t>(pattern.num_experts));
+    for (Index e = 0; e < pattern.num_experts; ++e) {
+      for (Index rank = 0; rank < world().size(); ++rank) {
+        const bool is_host = rank == e % world().size() || (rank + 2 * e) % 3 == 1;
+        if (is_host) hosts[static_cast<std::size_t>(e)].emplace_back(rank);
+      }
+    }
+    return ExpertMap::with_replicas(std::move(hosts), world().size());
+  }
   if (!pattern.scattered) return ExpertMap::contiguous(pattern.num_experts, world().size());
   std::vector<RankId> owners;
   for (Index e = 0; e < pattern.num_experts; ++e) owners.emplace_back((7 * e * e + 2 * e + 1) % world().size());
@@ -73,18 +88,44 @@ void append_row(Index source, Index token, Index expert, std::vector<T>& rows) {
                            static_cast<T>(source * 65536 + token * 256 + expert)});
 }
 
-/// All copies for `expert` of a rank's tokens, tokens in order; returns how many.
+constexpr Index block_rows = 2;
+
+/// The copies for `hosted` of a rank's tokens, tokens in order; returns how many. Of an expert's copies from all ranks
+/// its hosts take turns by the segments of their rows.
 template <class T>
-Index append_copies(const Pattern& pattern, Index source, Index expert, std::vector<T>& rows) {
-  Index first_token = 0;
-  for (Index r = 0; r < source; ++r) first_token += pattern.tokens_of(r);
+Index append_copies(const Pattern& pattern, Index source, const HostedExpert& hosted, std::vector<T>& rows) {
+  const Index expert = hosted.id.value();
+  std::vector<std::pair<Index, Index>> all;  // source, token
+  Index token = 0;
+  for (Index r = 0; r < world().size(); ++r) {
+    for (Index t = 0; t < pattern.tokens_of(r); ++t, ++token) {
+      if (pattern.chosen(token, expert)) all.emplace_back(r, token);
+    }
+  }
+  const experts::RowCut cut(std::ssize(all), hosted.num_hosts > 1 ? block_rows : std::ssize(all) + 1);
+  const Range mine = cut.rows_of(cut.segments_of_host(hosted.host, hosted.num_hosts));
   Index count = 0;
-  for (Index token = first_token; token < first_token + pattern.tokens_of(source); ++token) {
-    if (!pattern.chosen(token, expert)) continue;
-    append_row(source, token, expert, rows);
+  for (Index i = mine.begin; i < mine.end; ++i) {
+    const auto& [r, t] = all[static_cast<std::size_t>(i)];
+    if (r != source) continue;
+    append_row(source, t, expert, rows);
     ++count;
   }
   return count;
+}
+
+/// The same by what the layer has: the claims of this rank on each expert, and the map.
+std::vector<Index> rows_by_place(const Pattern& pattern, const ExpertMap& map, const ExpertWaves& waves) {
+  std::vector<Index> claims;
+  for (Index e = 0; e < pattern.num_experts; ++e) {
+    std::vector<float> copies;
+    claims.push_back(append_copies(pattern, world().rank().value(), {ExpertId{e}}, copies));
+  }
+  HostShares shares(map, block_rows);
+  shares.update(world(), claims);
+  std::vector<Index> rows;
+  for (const HostedExpert& hosted : waves.order()) rows.push_back(shares.rows_for(hosted.id, hosted.host).size());
+  return rows;
 }
 
 template <class T>
@@ -102,21 +143,22 @@ TYPED_TEST(ExpertTrafficTest, ExpertsGetTheirRowsInTheOrderOfTokensAndTheyReturn
     SCOPED_TRACE(fmt::format("{} in {} waves", pattern.name, num_waves));
     const ExpertMap map = map_of(pattern);
     const ExpertWaves waves(map, num_waves);
-    std::vector<T> sent;  // by wave, owner, expert, token
+    std::vector<T> sent;  // by wave, host, expert, token
     std::vector<Index> rows_per_expert;
-    for (const ExpertId expert : waves.order()) {
-      rows_per_expert.push_back(append_copies(pattern, world().rank().value(), expert.value(), sent));
+    for (const HostedExpert& hosted : waves.order()) {
+      rows_per_expert.push_back(append_copies(pattern, world().rank().value(), hosted, sent));
     }
     std::vector<T> expected;  // by expert, token: over all sources
     std::vector<Index> expected_rows;
-    for (const ExpertId expert : map.experts_of(world().rank())) {
+    for (const HostedExpert& hosted : map.hosted_by(world().rank())) {
       Index count = 0;
       for (Index source = 0; source < world().size(); ++source) {
-        count += append_copies(pattern, source, expert.value(), expected);
+        count += append_copies(pattern, source, hosted, expected);
       }
       expected_rows.push_back(count);
     }
 
+    ASSERT_EQ(rows_by_place(pattern, map, waves), rows_per_expert);
     traffic.update(world(), waves, rows_per_expert);
     EXPECT_EQ(traffic.rows_per_local_expert(), expected_rows);
     std::vector<T> all_arrived;

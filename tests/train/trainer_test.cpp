@@ -152,6 +152,25 @@ std::vector<ExpertMap> some_placement(const TrainOptions& options, Index num_ran
   return maps;
 }
 
+/// Each expert on one rank or on several, in each layer others; ranks may host none, or replicas alone.
+std::vector<ExpertMap> some_replicas(const TrainOptions& options, Index num_ranks, Index seed) {
+  const Random random(seed, RandomStream::initial);
+  std::vector<ExpertMap> maps;
+  for (const ExpertMap& one_each : some_placement(options, num_ranks, seed)) {
+    const auto layer = std::ssize(maps);
+    std::vector<std::vector<RankId>> hosts;
+    for (ExpertId e; e < ExpertId{one_each.num_experts()}; ++e) {
+      auto& of_expert = hosts.emplace_back();
+      for (RankId rank; rank < RankId{num_ranks}; ++rank) {
+        const bool is_thrown = random.uniform(layer, 100 * (e.value() + 1) + rank.value()) < 0.4;
+        if (rank == one_each.owner(e) || is_thrown) of_expert.push_back(rank);
+      }
+    }
+    maps.push_back(ExpertMap::with_replicas(std::move(hosts), num_ranks));
+  }
+  return maps;
+}
+
 class TrainerBits : public testing::Test {
  protected:
   void SetUp() override { use_threads(1); }
@@ -192,6 +211,65 @@ TEST_F(TrainerBits, AreTheSameWhereverExpertsAre) {
     }
     expect_same(train_cut(options, world(), world(), placement), reference);
   }
+}
+
+// Some experts get rows for several blocks, others for less than one; two passes add their gradients up.
+TEST_F(TrainerBits, AreTheSameWithReplicasOfExperts) {
+  TrainOptions options = small_run("");
+  options.model.context = 32;
+  options.model.router.capacity_factor = 0.0;
+  options.model.router.top_k = 1;
+  options.sequences = 160;
+  options.groups = 10;
+  options.passes = 2;
+  options.steps = 4;
+  options.eval_sequences = 30;
+  const Outcome reference = train_whole(options, alone_);
+  Index most = 0;
+  Index least = options.sequences * options.model.context;
+  for (std::size_t load = 7; load < 12; ++load) {  // of the first step's first layer, over both passes
+    most = std::max(most, static_cast<Index>(reference.numbers[load]));
+    least = std::min(least, static_cast<Index>(reference.numbers[load]));
+  }
+  ASSERT_GT(most, 2 * 2 * experts::default_block_rows) << "a pass has several segments";
+  ASSERT_LT(least, 2 * experts::default_block_rows);
+  for (const Index seed : {1, 2, 3}) {
+    SCOPED_TRACE(fmt::format("replicas {}", seed));
+    const std::vector<ExpertMap> placement = some_replicas(options, world().size(), seed);
+    options.transport.exchange = seed == 1 ? "flat" : seed == 2 ? "shared" : "hierarchical";
+    options.transport.waves = seed;
+    expect_same(train_whole(options, world(), placement), reference);
+    if (seed == 2) expect_same(train_cut(options, alone_, world(), placement), reference);
+  }
+}
+
+// Its checkpoint is that of any run: written with replicas, read without any on one rank.
+TEST_F(TrainerBits, AreTheSameWhereARunWithReplicasIsResumedElsewhere) {
+  TrainOptions options = small_run("");
+  options.steps = 6;
+  const Outcome reference = train_whole(options, alone_);
+  const TemporaryFolder mine;
+  options.out = shared_folder(world(), mine.path()).string();
+  const auto dataset = make_samples(options);
+  const std::vector<ExpertMap> placement = some_replicas(options, world().size(), 5);
+  std::filesystem::path file;
+  {
+    Trainer trainer(options, *dataset, world(), placement);
+    for (Index i = 0; i < 3; ++i) trainer.step();
+    file = trainer.save({}, {});
+  }
+  world().barrier();
+  const TemporaryFolder own;
+  options.out = own.path();
+  Trainer trainer(options, *dataset, alone_);
+  trainer.restore(file, read_header(alone_, file));
+  Outcome rest;
+  for (Index i = 3; i < options.steps; ++i) add(trainer.step(), rest);
+  finish(trainer, alone_, rest);
+  const auto skipped = reference.numbers.size() - rest.numbers.size();
+  expect_same(rest, {{reference.numbers.begin() + static_cast<std::ptrdiff_t>(skipped), reference.numbers.end()},
+                     reference.checkpoint});
+  world().barrier();
 }
 
 TEST_F(TrainerBits, AreTheSameWithPassesSgdAndMixedBlocks) {
