@@ -49,7 +49,7 @@ Report report_of(const std::vector<train::StepRecord>& steps, const Timings& ste
 std::optional<Report> measure_step(TrainCase& c, const Session& session) {
   const comm::Communicator& world = session.world;
   std::set<std::string> unused = options_beside_the_step();
-  unused.insert({"checkpoint_async", "checkpoint_every", "placement"});
+  unused.insert({"checkpoint_async", "checkpoint_every", "placement", "placement_replicas"});
   refuse_unused(session, unused);
   const auto samples = settle(c, session);
   train::Trainer trainer(c.train, *samples, world);

@@ -175,7 +175,7 @@ std::string text_of(const Replayed& r) {
                             r.trace().steps.size() / 2, r.trace().steps.size() - r.trace().steps.size() / 2)
               : "  placements are made by the one step that they are counted by\n";
   text +=
-      "  conclave train moves experts with --placement auto and makes no copies; sums of their gradients are not "
+      "  conclave train does so with --placement auto --placement-replicas; what copies send one another is not "
       "priced\n";
   for (const std::string& note : r.placements.front().price.notes) text += fmt::format("  {}\n", note);
   return text + calibration_text(r.training);

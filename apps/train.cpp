@@ -232,11 +232,13 @@ class Run {
   // To where the loads of the steps since the last move are balanced, by way of the checkpoint that was just saved, if
   // that takes no longer than the steps to come will gain.
   void move_experts(Saver& saver, const Reports& reports) {
-    const std::optional<ExpertMove> move = moves_.proposal();
-    if (!move) return;
-    std::array of_root{move->gain_s, move_s_};  // times are not the same on all
+    const double element_s = moves_.makes_replicas() ? measured_element_s(world_, moves_.most_parameters()) : 0.0;
+    std::array of_root{moves_.load_s(), element_s, move_s_};  // times are not the same on all
     world_.broadcast(std::span<double>(of_root));
-    const auto [gain_s, cost_s] = of_root;
+    const auto [load_s, sent_s, cost_s] = of_root;
+    const std::optional<ExpertMove> move = moves_.proposal({load_s, sent_s});
+    if (!move) return;
+    const double gain_s = move->gain_s;
     const Index to_come = std::min(options_.placement_within, options_.steps - trainer_->steps_done());
     if (!(gain_s * static_cast<double>(to_come) > cost_s)) return;
     saver.finish();
@@ -252,9 +254,10 @@ class Run {
     noted_choices_ = 0;
     moves_.made(*move);
     move_s_ = world_.max(seconds_since(start));
-    const std::string text =
-        fmt::format("the fullest rank had {:.2f} times the mean load and will have {:.2f}: about {} a step; took {}",
-                    move->before, move->after, seconds_text(gain_s), seconds_text(move_s_));
+    const std::string text = fmt::format(
+        "the fullest rank had {:.2f} times the mean load and will have {:.2f}{}: about {} a step; took {}",
+        move->before, move->after, move->replicas > 0 ? fmt::format(", with {} replicas", move->replicas) : "",
+        seconds_text(gain_s), seconds_text(move_s_));
     tell(fmt::format("experts moved after step {}: {}", done, text));
     reports.journal.note(fmt::format("experts moved after step {}", done), text);
   }

@@ -43,7 +43,8 @@ model::RunSizes training_sizes(const train::TrainOptions& options, const plan::R
           .group_rows = options.sequences_in_group() * options.tokens_in_sample(),
           .num_states = std::ssize(train::make_optimizer(options.optimizer)->states()),
           .threads = threads,
-          .checkpoint_copy = options.checkpoint_async};
+          .checkpoint_copy = options.checkpoint_async,
+          .replicas = options.placement_replicas};
 }
 
 }  // namespace
@@ -59,6 +60,7 @@ std::vector<plan::MemoryItem> model_memory(const train::TrainOptions& options, c
   model::RunSizes sizes = training_sizes(options, transport.row_transport(), num_threads());
   sizes.num_states = 0;
   sizes.checkpoint_copy = false;
+  sizes.replicas = 0;
   return model::memory_need(options.model, shape, sizes, world.rank());
 }
 

@@ -183,14 +183,7 @@ Index Placement::most_hosted() const {
   return hosted.empty() ? 0 : std::ranges::max(hosted);
 }
 
-ExpertMap Placement::map() const {
-  std::vector<RankId> owners;
-  for (const auto& of_expert : hosts) {
-    invariant(of_expert.size() == 1, "a map of experts of which one has {} hosts", of_expert.size());
-    owners.push_back(of_expert.front());
-  }
-  return {std::move(owners), num_ranks};
-}
+ExpertMap Placement::map() const { return ExpertMap::with_replicas(hosts, num_ranks); }
 
 std::vector<double> rank_loads(const Placement& placement, std::span<const double> loads) {
   invariant(placement.num_experts() == std::ssize(loads), "loads of {} experts for a placement of {}", loads.size(),

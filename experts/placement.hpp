@@ -19,7 +19,7 @@ struct Placement {
   [[nodiscard]] Index num_replicas() const;
   /// The most experts that a rank hosts.
   [[nodiscard]] Index most_hosted() const;
-  /// The same as a map. InvariantError if an expert has several hosts.
+  /// The same as a map.
   [[nodiscard]] ExpertMap map() const;
 };
 

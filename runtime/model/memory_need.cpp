@@ -101,6 +101,17 @@ double summed(const plan::ReducePlan& plan, const RunSizes& run, RankId rank, In
   return gradient_sums(plan, rank, largest_range, run.threads) + plan::rows_kept(run.transport, travelling) + slice;
 }
 
+// Elements of copies of a layer's experts on a rank, each as large as the largest: their values, their partial sums,
+// and, as homes have these too on average, the sums there, an expert's own and those that arrive.
+double replica_elements(const std::vector<experts::ExpertShape>& shapes, const RunSizes& run) {
+  const Index num_ranks = run.transport.num_ranks;
+  if (run.replicas == 0 || shapes.empty() || num_ranks == 1) return 0.0;
+  Index largest = 0;
+  for (const experts::ExpertShape& shape : shapes) largest = std::max(largest, elements_of(shape));
+  const Index of_rank = (run.replicas + num_ranks - 1) / num_ranks;
+  return 4.0 * static_cast<double>(of_rank * largest);
+}
+
 // One item for each purpose.
 void add(std::vector<plan::MemoryItem>& items, const plan::MemoryItem& item) {
   const auto known = std::ranges::find(items, item.what, &plan::MemoryItem::what);
@@ -210,6 +221,8 @@ std::vector<plan::MemoryItem> memory_need(const ModelOptions& o, const DataShape
       add_states(blocks.count * base.slice_of(rank).size());
     }
     for (const plan::MemoryItem& item : plan::moe_layer_memory(layer)) add(items, {item.what, count * item.bytes});
+    const double of_replicas = replica_elements(shapes, run);
+    if (of_replicas > 0.0) add(items, {"replicas of experts", element_bytes * count * of_replicas});
   }
   // however rows travel, the updated parameters are gathered by messages
   add(items, plan::library_memory({.num_ranks = num_ranks}, run.threads));

@@ -16,6 +16,7 @@ struct RunSizes {
   Index num_states = 2;          // arrays of optimizer state
   Index threads = 1;             // of a rank
   bool checkpoint_copy = false;  // parameters and states are copied to be written while the run goes on
+  Index replicas = 0;            // of experts, over all ranks, in each layer
 };
 
 /// The number of parameters that every rank has whole.

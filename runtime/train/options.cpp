@@ -32,6 +32,9 @@ void describe_run(TrainOptions& o, OptionTable& table) {
             "which rank hosts which expert: even runs of them, or, auto, from one checkpoint to the next by the loads "
             "that were measured, where a move pays for itself; no bits depend on it");
   table.add("placement_within", o.placement_within, "placement = auto: steps within which a move must pay for itself");
+  table.add("placement_replicas", o.placement_replicas,
+            "placement = auto: at most so many more copies of a layer's hottest experts, on other ranks, where these "
+            "gain more than the copies' gradients and values take on their way");
 }
 
 void describe_files(TrainOptions& o, OptionTable& table) {
@@ -118,6 +121,12 @@ void validate(const TrainOptions& o) {
   }
   model::validate(o.transport);
   refuse_below(1, o.placement_within, "placement_within");
+  refuse_below(0, o.placement_replicas, "placement_replicas");
+  if (o.placement_replicas > 0 && o.placement != ExpertPlacement::automatic) {
+    throw InputError(
+        fmt::format("placement_replicas = {} with placement = {}", o.placement_replicas, name_of(o.placement)),
+        "experts are copied where they are placed by their loads: give placement = auto");
+  }
   if (o.placement == ExpertPlacement::automatic && o.model.moe_every > 0 &&
       o.model.experts.expert_sharing != experts::ExpertSharing::none) {
     throw InputError("placement = auto with expert_sharing = base+delta",

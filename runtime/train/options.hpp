@@ -59,6 +59,7 @@ struct TrainOptions {
   model::TransportOptions transport;
   ExpertPlacement placement = ExpertPlacement::even;
   Index placement_within = 1000;  // steps
+  Index placement_replicas = 0;   // of a layer
   bool explain_router = false;
 
   std::string out = "conclave-run";

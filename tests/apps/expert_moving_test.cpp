@@ -32,7 +32,32 @@ TEST(ExpertMoving, ChangesNoBits) {
   EXPECT_EQ(digest_of(folder.path("moved")), digest_of(folder.path("even")));
 }
 
+// All tokens go to one expert, which has rows for several segments.
+TEST(ExpertMoving, CopiesAHotExpertAndChangesNoBits) {
+  const train::TemporaryFolder folder;
+  const std::string options =
+      "train --layers 1 --width 64 --heads 2 --context 32 --experts 3 --top-k 1 --router rule --rules 'default -> 1' "
+      "--capacity-factor 0 --expert-hidden 2048 --sequences 96 --groups 4 --steps 30 --checkpoint-every 10 "
+      "--eval-every 0 --eval-sequences 4 --threads 1";
+  const auto trained = [&](Index ranks, const std::string& name, const std::string& more) {
+    const Outcome outcome =
+        on_ranks(ranks, CONCLAVE_PROGRAM, fmt::format("{} --out {} {}", options, folder.path(name), more));
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
+    return outcome.output;
+  };
+  trained(1, "even", "");
+  const std::string said = trained(2, "copied", "--placement auto --placement-replicas 2");
+  EXPECT_EQ(count(said, ", with 1 replica:"), 1) << said;
+  EXPECT_EQ(digest_of(folder.path("copied")), digest_of(folder.path("even")));
+}
+
 TEST(ExpertMoving, IsRefusedWhereItCannotBe) {
+  expect_refusal(on_ranks(1, CONCLAVE_PROGRAM, "train --placement-replicas 2"),
+                 "placement_replicas = 2 with placement = even");
+  expect_refusal(on_ranks(1, CONCLAVE_PROGRAM, "train --placement auto --placement-replicas -1"),
+                 "placement_replicas = -1");
+  expect_refusal(on_ranks(1, CONCLAVE_PROGRAM, "simulate run --cluster laptop --placement auto --placement-replicas 2"),
+                 "placement_replicas = 2");
   expect_refusal(on_ranks(2, CONCLAVE_PROGRAM, "train --placement auto --expert-sharing base+delta --expert-rank 2"),
                  "placement = auto with expert_sharing = base+delta");
   expect_refusal(on_ranks(2, CONCLAVE_PROGRAM, "train --placement auto --placement-within 0"), "placement_within = 0");

@@ -94,6 +94,22 @@ TEST(MemoryNeed, CountsExpertsGradientsAndStatesOnce) {
   EXPECT_EQ(bytes_of(wider, "experts' activations", 0), 2.0 * bytes_of(o, "experts' activations", 0));
 }
 
+TEST(MemoryNeed, CountsReplicasOfExpertsOnSeveralRanks) {
+  const auto bytes_on = [&](Index ranks, Index replicas) {
+    const RunSizes run{.transport = {.num_ranks = ranks, .node_ranks = ranks},
+                       .groups_in_pass = 4,
+                       .group_rows = 16,
+                       .num_states = 2,
+                       .threads = 1,
+                       .checkpoint_copy = false,
+                       .replicas = replicas};
+    return plan::total_bytes(memory_need(small(), {.vocabulary = 100}, run, RankId{0}));
+  };
+  constexpr double expert = 2 * 16 * 24;  // elements
+  EXPECT_EQ(bytes_on(1, 3), bytes_on(1, 0)) << "there is no other rank";
+  EXPECT_EQ(bytes_on(2, 3) - bytes_on(2, 0), 3.0 * 4.0 * 4.0 * 2.0 * expert) << "two a rank, in each of 3 layers";
+}
+
 // More ranks than groups: some have experts and no tokens.
 TEST(MemoryNeed, RowsComeToExpertsWhereverTheirTokensAre) {
   const auto activations_on = [&](Index ranks) {
