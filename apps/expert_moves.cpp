@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "apps/expert_moves.hpp"
 
+#include "apps/bench_report.hpp"
 #include "experts/expert_shard.hpp"
 #include "runtime/core/clock.hpp"
 #include "runtime/core/reduction_tree.hpp"
@@ -10,6 +11,13 @@
 #include <numeric>
 
 namespace conclave::apps {
+
+std::string text_of(const ExpertMove& move) {
+  const std::string copies =
+      move.replicas == 0 ? "" : fmt::format(", with {} replica{}", move.replicas, move.replicas == 1 ? "" : "s");
+  return fmt::format("the fullest rank had {:.2f} times the mean load and will have {:.2f}{}: about {} a step",
+                     move.before, move.after, copies, seconds_text(move.gain_s));
+}
 
 // As often as it takes that the memory is there and the way is known; the best says what the machine can do.
 double measured_element_s(const comm::Communicator& communicator, Index parameters) {

@@ -8,6 +8,7 @@
 #include "runtime/train/options.hpp"
 
 #include <optional>
+#include <string>
 
 namespace conclave::apps {
 
@@ -19,6 +20,9 @@ struct ExpertMove {
   double gain_s = 0.0;  // of a step
   Index replicas = 0;   // copies of experts, all layers together
 };
+
+/// What it brings, in a clause.
+[[nodiscard]] std::string text_of(const ExpertMove& move);
 
 /// What a run has measured that moves are weighed by.
 struct MoveRates {

@@ -254,10 +254,7 @@ class Run {
     noted_choices_ = 0;
     moves_.made(*move);
     move_s_ = world_.max(seconds_since(start));
-    const std::string text = fmt::format(
-        "the fullest rank had {:.2f} times the mean load and will have {:.2f}{}: about {} a step; took {}",
-        move->before, move->after, move->replicas > 0 ? fmt::format(", with {} replicas", move->replicas) : "",
-        seconds_text(gain_s), seconds_text(move_s_));
+    const std::string text = fmt::format("{}; took {}", text_of(*move), seconds_text(move_s_));
     tell(fmt::format("experts moved after step {}: {}", done, text));
     reports.journal.note(fmt::format("experts moved after step {}", done), text);
   }

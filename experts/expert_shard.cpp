@@ -256,15 +256,22 @@ void ExpertShard<T>::add_partial_sums(LocalExpertId local) {
     const auto found = std::ranges::find(expert.sums, segment, &Range::begin);
     return expert.partial_sums.view().row(found - expert.sums.begin());
   };
-  for (const Merge& merge : finishing_merges(expert.cut.num_segments(), expert.sums)) {
-    axpy<T>(T{1}, sum_from(merge.right), sum_from(merge.left));
-  }
+  const std::vector<Merge> merges = finishing_merges(expert.cut.num_segments(), expert.sums);
   const std::span<T> gradient = expert.gradient.flat();
-  if (expert.accumulate) {
-    axpy<T>(T{1}, sum_from(0), gradient);
-  } else {
-    std::ranges::copy(sum_from(0), gradient.begin());
-  }
+  // Block by block: it stays in the cache while its tree is finished.
+  constexpr Index elements = 4096;
+  parallel_for((std::ssize(gradient) + elements - 1) / elements, [&](Index block) {
+    const auto begin = static_cast<std::size_t>(block * elements);
+    const auto part = [&](std::span<T> all) {
+      return all.subspan(begin, std::min(static_cast<std::size_t>(elements), all.size() - begin));
+    };
+    for (const Merge& merge : merges) axpy<T>(T{1}, part(sum_from(merge.right)), part(sum_from(merge.left)));
+    if (expert.accumulate) {
+      axpy<T>(T{1}, part(sum_from(0)), part(gradient));
+    } else {
+      std::ranges::copy(part(sum_from(0)), part(gradient).begin());
+    }
+  });
   expert.accumulate = true;
 }
 

@@ -101,15 +101,28 @@ double summed(const plan::ReducePlan& plan, const RunSizes& run, RankId rank, In
   return gradient_sums(plan, rank, largest_range, run.threads) + plan::rows_kept(run.transport, travelling) + slice;
 }
 
+Index largest_elements(const std::vector<experts::ExpertShape>& shapes) {
+  Index largest = 0;
+  for (const experts::ExpertShape& shape : shapes) largest = std::max(largest, elements_of(shape));
+  return largest;
+}
+
+// Elements of sums in the making where the gradients of experts with `rows` rows each are summed over segments: on each
+// thread one a level of the tree, and one that is added to what earlier passes gave.
+double segment_sums(const std::vector<experts::ExpertShape>& shapes, double rows, Index threads) {
+  const Index segments = experts::RowCut(static_cast<Index>(rows)).num_segments();
+  if (segments == 1) return 0.0;
+  const Index levels = std::bit_width(static_cast<std::uint64_t>(segments)) - 1;
+  return static_cast<double>(threads * (levels + 1) * largest_elements(shapes));
+}
+
 // Elements of copies of a layer's experts on a rank, each as large as the largest: their values, their partial sums,
 // and, as homes have these too on average, the sums there, an expert's own and those that arrive.
 double replica_elements(const std::vector<experts::ExpertShape>& shapes, const RunSizes& run) {
   const Index num_ranks = run.transport.num_ranks;
   if (run.replicas == 0 || shapes.empty() || num_ranks == 1) return 0.0;
-  Index largest = 0;
-  for (const experts::ExpertShape& shape : shapes) largest = std::max(largest, elements_of(shape));
   const Index of_rank = (run.replicas + num_ranks - 1) / num_ranks;
-  return 4.0 * static_cast<double>(of_rank * largest);
+  return 4.0 * static_cast<double>(of_rank * largest_elements(shapes));
 }
 
 // One item for each purpose.
@@ -223,6 +236,13 @@ std::vector<plan::MemoryItem> memory_need(const ModelOptions& o, const DataShape
     for (const plan::MemoryItem& item : plan::moe_layer_memory(layer)) add(items, {item.what, count * item.bytes});
     const double of_replicas = replica_elements(shapes, run);
     if (of_replicas > 0.0) add(items, {"replicas of experts", element_bytes * count * of_replicas});
+  }
+  if (!shapes.empty()) {
+    // Blocks take turns with the same memory.
+    const double rows = static_cast<double>(run.groups_in_pass * run.group_rows * o.router.top_k) /
+                        static_cast<double>(o.router.experts);
+    const double sums = segment_sums(shapes, rows, run.threads);
+    if (sums > 0.0) add(items, {"sums of experts' gradients", element_bytes * sums});
   }
   // however rows travel, the updated parameters are gathered by messages
   add(items, plan::library_memory({.num_ranks = num_ranks}, run.threads));

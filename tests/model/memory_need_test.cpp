@@ -94,6 +94,20 @@ TEST(MemoryNeed, CountsExpertsGradientsAndStatesOnce) {
   EXPECT_EQ(bytes_of(wider, "experts' activations", 0), 2.0 * bytes_of(o, "experts' activations", 0));
 }
 
+TEST(MemoryNeed, CountsSumsOverSegmentsOfRows) {
+  const auto sums_of = [&](Index group_rows) {
+    const RunSizes run{.groups_in_pass = 4, .group_rows = group_rows, .num_states = 2, .threads = 3};
+    const auto items = memory_need(small(), {.vocabulary = 100}, run, RankId{0});
+    const auto item = std::ranges::find(items, "sums of experts' gradients", &plan::MemoryItem::what);
+    return item == items.end() ? 0.0 : item->bytes;
+  };
+  constexpr double expert = 2 * 16 * 24;  // elements
+  const Index top_k = small().router.top_k;
+  EXPECT_EQ(sums_of(16), 0.0) << "one product is no sum";
+  // 5 experts with 4 blocks each, in two levels
+  EXPECT_EQ(sums_of(4 * experts::default_block_rows * 5 / 4 / top_k), 3.0 * (2.0 + 1.0) * expert * 4.0);
+}
+
 TEST(MemoryNeed, CountsReplicasOfExpertsOnSeveralRanks) {
   const auto bytes_on = [&](Index ranks, Index replicas) {
     const RunSizes run{.transport = {.num_ranks = ranks, .node_ranks = ranks},
