@@ -111,13 +111,14 @@ void CausalSelfAttention<T>::backward(ParameterView<const T> parameters, const G
   });
   const Rotation<T> rotation{cosine_, sine_};
   const T scale = static_cast<T>(1.0 / std::sqrt(static_cast<double>(shape_.head_size())));
-  parallel_for(num_sequences * shape_.heads, [&](Index i) {
+  const auto head_backward = [&](Index i) {
     const Index sequence = i / shape_.heads;
     const Index head = i % shape_.heads;
     const MatrixView<T> d_heads_out = dx.row_block(sequence * shape_.context, shape_.context);
     attention_backward<T>(rotation, scale, d_heads_out.col_block(head * shape_.head_size(), shape_.head_size()),
                           head_of(shape_, tape, sequence, head));
-  });
+  };
+  parallel_for(num_sequences * shape_.heads, head_backward, [&] { gradients.make_progress(); });
   gradients.add(qkv_.range(), [&](Index i, ParameterView<T> leaf) {
     const MatrixView<T> d_qkv = tape.qkv.view().row_block(groups.of(i));
     gemm_tn(d_qkv, x.row_block(groups.of(i)), T{1}, leaf.matrix(qkv_));

@@ -116,11 +116,12 @@ void GroupGradients<T>::add(Range parameters, FunctionRef<void(Index, ParameterV
         live.borrow(group);
       }
     }
-    parallel_for(wave.size(), [&](Index i) {
+    const auto add_leaf = [&](Index i) {
       const std::span<T> leaf = live.of(wave.begin + i);
       std::ranges::fill(leaf, T{0});  // here rather than in clear(): what the body adds to is in the cache then
       body(wave.begin + i - run_.begin, ParameterView<T>(leaf, parameters));
-    });
+    };
+    parallel_for(wave.size(), add_leaf, [&] { make_progress(); });
     const auto later = std::find_if(due, merges_.end(), [&](const Merge& m) { return m.end > wave.end; });
     merge(std::span<const Merge>(due, later), parameters.size(), live);
     due = later;

@@ -31,6 +31,14 @@ class GroupGradients {
   /// To be called after each add with its parameters, on every rank: also where there are no groups.
   void when_summed(std::function<void(Range parameters)> observer) { observer_ = std::move(observer); }
 
+  /// To be called by the adding thread between groups: for what must not wait for the end of an add, such as progress
+  /// of sums that are on their way.
+  void while_adding(std::function<void()> progress) { progress_ = std::move(progress); }
+  /// The same, for work of backward that adds nothing.
+  void make_progress() const {
+    if (progress_) progress_();
+  }
+
   /// The sums of some parameters, or of all: one flat array a piece, in the order of plan.pieces_of(rank); zero for
   /// what was not added since clear(). Valid until the next call.
   [[nodiscard]] const std::vector<std::span<const T>>& partial_sums(Range parameters);
@@ -46,6 +54,7 @@ class GroupGradients {
   std::vector<Matrix<T>> sums_;  // [pieces][1, parameters]
   std::vector<Range> covered_;   // parameters that have been added since clear(), ascending
   std::function<void(Range)> observer_;
+  std::function<void()> progress_;
   std::vector<std::span<const T>> partial_sums_;
   std::vector<Matrix<T>> buffers_;  // leaves and sums on their way: at most threads + log2(groups) of the largest range
 };

@@ -42,19 +42,21 @@ Range ReplicatedRun::slice() const {
 std::span<float> ReplicatedRun::slice_values() const { return part(whole_.values, slice()); }
 
 void ReplicatedRun::cover(Range parameters) {
-  if (is_under_way_) {
-    static_cast<void>(reduce_.test());
-    return;
-  }
   const Range here = intersection(parameters, run_);
   if (here.empty()) return;
   num_missing_ -= here.size();
   if (num_missing_ == 0) start();
 }
 
+bool ReplicatedRun::is_waiting() {
+  if (is_under_way_ && !has_arrived_) has_arrived_ = reduce_.test();
+  return is_under_way_ && !has_arrived_;
+}
+
 void ReplicatedRun::start() {
   reduce_.start(gradients_.partial_sums(run_));
   is_under_way_ = true;
+  has_arrived_ = false;
 }
 
 void ReplicatedRun::finish(PhaseTimes& times) {

@@ -37,8 +37,10 @@ class ReplicatedRun {
   [[nodiscard]] std::span<const float> slice_gradient() const { return slice_gradient_.flat(); }
 
   /// Takes note that the pass has the sums of these parameters of the whole array. With the last of the run's they
-  /// start on their way; until then, and after, this makes progress on what is under way.
+  /// start on their way.
   void cover(Range parameters);
+  /// Whether sums are still on their way; makes progress on them.
+  [[nodiscard]] bool is_waiting();
   /// Adds what the pass has come to over all ranks to the slice's gradient. What was not covered is zero. What it waits
   /// for the sums is Phase::wait of `times`, what they travelled before is added as hidden.
   void finish(PhaseTimes& times);
@@ -57,6 +59,7 @@ class ReplicatedRun {
   Matrix<float> slice_gradient_;  // [1, slice]
   Index num_missing_;             // parameters of the run that the pass has no sums of yet
   bool is_under_way_ = false;
+  bool has_arrived_ = false;  // what is under way
 };
 
 }  // namespace conclave::train

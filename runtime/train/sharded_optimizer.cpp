@@ -40,6 +40,7 @@ ShardedOptimizer::ShardedOptimizer(const OptimizerOptions& options, model::Model
   }
   num_own_runs_ = runs_.size();
   pass_gradients_.when_summed([this](Range parameters) { cover(parameters); });
+  pass_gradients_.while_adding([this] { make_progress(); });
   for (model::MoeLayer<float>* layer : model.moe_layers()) {
     if (layer->base().size() == 0) continue;
     runs_.emplace_back(ReplicatedValues{&layer->base(), layer->shard().base_values()}, Range{0, layer->base().size()},
@@ -102,6 +103,14 @@ void ShardedOptimizer::refuse_to_train_nothing() const {
 void ShardedOptimizer::cover(Range parameters) {
   const PhaseScope scope(times_, Phase::reduce);
   for (std::size_t r = 0; r < num_own_runs_; ++r) runs_[r].cover(parameters);
+}
+
+// Backward comes to the last runs first. MPI moves large messages only while it is called, but those of all runs then.
+void ShardedOptimizer::make_progress() {
+  const PhaseScope scope(times_, Phase::reduce);
+  for (std::size_t r = num_own_runs_; r-- > 0;) {
+    if (runs_[r].is_waiting()) return;
+  }
 }
 
 void ShardedOptimizer::end_pass() {

@@ -80,6 +80,7 @@ class ShardedOptimizer {
   void forget_what_stays(Index step);
   void share_whole();
   void cover(Range parameters);
+  void make_progress();
   [[nodiscard]] std::vector<std::vector<Range>> slices() const;
   void apply(const Chunk& chunk, const Update& update);
   void add_owned(const std::vector<std::pair<std::string, ArrayOf>>& arrays, std::vector<TensorPart>& parts);
