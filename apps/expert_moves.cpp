@@ -4,7 +4,6 @@
 #include "apps/bench_report.hpp"
 #include "experts/expert_shard.hpp"
 #include "runtime/core/clock.hpp"
-#include "runtime/core/reduction_tree.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -87,14 +86,12 @@ ExpertMoves::Cost ExpertMoves::cost_of(const std::vector<double>& loads, const E
       continue;
     }
     const double rows = loads[e] / weights_[e] / static_cast<double>(num_steps_ * num_passes_);
-    const experts::RowCut cut(std::max<Index>(1, std::llround(rows)));
+    const std::vector<experts::HostShare> shares = experts::host_shares(rows, std::ssize(hosts));
     for (std::size_t h = 0; h < hosts.size(); ++h) {
-      const Range segments = cut.segments_of_host(static_cast<Index>(h), std::ssize(hosts));
       const auto rank = static_cast<std::size_t>(hosts[h].value());
-      load[rank] += loads[e] * static_cast<double>(cut.rows_of(segments).size()) / static_cast<double>(cut.rows());
+      if (rows > 0.0) load[rank] += loads[e] * shares[h].rows / rows;
       if (h == 0) continue;
-      const auto sums = std::ssize(complete_subtrees(cut.num_segments(), segments));
-      const double sent = weights_[e] * static_cast<double>(1 + num_passes_ * sums);
+      const double sent = weights_[e] * static_cast<double>(1 + num_passes_ * shares[h].sums);
       elements[rank] += sent;
       elements[home] += sent;
     }

@@ -174,9 +174,7 @@ std::string text_of(const Replayed& r) {
               ? fmt::format("  placements are made by the first {} steps and counted and priced by the other {}\n",
                             r.trace().steps.size() / 2, r.trace().steps.size() - r.trace().steps.size() / 2)
               : "  placements are made by the one step that they are counted by\n";
-  text +=
-      "  conclave train does so with --placement auto --placement-replicas; what copies send one another is not "
-      "priced\n";
+  text += "  conclave train does so with --placement auto --placement-replicas\n";
   for (const std::string& note : r.placements.front().price.notes) text += fmt::format("  {}\n", note);
   return text + calibration_text(r.training);
 }

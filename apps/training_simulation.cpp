@@ -9,6 +9,7 @@
 #include "runtime/train/agreed.hpp"
 
 #include <cmath>
+#include <limits>
 
 namespace conclave::apps {
 namespace {
@@ -24,16 +25,22 @@ Index waves_of(const sim::Workload& w, const plan::RowTransport& transport) {
   return model::ExpertWaves::count(most_experts, transport.waves);
 }
 
-// Where a run moves its experts to: by the loads of all cases together.
-std::optional<experts::Placement> moved_experts(const SettledTraining& s, Index ranks) {
-  if (s.training.placement != train::ExpertPlacement::automatic || s.loads.empty()) return std::nullopt;
+// Where a run may move its experts to: by the loads of all cases together, without copies and, if it may make some,
+// with.
+std::vector<experts::Placement> moved_experts(const SettledTraining& s, Index ranks) {
+  if (s.training.placement != train::ExpertPlacement::automatic || s.loads.empty()) return {};
   std::vector<double> loads(static_cast<std::size_t>(s.workload.moe.num_experts()));
   for (const sim::ExpertLoads& of_case : s.loads) {
     for (std::size_t e = 0; e < loads.size(); ++e) {
       loads[e] += of_case.rows[e].mean * static_cast<double>(s.workload.moe.experts[e].parameters);
     }
   }
-  return experts::balanced_placement(loads, ranks, even_share(std::ssize(loads), ranks, 0).size());
+  const Index slots = even_share(std::ssize(loads), ranks, 0).size();
+  std::vector<experts::Placement> placements{experts::balanced_placement(loads, ranks, slots)};
+  const Index copies = ranks == 1 ? 0 : s.training.placement_replicas;
+  if (copies == 0) return placements;
+  placements.push_back(experts::replicated_placement(loads, ranks, slots + (copies + ranks - 1) / ranks, copies));
+  return placements;
 }
 
 }  // namespace
@@ -80,9 +87,15 @@ PlacedTraining placed(const SettledTraining& s, Index ranks, const comm::Communi
   const sim::Cluster cluster = sim::scaled_to(s.cluster, ranks);
   const auto topology = plan::Topology::filled(ranks, cluster.ranks_per_node);
   PlacedTraining p{sim::Network(cluster), s.workload,
-                   model::planned_row_transport(s.training.transport, world, topology, RankId{0}),
-                   moved_experts(s, ranks)};
+                   model::planned_row_transport(s.training.transport, world, topology, RankId{0})};
   p.workload.transport.waves = waves_of(p.workload, p.transport);
+  double least_s = std::numeric_limits<double>::infinity();
+  for (experts::Placement& placement : moved_experts(s, ranks)) {
+    const double step_s = sim::price_training_step(case_of(s, p, &placement)).step_s;
+    if (step_s >= least_s) continue;
+    least_s = step_s;
+    p.moved = std::move(placement);
+  }
   return p;
 }
 

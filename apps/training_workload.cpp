@@ -53,11 +53,6 @@ void refuse_unknown(const train::TrainOptions& o) {
   if (o.model.moe_every > 0 && o.model.experts.expert_sharing != experts::ExpertSharing::none) {
     throw InputError("expert_sharing = base+delta", "the simulator prices experts that share nothing: leave it out");
   }
-  if (o.placement_replicas > 0) {
-    throw InputError(fmt::format("placement_replicas = {}", o.placement_replicas),
-                     "the simulator does not price what copies of experts send one another: leave it out "
-                     "(conclave simulate replay --replicas counts what copies have to do)");
-  }
   if (!o.optimizer.freeze.empty()) {
     throw InputError(fmt::format("freeze = {}", fmt::join(o.optimizer.freeze, ",")),
                      "the simulator prices steps in which all parts are trained: leave it out");

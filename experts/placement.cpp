@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "experts/placement.hpp"
 
+#include "experts/row_cut.hpp"
+#include "runtime/core/reduction_tree.hpp"
+
 #include "runtime/core/at.hpp"
 #include "runtime/core/error.hpp"
 
@@ -184,6 +187,17 @@ Index Placement::most_hosted() const {
 }
 
 ExpertMap Placement::map() const { return ExpertMap::with_replicas(hosts, num_ranks); }
+
+std::vector<HostShare> host_shares(double rows, Index num_hosts) {
+  const RowCut cut(std::max<Index>(1, std::llround(rows)));
+  std::vector<HostShare> shares;
+  for (Index host = 0; host < num_hosts; ++host) {
+    const Range segments = cut.segments_of_host(host, num_hosts);
+    const double share = static_cast<double>(cut.rows_of(segments).size()) / static_cast<double>(cut.rows());
+    shares.push_back({share * rows, std::ssize(complete_subtrees(cut.num_segments(), segments))});
+  }
+  return shares;
+}
 
 std::vector<double> rank_loads(const Placement& placement, std::span<const double> loads) {
   invariant(placement.num_experts() == std::ssize(loads), "loads of {} experts for a placement of {}", loads.size(),

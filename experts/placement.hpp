@@ -15,6 +15,8 @@ struct Placement {
   Index num_ranks = 0;
 
   [[nodiscard]] Index num_experts() const { return std::ssize(hosts); }
+  /// Of an expert's hosts the one that owns it: the first.
+  [[nodiscard]] RankId home(ExpertId expert) const { return hosts[static_cast<std::size_t>(expert.value())].front(); }
   /// Copies of experts beyond the first of each.
   [[nodiscard]] Index num_replicas() const;
   /// The most experts that a rank hosts.
@@ -22,6 +24,14 @@ struct Placement {
   /// The same as a map.
   [[nodiscard]] ExpertMap map() const;
 };
+
+/// What a host of an expert has to do in a pass.
+struct HostShare {
+  double rows = 0.0;
+  Index sums = 0;  // partial sums of the weights' gradient that it comes to
+};
+/// [num_hosts] of `rows` rows that come to an expert: shared out by segments (row_cut.hpp), of which few rows have one.
+[[nodiscard]] std::vector<HostShare> host_shares(double rows, Index num_hosts);
 
 /// What each rank has to do. loads: what is asked of each expert, in any unit. [num_ranks]
 [[nodiscard]] std::vector<double> rank_loads(const Placement& placement, std::span<const double> loads);

@@ -49,6 +49,14 @@ std::string reason_of(const TrainingCase& t, const experts::Placement& placement
   return text;
 }
 
+// Of an expert's rows, its hosts' shares.
+std::vector<double> shares_of_hosts(double rows, Index num_hosts) {
+  if (num_hosts == 1 || rows <= 0.0) return std::vector<double>(at(num_hosts), 1.0 / static_cast<double>(num_hosts));
+  std::vector<double> shares;
+  for (const experts::HostShare& share : experts::host_shares(rows, num_hosts)) shares.push_back(share.rows / rows);
+  return shares;
+}
+
 // An expert that gets a row now and then costs what it always does as often.
 Shard shard_of(const TrainingCase& t, const RankSpeed& speed, const experts::Placement& placement,
                const ExpertLoads& loads) {
@@ -65,9 +73,11 @@ Shard shard_of(const TrainingCase& t, const RankSpeed& speed, const experts::Pla
       time = {speed.seconds(Phase::experts, work.always), speed.seconds(Phase::experts, work.of_row)};
     }
     const std::vector<RankId>& hosts = placement.hosts[e];
-    const Moments rows = loads.rows[e].scaled(1.0 / static_cast<double>(hosts.size()));
-    const double active = rows.mean < 30.0 ? -std::expm1(-rows.mean) : 1.0;
-    for (const RankId host : hosts) {
+    const std::vector<double> shares = shares_of_hosts(loads.rows[e].mean, std::ssize(hosts));
+    for (std::size_t h = 0; h < hosts.size(); ++h) {
+      const RankId host = hosts[h];
+      const Moments rows = loads.rows[e].scaled(shares[h]);
+      const double active = rows.mean < 30.0 ? -std::expm1(-rows.mean) : 1.0;
       const double slower = 1.0 / speed.factor(t.network.cluster().node_of(host));
       Moments seconds = rows.scaled(time.of_row_s * slower);
       seconds.mean += active * time.always_s * slower;
@@ -130,8 +140,8 @@ double share_of_class(const TrainingCase& t, RankId rank, Index source, Index cl
 }
 
 // What a class of sources has for each expert, all ranks' parts of it.
-TrafficTerm term_of(const TrainingCase& t, const experts::Placement& placement, std::span<const double> rows,
-                    Index source, Index classes) {
+TrafficTerm term_of(const TrainingCase& t, const experts::Placement& placement, std::span<const Moments> mean_rows,
+                    std::span<const double> rows, Index source, Index classes) {
   const std::size_t ranks = at(t.network.num_ranks());
   TrafficTerm term{std::vector<double>(ranks), std::vector<double>(ranks)};
   double all = 0.0;
@@ -139,9 +149,8 @@ TrafficTerm term_of(const TrainingCase& t, const experts::Placement& placement, 
   if (all == 0.0) return term;
   for (std::size_t e = 0; e < rows.size(); ++e) {
     const std::vector<RankId>& hosts = placement.hosts[e];
-    for (const RankId host : hosts) {
-      term.popularity[at(host.value())] += rows[e] / (all * static_cast<double>(hosts.size()));
-    }
+    const std::vector<double> shares = shares_of_hosts(mean_rows[e].mean, std::ssize(hosts));
+    for (std::size_t h = 0; h < hosts.size(); ++h) term.popularity[at(hosts[h].value())] += shares[h] * rows[e] / all;
   }
   for (RankId rank; rank < RankId{t.network.num_ranks()}; ++rank) {
     term.sent[at(rank.value())] = all * share_of_class(t, rank, source, classes);
@@ -162,7 +171,7 @@ LayerTraffic traffic_of(const TrainingCase& t, const experts::Placement& placeme
   }
   const Index classes = std::ssize(sources);
   for (Index source = 0; source < classes; ++source) {
-    traffic.rows.add(term_of(t, placement, sources[at(source)], source, classes));
+    traffic.rows.add(term_of(t, placement, loads.rows, sources[at(source)], source, classes));
   }
   traffic.rows = traffic.rows.scaled(fullest_over_mean(shard.rows, mates));
   traffic.distinct = distinct_share(shard.rows, mates, kept, std::max(1.0, t.workload.moe.choices));

@@ -63,6 +63,7 @@ struct StepLog {
   double exposed_reduction_s = 0.0;
   // Of the step.
   double gathering_s = 0.0;
+  double replicas_s = 0.0;  // gradients of experts' copies to their homes, and values from there
   double small_messages_s = 0.0;
   double noise_s = 0.0;
 };

@@ -182,6 +182,8 @@ class Script {
     pen_.meet();
     pen_.send_other(log_.gathering_s, Phase::optimizer, "parameters");
     pen_.expose(log_.gathering_s, "parameters");
+    pen_.send_other(log_.replicas_s, std::nullopt, "replicas");
+    pen_.expose(log_.replicas_s, "replicas");
     pen_.send_other(log_.small_messages_s, std::nullopt, "report");
     pen_.expose(log_.small_messages_s, "report");
     pen_.expose(log_.noise_s, "noise of the slowest rank");

@@ -178,27 +178,25 @@ void add_reduction(const TrainingCase& t, const plan::ReducePlan& plan, double b
   log->exposed_reduction_s = exposed_s;
 }
 
-// [num_ranks] parameters of the experts that each rank hosts.
-std::vector<double> hosted_parameters(const Workload& w, const experts::Placement& placement) {
-  std::vector<double> hosted(at(placement.num_ranks));
+// [num_ranks] parameters of the experts that each rank is the home of.
+std::vector<double> owned_parameters(const Workload& w, const experts::Placement& placement) {
+  std::vector<double> owned(at(placement.num_ranks));
   for (std::size_t e = 0; e < placement.hosts.size(); ++e) {
-    for (const RankId host : placement.hosts[e]) {
-      hosted[at(host.value())] += static_cast<double>(w.moe_blocks * w.moe.experts[e].parameters);
-    }
+    owned[at(placement.hosts[e].front().value())] += static_cast<double>(w.moe_blocks * w.moe.experts[e].parameters);
   }
-  return hosted;
+  return owned;
 }
 
 void add_update(const TrainingCase& t, const RankSpeed& speed, const plan::ReducePlan& plan,
                 const experts::Placement& placement, Sum& sum, StepLog* log) {
   const Workload& w = t.workload;
   const Index ranks = t.network.num_ranks();
-  const std::vector<double> hosted = hosted_parameters(w, placement);
+  const std::vector<double> of_experts = owned_parameters(w, placement);
   const auto passes = static_cast<double>(w.passes);
   Spread reduce;
   Spread update;
   for (RankId rank; rank < RankId{ranks}; ++rank) {
-    const double owned = static_cast<double>(plan.slice_of(rank).size()) + hosted[at(rank.value())];
+    const double owned = static_cast<double>(plan.slice_of(rank).size()) + of_experts[at(rank.value())];
     const Work of_reduce = reduce_work(w, plan, rank).scaled(passes);
     const Work of_update = update_work(w, owned);
     of(sum.work, Phase::reduce) += of_reduce.scaled(1.0 / static_cast<double>(ranks));
@@ -215,10 +213,11 @@ void add_update(const TrainingCase& t, const RankSpeed& speed, const plan::Reduc
   sum.parts.reduce_s = reduce.max_s;
   sum.parts.optimizer_s = update.max_s;
   sum.add(reduce, "gradients summed", fmt::format("rank {}", reduce.slowest.value()));
-  sum.add(update, "optimizer",
-          fmt::format("rank {}: {:.4g} parameters", update.slowest.value(),
-                      static_cast<double>(plan.slice_of(update.slowest).size()) + hosted[at(update.slowest.value())]));
-  if (log != nullptr) log_update(t, speed, plan, hosted, {reduce.slowest, update.slowest}, *log);
+  sum.add(
+      update, "optimizer",
+      fmt::format("rank {}: {:.4g} parameters", update.slowest.value(),
+                  static_cast<double>(plan.slice_of(update.slowest).size()) + of_experts[at(update.slowest.value())]));
+  if (log != nullptr) log_update(t, speed, plan, of_experts, {reduce.slowest, update.slowest}, *log);
 }
 
 // --- Messages of a step beside rows and sums ---
@@ -258,6 +257,39 @@ void add_gathering(const TrainingCase& t, Sum& sum, StepLog* log) {
   const double all_s = runs * static_cast<double>(ranks - 1) * round_s;
   sum.add_exchange(all_s, all_s, bottleneck, "parameters gathered");
   if (log != nullptr) log->gathering_s = all_s;
+}
+
+// What the hosts of replicated experts have for one another: in each pass partial sums of gradients for home, once the
+// values from there; layer by layer, all cases of loads alike. Next to nothing hides it.
+void add_replicas(const TrainingCase& t, const experts::Placement& placement, Sum& sum, StepLog* log) {
+  const Workload& w = t.workload;
+  if (placement.num_replicas() == 0 || t.loads.empty()) return;
+  Traffic sums(t.network.num_ranks());
+  Traffic values(t.network.num_ranks());
+  double message_bytes = 0.0;
+  for (std::size_t e = 0; e < placement.hosts.size(); ++e) {
+    const std::vector<RankId>& hosts = placement.hosts[e];
+    if (hosts.size() == 1) continue;
+    const double bytes = element_bytes * static_cast<double>(w.moe.experts[e].parameters);
+    message_bytes = std::max(message_bytes, bytes);
+    double rows = 0.0;
+    for (const ExpertLoads& loads : t.loads) rows += loads.rows[e].mean / static_cast<double>(t.loads.size());
+    const std::vector<experts::HostShare> shares = experts::host_shares(rows, std::ssize(hosts));
+    const auto home = static_cast<std::uint32_t>(hosts.front().value());
+    for (std::size_t h = 1; h < hosts.size(); ++h) {
+      const auto host = static_cast<std::uint32_t>(hosts[h].value());
+      sums.add({host, home, bytes * static_cast<double>(shares[h].sums)});
+      values.add({home, host, bytes});
+    }
+  }
+  const auto price = [&](const Traffic& traffic) {
+    return price_rows(t.network, t.machine, "flat", {traffic, message_bytes, 1.0, t.scheduled_up_to});
+  };
+  const RowExchangePrice of_sums = price(sums);
+  const double all_s =
+      static_cast<double>(w.moe_blocks) * (static_cast<double>(w.passes) * of_sums.time_s + price(values).time_s);
+  sum.add_exchange(all_s, all_s, of_sums.bottleneck, "gradients and values of replicas");
+  if (log != nullptr) log->replicas_s = all_s;
 }
 
 // The gradient's norm, and the two messages of a step's report: trees of log2 P.
@@ -377,6 +409,7 @@ TrainingPrice price_training_step(const TrainingCase& t, StepLog* log) {
   add_reduction(t, plan, backward_s, sum, log);
   add_update(t, speed, plan, placement, sum, log);
   add_gathering(t, sum, log);
+  add_replicas(t, placement, sum, log);
   add_small_messages(t, sum, log);
 
   const double noise = noise_s(t, sum.parts);

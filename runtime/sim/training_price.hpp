@@ -26,8 +26,7 @@ struct TrainingCase {
                                      // else takes time
   /// What comes to the experts of an MoE layer in a pass: one case, or several that are priced in turn and averaged.
   std::span<const ExpertLoads> loads{};
-  /// Experts on ranks; null: even runs of them. Rows of an expert with several hosts are shared out evenly; the sums of
-  /// its hosts' gradients are not priced.
+  /// Experts on ranks; null: even runs of them. Rows of an expert with several hosts are shared out by segments.
   const experts::Placement* placement = nullptr;
   Index scheduled_up_to = most_scheduled_ranks;  // see RowExchange
 };

@@ -56,8 +56,6 @@ TEST(ExpertMoving, IsRefusedWhereItCannotBe) {
                  "placement_replicas = 2 with placement = even");
   expect_refusal(on_ranks(1, CONCLAVE_PROGRAM, "train --placement auto --placement-replicas -1"),
                  "placement_replicas = -1");
-  expect_refusal(on_ranks(1, CONCLAVE_PROGRAM, "simulate run --cluster laptop --placement auto --placement-replicas 2"),
-                 "placement_replicas = 2");
   expect_refusal(on_ranks(2, CONCLAVE_PROGRAM, "train --placement auto --expert-sharing base+delta --expert-rank 2"),
                  "placement = auto with expert_sharing = base+delta");
   expect_refusal(on_ranks(2, CONCLAVE_PROGRAM, "train --placement auto --placement-within 0"), "placement_within = 0");

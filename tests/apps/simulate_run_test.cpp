@@ -89,6 +89,21 @@ TEST_F(SimulateRun, ATableAPictureAndNumbersForOtherPrograms) {
   EXPECT_NE(content_of(folder_.path("p.svg")).find("</svg>"), std::string::npos);
 }
 
+TEST_F(SimulateRun, MovesAndCopiesExpertsWhereThatPays) {
+  const auto step_s = [&](const std::string& placement) {
+    const Outcome outcome = conclave(
+        fmt::format("simulate run --json --ranks 4 --threads 1 --cluster {} --skew zipf:3 --capacity-factor 0 --layers "
+                    "2 --width 256 "
+                    "--heads 4 --context 64 --experts 8 --expert-hidden 2048 --sequences 512 --groups 8 --placement {}",
+                    folder_.path("cluster.json"), placement));
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
+    return json::parse(outcome.output)["points"][0]["step_s"].get<double>();
+  };
+  const double moved = step_s("auto");
+  EXPECT_LT(moved, step_s("even"));
+  EXPECT_LT(step_s("auto --placement-replicas 3"), 0.8 * moved);
+}
+
 TEST_F(SimulateRun, SaysWhatDoesNotFit) {
   std::string cluster = cluster_text();
   cluster.replace(cluster.find("4e9}"), 4, "4e6}");

@@ -199,7 +199,7 @@ TEST(Validation, TellsWhichTargetsAreMet) {
   EXPECT_THAT(text, testing::ContainsRegex("of 1 pairs of what-ifs, ranked rightly +100.0 %"));
   v.runs[1].is_held_out = false;
   EXPECT_THAT(picture_text(v), testing::HasSubstr("fitted"));
-  EXPECT_THAT(csv_text(v), testing::HasSubstr("\"first\",1,0,1,experts,0,0.03,,\n"));
+  EXPECT_THAT(csv_text(table_of(v)), testing::HasSubstr("first,1,0,1,experts,0,0.03,,\n"));
 }
 
 }  // namespace

@@ -157,5 +157,19 @@ TEST(Placement, WithoutReplicasIsAMap) {
   EXPECT_EQ(map.owner(ExpertId{2}), map.owner(ExpertId{3}));
 }
 
+TEST(HostShares, AreThoseOfSegments) {
+  const auto rows_of = [](double rows, Index hosts) {
+    std::vector<double> all;
+    for (const HostShare& share : host_shares(rows, hosts)) all.push_back(share.rows);
+    return all;
+  };
+  EXPECT_EQ(rows_of(700.0, 3), (std::vector<double>{700.0, 0.0, 0.0}));
+  EXPECT_EQ(rows_of(3072.0, 2), (std::vector<double>{1536.0, 1536.0}));
+  EXPECT_EQ(rows_of(3072.0, 3), (std::vector<double>{1536.0, 768.0, 768.0}));
+  EXPECT_EQ(rows_of(0.0, 2), (std::vector<double>{0.0, 0.0}));
+  EXPECT_EQ(host_shares(3072.0, 2)[1].sums, 1) << "a half of four segments is one subtree";
+  EXPECT_EQ(host_shares(100.0, 2)[1].sums, 0);
+}
+
 }  // namespace
 }  // namespace conclave::experts

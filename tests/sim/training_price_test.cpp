@@ -177,6 +177,45 @@ TEST(TrainingPrice, NoiseIsWaitedForWhereverRanksMeet) {
   EXPECT_LE(added_s(2, {0.0, 1e-6}), 1.001 * std::sqrt(meetings) * whole_s) << "even parts have most of it";
 }
 
+// A hot expert on rank 0, alone or with a copy on rank 1; the others on ranks 2 and 3.
+TrainingPrice price_of_hot_expert(const Workload& w, double hot_rows, bool is_copied) {
+  const Network network(known_cluster(4));
+  const Machine machine = small_machine();
+  ExpertLoads loads = expected_loads(w, even_popularity(w));
+  for (Moments& rows : loads.rows) rows = {1.0, 0.0, 0.0};
+  loads.rows[0].mean = hot_rows;
+  experts::Placement placement{{}, 4};
+  for (Index e = 0; e < w.moe.num_experts(); ++e) placement.hosts.push_back({RankId{2 + e % 2}});
+  placement.hosts[0] = {RankId{0}};
+  if (is_copied) placement.hosts[0].push_back(RankId{1});
+  const std::vector<ExpertLoads> all{loads};
+  return price_training_step({w, network, &machine, all, &placement});
+}
+
+double seconds_of(const TrainingPrice& price, const std::string& part) {
+  double seconds = 0.0;
+  for (const PathPart& p : price.path) seconds += p.what == part ? p.seconds : 0.0;
+  return seconds;
+}
+
+TEST(TrainingPrice, ReplicasShareRowsOutAndSendGradientsAndValues) {
+  Workload w = small_workload();
+  w.moe.experts.assign(8, {8, 16, 2, 2 * 8 * 16});
+  const std::string sent = "gradients and values of replicas";
+  const TrainingPrice alone = price_of_hot_expert(w, 12288.0, false);
+  const TrainingPrice copied = price_of_hot_expert(w, 12288.0, true);
+  EXPECT_EQ(seconds_of(alone, sent), 0.0);
+  EXPECT_NEAR(seconds_of(copied, "experts"), 0.5 * seconds_of(alone, "experts"), 0.01 * seconds_of(alone, "experts"));
+  // 16 blocks make 8 segments, a half of which is one sum: a message to home in each of two passes, and one back.
+  const double bytes = 4.0 * 2 * 8 * 16;
+  EXPECT_NEAR(seconds_of(copied, sent), 2.0 * 3.0 * (1e-6 + bytes / 12.5e9), 1e-9 * copied.step_s);
+  EXPECT_LT(seconds_of(copied, "optimizer"), 1.0001 * seconds_of(alone, "optimizer")) << "at home alone";
+  // One segment cannot be shared out.
+  EXPECT_EQ(seconds_of(price_of_hot_expert(w, 700.0, true), "experts"),
+            seconds_of(price_of_hot_expert(w, 700.0, false), "experts"));
+  EXPECT_GT(price_of_hot_expert(w, 700.0, true).step_s, price_of_hot_expert(w, 700.0, false).step_s);
+}
+
 TEST(TimeOfWaves, IsThatOfAScheduleOfWiresAndExperts) {
   const auto all_s = [](Index waves, const WaveCosts& wave) { return time_of_waves(waves, wave).all_s; };
   EXPECT_EQ(all_s(1, {3.0, 4.0, 0.0, 1.0}), 8.0) << "one wave hides nothing";

@@ -86,7 +86,8 @@ TEST(WhatIf, LiftingALimitIsPricingTheCaseWithoutIt) {
 TEST(WhatIf, ReplicasShareTheirRowsAndBalanceIsFaster) {
   const Workload w = small_workload();
   const Machine machine = small_machine();
-  const std::vector<ExpertLoads> loads{skewed_loads(w)};
+  std::vector<ExpertLoads> loads{skewed_loads(w)};
+  for (Moments& m : loads[0].rows) m = m.scaled(1000.0);  // enough to be shared out
   const Network network(known_cluster(4));
   std::vector<double> rows;
   for (const Moments& m : loads[0].rows) rows.push_back(m.mean);
