@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/sim/training_price.hpp"
 
-#include "comm/plan/pairwise.hpp"
-#include "runtime/core/at.hpp"
 #include "runtime/sim/layer_price.hpp"
-#include "runtime/sim/rounds.hpp"
+#include "runtime/sim/update_price.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -13,44 +11,6 @@ namespace conclave::sim {
 namespace {
 
 constexpr double backward_share = 1.0 - forward_share;  // of what a group goes through by itself
-
-/// What the slowest rank of each part of a step takes for it.
-struct ComputeParts {
-  double groups_s = 0.0;  // what groups go through by themselves
-  double routing_s = 0.0;
-  double experts_s = 0.0;
-  double reduce_s = 0.0;
-  double optimizer_s = 0.0;
-};
-
-/// The sum of what a step is made of, while it is put together.
-struct Sum {
-  PhaseWork work{};  // mean over ranks
-  Spread compute;    // one part after another
-  ComputeParts parts;
-  double exposed_s = 0.0;  // communication that nothing hides
-  double communication_s = 0.0;
-  std::string bottleneck{};  // of the exposed exchange that takes longest
-  double longest_exchange_s = 0.0;
-  std::vector<PathPart> path{};
-
-  void add(const Spread& part, std::string what, std::string binding) {
-    compute.mean_s += part.mean_s;
-    compute.max_s += part.max_s;
-    path.push_back({std::move(what), part.max_s, std::move(binding)});
-  }
-  void add_exchange(double exposed, double all_s, const std::string& limited_by, std::string what) {
-    communication_s += all_s;
-    add_exposed(exposed, limited_by, std::move(what));
-  }
-  void add_exposed(double exposed, const std::string& limited_by, std::string what) {
-    exposed_s += exposed;
-    if (exposed > 0.0) path.push_back({std::move(what), exposed, limited_by});
-    if (exposed <= longest_exchange_s) return;
-    longest_exchange_s = exposed;
-    bottleneck = limited_by;
-  }
-};
 
 // "rank 5: 3 groups", with its host's fault.
 std::string groups_text(const TrainingCase& t, RankId rank) {
@@ -105,7 +65,7 @@ void add_layer(const LayerPrice& layer, double blocks, Layers& all) {
 }
 
 // One MoE layer on average over the cases of its loads. Returns what backward takes.
-double add_layers(const TrainingCase& t, const RankSpeed& speed, const experts::Placement& placement, Sum& sum,
+double add_layers(const TrainingCase& t, const RankSpeed& speed, const experts::Placement& placement, StepSum& sum,
                   TrainingPrice& price, StepLog* log) {
   const Workload& w = t.workload;
   const auto blocks = static_cast<double>(w.moe_blocks * w.passes) / static_cast<double>(t.loads.size());
@@ -131,7 +91,7 @@ double add_layers(const TrainingCase& t, const RankSpeed& speed, const experts::
   return backward_s;
 }
 
-Spread add_groups(const TrainingCase& t, const RankSpeed& speed, Sum& sum, StepLog* log) {
+Spread add_groups(const TrainingCase& t, const RankSpeed& speed, StepSum& sum, StepLog* log) {
   const Workload& w = t.workload;
   const auto passes = static_cast<double>(w.passes);
   Spread part = over_ranks(t, speed, [&](Index groups) { return speed.seconds(group_work(w, groups)); });
@@ -143,163 +103,6 @@ Spread add_groups(const TrainingCase& t, const RankSpeed& speed, Sum& sum, StepL
   sum.add({passes * part.mean_s, passes * part.max_s}, "attention, dense layers, head", groups_text(t, part.slowest));
   if (log != nullptr) log_groups(t, speed, part.slowest, *log);
   return part;
-}
-
-// --- Reduction and update ---
-
-// A rank sends each of its partial sums in whole blocks, each rank its slice.
-Traffic reduction_traffic(const plan::ReducePlan& plan) {
-  constexpr double block_bytes = element_bytes * plan::ReducePlan::block_elements;
-  TrafficTerm term;
-  for (RankId rank; rank < RankId{plan.num_ranks()}; ++rank) {
-    term.sent.push_back(static_cast<double>(std::ssize(plan.pieces_of(rank)) * plan.num_blocks()) * block_bytes);
-    term.popularity.push_back(static_cast<double>(plan.blocks_of(rank).size()) /
-                              static_cast<double>(std::max<Index>(1, plan.num_blocks())));
-  }
-  Traffic traffic(plan.num_ranks());
-  traffic.add(std::move(term));
-  return traffic;
-}
-
-// The sums of a run of parameters leave as soon as backward has them; the last run's nothing hides.
-void add_reduction(const TrainingCase& t, const plan::ReducePlan& plan, double backward_s, Sum& sum, StepLog* log) {
-  if (plan.num_ranks() == 1 || plan.num_blocks() == 0) return;
-  const auto runs = static_cast<double>(t.workload.reduced_runs);
-  const auto passes = static_cast<double>(t.workload.passes);
-  constexpr double block_bytes = element_bytes * plan::ReducePlan::block_elements;
-  const Traffic of_run = reduction_traffic(plan).scaled(1.0 / runs);
-  const RowExchangePrice price =
-      price_rows(t.network, t.machine, t.workload.transport.exchange, {of_run, block_bytes, 1.0, t.scheduled_up_to});
-  const double exposed_s = std::max(price.time_s, runs * price.time_s - backward_s);
-  sum.add_exchange(passes * exposed_s, passes * runs * price.time_s, price.bottleneck,
-                   "gradients on their way, the last ones");
-  if (log == nullptr) return;
-  log->reduction_s = price.time_s;
-  log->exposed_reduction_s = exposed_s;
-}
-
-// [num_ranks] parameters of the experts that each rank is the home of.
-std::vector<double> owned_parameters(const Workload& w, const experts::Placement& placement) {
-  std::vector<double> owned(at(placement.num_ranks));
-  for (std::size_t e = 0; e < placement.hosts.size(); ++e) {
-    owned[at(placement.hosts[e].front().value())] += static_cast<double>(w.moe_blocks * w.moe.experts[e].parameters);
-  }
-  return owned;
-}
-
-void add_update(const TrainingCase& t, const RankSpeed& speed, const plan::ReducePlan& plan,
-                const experts::Placement& placement, Sum& sum, StepLog* log) {
-  const Workload& w = t.workload;
-  const Index ranks = t.network.num_ranks();
-  const std::vector<double> of_experts = owned_parameters(w, placement);
-  const auto passes = static_cast<double>(w.passes);
-  Spread reduce;
-  Spread update;
-  for (RankId rank; rank < RankId{ranks}; ++rank) {
-    const double owned = static_cast<double>(plan.slice_of(rank).size()) + of_experts[at(rank.value())];
-    const Work of_reduce = reduce_work(w, plan, rank).scaled(passes);
-    const Work of_update = update_work(w, owned);
-    of(sum.work, Phase::reduce) += of_reduce.scaled(1.0 / static_cast<double>(ranks));
-    of(sum.work, Phase::optimizer) += of_update.scaled(1.0 / static_cast<double>(ranks));
-    const double slower = 1.0 / speed.factor(t.network.cluster().node_of(rank));
-    for (const auto& [spread, seconds] : {std::pair{&reduce, speed.seconds(Phase::reduce, of_reduce)},
-                                          std::pair{&update, speed.seconds(Phase::optimizer, of_update)}}) {
-      spread->mean_s += slower * seconds / static_cast<double>(ranks);
-      if (slower * seconds <= spread->max_s) continue;
-      spread->max_s = slower * seconds;
-      spread->slowest = rank;
-    }
-  }
-  sum.parts.reduce_s = reduce.max_s;
-  sum.parts.optimizer_s = update.max_s;
-  sum.add(reduce, "gradients summed", fmt::format("rank {}", reduce.slowest.value()));
-  sum.add(
-      update, "optimizer",
-      fmt::format("rank {}: {:.4g} parameters", update.slowest.value(),
-                  static_cast<double>(plan.slice_of(update.slowest).size()) + of_experts[at(update.slowest.value())]));
-  if (log != nullptr) log_update(t, speed, plan, of_experts, {reduce.slowest, update.slowest}, *log);
-}
-
-// --- Messages of a step beside rows and sums ---
-
-bool measured_on_node(const TrainingCase& t) {
-  return t.machine != nullptr && t.machine->node && t.network.cluster().nodes == 1;
-}
-
-double small_message_s(const TrainingCase& t) {
-  if (measured_on_node(t)) return t.machine->node->eager.latency_s.value + 2.0 * t.machine->node->post_s.value;
-  return t.network.latency_s(RankId{0}, RankId{t.network.num_ranks() - 1});
-}
-
-// The updated slices, a run after another: in a ring, as MPI libraries gather large arrays.
-void add_gathering(const TrainingCase& t, Sum& sum, StepLog* log) {
-  const Index ranks = t.network.num_ranks();
-  const auto runs = static_cast<double>(t.workload.reduced_runs);
-  const double bytes =
-      element_bytes * static_cast<double>(t.workload.replicated_parameters) / (runs * static_cast<double>(ranks));
-  if (ranks == 1 || bytes == 0.0) return;
-  double round_s = 0.0;
-  std::string bottleneck = "messages within nodes";
-  if (measured_on_node(t)) {
-    const MessageLine& line = t.machine->node->line(bytes);
-    round_s = line.latency_s.value + bytes / line.Bps.value + 2.0 * t.machine->node->post_s.value;
-  } else {
-    std::vector<Pair> messages;
-    for (RankId rank; rank < RankId{ranks}; ++rank) {
-      messages.push_back({static_cast<std::uint32_t>(rank.value()),
-                          static_cast<std::uint32_t>(plan::cyclic_round(ranks, rank, 1).to.value()), bytes});
-    }
-    RoundClock clock(t.network);
-    clock.advance(messages);
-    round_s = clock.time_s();
-    bottleneck = t.network.name(clock.busiest_resource());
-  }
-  const double all_s = runs * static_cast<double>(ranks - 1) * round_s;
-  sum.add_exchange(all_s, all_s, bottleneck, "parameters gathered");
-  if (log != nullptr) log->gathering_s = all_s;
-}
-
-// What the hosts of replicated experts have for one another: in each pass partial sums of gradients for home, once the
-// values from there; layer by layer, all cases of loads alike. Next to nothing hides it.
-void add_replicas(const TrainingCase& t, const experts::Placement& placement, Sum& sum, StepLog* log) {
-  const Workload& w = t.workload;
-  if (placement.num_replicas() == 0 || t.loads.empty()) return;
-  Traffic sums(t.network.num_ranks());
-  Traffic values(t.network.num_ranks());
-  double message_bytes = 0.0;
-  for (std::size_t e = 0; e < placement.hosts.size(); ++e) {
-    const std::vector<RankId>& hosts = placement.hosts[e];
-    if (hosts.size() == 1) continue;
-    const double bytes = element_bytes * static_cast<double>(w.moe.experts[e].parameters);
-    message_bytes = std::max(message_bytes, bytes);
-    double rows = 0.0;
-    for (const ExpertLoads& loads : t.loads) rows += loads.rows[e].mean / static_cast<double>(t.loads.size());
-    const std::vector<experts::HostShare> shares = experts::host_shares(rows, std::ssize(hosts));
-    const auto home = static_cast<std::uint32_t>(hosts.front().value());
-    for (std::size_t h = 1; h < hosts.size(); ++h) {
-      const auto host = static_cast<std::uint32_t>(hosts[h].value());
-      sums.add({host, home, bytes * static_cast<double>(shares[h].sums)});
-      values.add({home, host, bytes});
-    }
-  }
-  const auto price = [&](const Traffic& traffic) {
-    return price_rows(t.network, t.machine, "flat", {traffic, message_bytes, 1.0, t.scheduled_up_to});
-  };
-  const RowExchangePrice of_sums = price(sums);
-  const double all_s =
-      static_cast<double>(w.moe_blocks) * (static_cast<double>(w.passes) * of_sums.time_s + price(values).time_s);
-  sum.add_exchange(all_s, all_s, of_sums.bottleneck, "gradients and values of replicas");
-  if (log != nullptr) log->replicas_s = all_s;
-}
-
-// The gradient's norm, and the two messages of a step's report: trees of log2 P.
-void add_small_messages(const TrainingCase& t, Sum& sum, StepLog* log) {
-  constexpr double collectives = 3.0;
-  if (t.network.num_ranks() == 1) return;
-  const double depth = std::ceil(std::log2(static_cast<double>(t.network.num_ranks())));
-  const double all_s = collectives * depth * small_message_s(t);
-  sum.add_exchange(all_s, all_s, "latency", "gradient's norm and the report");
-  if (log != nullptr) log->small_messages_s = all_s;
 }
 
 // --- What is told ---
@@ -394,23 +197,18 @@ TrainingPrice price_training_step(const TrainingCase& t, StepLog* log) {
   invariant(t.workload.moe_blocks == 0 || !t.loads.empty(), "MoE blocks without loads");
   const RankSpeed speed(t.network.cluster(), t.machine, step_footprint(t.workload, t.network.num_ranks()));
   const Index ranks = t.network.num_ranks();
-  const plan::ReducePlan plan = reduce_plan(t.workload, ranks);
   const experts::Placement placement =
       t.placement != nullptr ? *t.placement : experts::contiguous_placement(t.workload.moe.num_experts(), ranks);
   invariant(placement.num_ranks == ranks && placement.num_experts() == t.workload.moe.num_experts(),
             "a placement of {} experts on {} ranks for {} on {}", placement.num_experts(), placement.num_ranks,
             t.workload.moe.num_experts(), ranks);
   TrainingPrice price;
-  Sum sum;
+  StepSum sum;
   const Spread groups = add_groups(t, speed, sum, log);
   price.slowest = groups.slowest;
   double backward_s = backward_share * groups.max_s;
   if (t.workload.moe_blocks > 0) backward_s += add_layers(t, speed, placement, sum, price, log);
-  add_reduction(t, plan, backward_s, sum, log);
-  add_update(t, speed, plan, placement, sum, log);
-  add_gathering(t, sum, log);
-  add_replicas(t, placement, sum, log);
-  add_small_messages(t, sum, log);
+  add_update(t, speed, placement, backward_s, sum, log);
 
   const double noise = noise_s(t, sum.parts);
   if (noise > 0.0) sum.path.push_back({"noise", noise, fmt::format("the slowest of {} ranks, step by step", ranks)});

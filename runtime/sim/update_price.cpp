@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "runtime/sim/update_price.hpp"
+
+#include "comm/plan/pairwise.hpp"
+#include "runtime/core/at.hpp"
+#include "runtime/sim/rounds.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace conclave::sim {
+namespace {
+
+// A rank sends each of its partial sums in whole blocks, each rank its slice.
+Traffic reduction_traffic(const plan::ReducePlan& plan) {
+  constexpr double block_bytes = element_bytes * plan::ReducePlan::block_elements;
+  TrafficTerm term;
+  for (RankId rank; rank < RankId{plan.num_ranks()}; ++rank) {
+    term.sent.push_back(static_cast<double>(std::ssize(plan.pieces_of(rank)) * plan.num_blocks()) * block_bytes);
+    term.popularity.push_back(static_cast<double>(plan.blocks_of(rank).size()) /
+                              static_cast<double>(std::max<Index>(1, plan.num_blocks())));
+  }
+  Traffic traffic(plan.num_ranks());
+  traffic.add(std::move(term));
+  return traffic;
+}
+
+// The sums of a run of parameters leave as soon as backward has them; the last run's nothing hides.
+void add_reduction(const TrainingCase& t, const plan::ReducePlan& plan, double backward_s, StepSum& sum, StepLog* log) {
+  if (plan.num_ranks() == 1 || plan.num_blocks() == 0) return;
+  const auto runs = static_cast<double>(t.workload.reduced_runs);
+  const auto passes = static_cast<double>(t.workload.passes);
+  constexpr double block_bytes = element_bytes * plan::ReducePlan::block_elements;
+  const Traffic of_run = reduction_traffic(plan).scaled(1.0 / runs);
+  const RowExchangePrice price =
+      price_rows(t.network, t.machine, t.workload.transport.exchange, {of_run, block_bytes, 1.0, t.scheduled_up_to});
+  const double exposed_s = std::max(price.time_s, runs * price.time_s - backward_s);
+  sum.add_exchange(passes * exposed_s, passes * runs * price.time_s, price.bottleneck,
+                   "gradients on their way, the last ones");
+  if (log == nullptr) return;
+  log->reduction_s = price.time_s;
+  log->exposed_reduction_s = exposed_s;
+}
+
+// [num_ranks] parameters of the experts that each rank is the home of.
+std::vector<double> owned_parameters(const Workload& w, const experts::Placement& placement) {
+  std::vector<double> owned(at(placement.num_ranks));
+  for (std::size_t e = 0; e < placement.hosts.size(); ++e) {
+    owned[at(placement.hosts[e].front().value())] += static_cast<double>(w.moe_blocks * w.moe.experts[e].parameters);
+  }
+  return owned;
+}
+
+void add_optimizer(const TrainingCase& t, const RankSpeed& speed, const plan::ReducePlan& plan,
+                   const experts::Placement& placement, StepSum& sum, StepLog* log) {
+  const Workload& w = t.workload;
+  const Index ranks = t.network.num_ranks();
+  const std::vector<double> of_experts = owned_parameters(w, placement);
+  const auto passes = static_cast<double>(w.passes);
+  Spread reduce;
+  Spread update;
+  for (RankId rank; rank < RankId{ranks}; ++rank) {
+    const double owned = static_cast<double>(plan.slice_of(rank).size()) + of_experts[at(rank.value())];
+    const Work of_reduce = reduce_work(w, plan, rank).scaled(passes);
+    const Work of_update = update_work(w, owned);
+    of(sum.work, Phase::reduce) += of_reduce.scaled(1.0 / static_cast<double>(ranks));
+    of(sum.work, Phase::optimizer) += of_update.scaled(1.0 / static_cast<double>(ranks));
+    const double slower = 1.0 / speed.factor(t.network.cluster().node_of(rank));
+    for (const auto& [spread, seconds] : {std::pair{&reduce, speed.seconds(Phase::reduce, of_reduce)},
+                                          std::pair{&update, speed.seconds(Phase::optimizer, of_update)}}) {
+      spread->mean_s += slower * seconds / static_cast<double>(ranks);
+      if (slower * seconds <= spread->max_s) continue;
+      spread->max_s = slower * seconds;
+      spread->slowest = rank;
+    }
+  }
+  sum.parts.reduce_s = reduce.max_s;
+  sum.parts.optimizer_s = update.max_s;
+  sum.add(reduce, "gradients summed", fmt::format("rank {}", reduce.slowest.value()));
+  sum.add(
+      update, "optimizer",
+      fmt::format("rank {}: {:.4g} parameters", update.slowest.value(),
+                  static_cast<double>(plan.slice_of(update.slowest).size()) + of_experts[at(update.slowest.value())]));
+  if (log != nullptr) log_update(t, speed, plan, of_experts, {reduce.slowest, update.slowest}, *log);
+}
+
+// --- Messages of a step beside rows and sums ---
+
+bool measured_on_node(const TrainingCase& t) {
+  return t.machine != nullptr && t.machine->node && t.network.cluster().nodes == 1;
+}
+
+double small_message_s(const TrainingCase& t) {
+  if (measured_on_node(t)) return t.machine->node->eager.latency_s.value + 2.0 * t.machine->node->post_s.value;
+  return t.network.latency_s(RankId{0}, RankId{t.network.num_ranks() - 1});
+}
+
+// The updated slices, a run after another: in a ring, as MPI libraries gather large arrays.
+void add_gathering(const TrainingCase& t, StepSum& sum, StepLog* log) {
+  const Index ranks = t.network.num_ranks();
+  const auto runs = static_cast<double>(t.workload.reduced_runs);
+  const double bytes =
+      element_bytes * static_cast<double>(t.workload.replicated_parameters) / (runs * static_cast<double>(ranks));
+  if (ranks == 1 || bytes == 0.0) return;
+  double round_s = 0.0;
+  std::string bottleneck = "messages within nodes";
+  if (measured_on_node(t)) {
+    const MessageLine& line = t.machine->node->line(bytes);
+    round_s = line.latency_s.value + bytes / line.Bps.value + 2.0 * t.machine->node->post_s.value;
+  } else {
+    std::vector<Pair> messages;
+    for (RankId rank; rank < RankId{ranks}; ++rank) {
+      messages.push_back({static_cast<std::uint32_t>(rank.value()),
+                          static_cast<std::uint32_t>(plan::cyclic_round(ranks, rank, 1).to.value()), bytes});
+    }
+    RoundClock clock(t.network);
+    clock.advance(messages);
+    round_s = clock.time_s();
+    bottleneck = t.network.name(clock.busiest_resource());
+  }
+  const double all_s = runs * static_cast<double>(ranks - 1) * round_s;
+  sum.add_exchange(all_s, all_s, bottleneck, "parameters gathered");
+  if (log != nullptr) log->gathering_s = all_s;
+}
+
+// What the hosts of replicated experts have for one another: in each pass partial sums of gradients for home, once the
+// values from there; layer by layer, all cases of loads alike. Next to nothing hides it.
+void add_replicas(const TrainingCase& t, const experts::Placement& placement, StepSum& sum, StepLog* log) {
+  const Workload& w = t.workload;
+  if (placement.num_replicas() == 0 || t.loads.empty()) return;
+  Traffic sums(t.network.num_ranks());
+  Traffic values(t.network.num_ranks());
+  double message_bytes = 0.0;
+  for (std::size_t e = 0; e < placement.hosts.size(); ++e) {
+    const std::vector<RankId>& hosts = placement.hosts[e];
+    if (hosts.size() == 1) continue;
+    const double bytes = element_bytes * static_cast<double>(w.moe.experts[e].parameters);
+    message_bytes = std::max(message_bytes, bytes);
+    double rows = 0.0;
+    for (const ExpertLoads& loads : t.loads) rows += loads.rows[e].mean / static_cast<double>(t.loads.size());
+    const std::vector<experts::HostShare> shares = experts::host_shares(rows, std::ssize(hosts));
+    const auto home = static_cast<std::uint32_t>(hosts.front().value());
+    for (std::size_t h = 1; h < hosts.size(); ++h) {
+      const auto host = static_cast<std::uint32_t>(hosts[h].value());
+      sums.add({host, home, bytes * static_cast<double>(shares[h].sums)});
+      values.add({home, host, bytes});
+    }
+  }
+  const auto price = [&](const Traffic& traffic) {
+    return price_rows(t.network, t.machine, "flat", {traffic, message_bytes, 1.0, t.scheduled_up_to});
+  };
+  const RowExchangePrice of_sums = price(sums);
+  const double all_s =
+      static_cast<double>(w.moe_blocks) * (static_cast<double>(w.passes) * of_sums.time_s + price(values).time_s);
+  sum.add_exchange(all_s, all_s, of_sums.bottleneck, "gradients and values of replicas");
+  if (log != nullptr) log->replicas_s = all_s;
+}
+
+// The gradient's norm, and the two messages of a step's report: trees of log2 P.
+void add_small_messages(const TrainingCase& t, StepSum& sum, StepLog* log) {
+  constexpr double collectives = 3.0;
+  if (t.network.num_ranks() == 1) return;
+  const double depth = std::ceil(std::log2(static_cast<double>(t.network.num_ranks())));
+  const double all_s = collectives * depth * small_message_s(t);
+  sum.add_exchange(all_s, all_s, "latency", "gradient's norm and the report");
+  if (log != nullptr) log->small_messages_s = all_s;
+}
+
+}  // namespace
+
+void add_update(const TrainingCase& t, const RankSpeed& speed, const experts::Placement& placement, double backward_s,
+                StepSum& sum, StepLog* log) {
+  const plan::ReducePlan plan = reduce_plan(t.workload, t.network.num_ranks());
+  add_reduction(t, plan, backward_s, sum, log);
+  add_optimizer(t, speed, plan, placement, sum, log);
+  add_gathering(t, sum, log);
+  add_replicas(t, placement, sum, log);
+  add_small_messages(t, sum, log);
+}
+
+}  // namespace conclave::sim

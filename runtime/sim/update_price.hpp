@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What follows a step's passes: gradients summed, parameters updated and shared out.
+#pragma once
+
+#include "runtime/sim/step_sum.hpp"
+
+namespace conclave::sim {
+
+/// Adds the reduction of gradients, of which backward hides what it can in backward_s, a pass's; the optimizer; updated
+/// parameters that are gathered; what hosts of replicated experts send one another; and the step's small messages.
+void add_update(const TrainingCase& training, const RankSpeed& speed, const experts::Placement& placement,
+                double backward_s, StepSum& sum, StepLog* log);
+
+}  // namespace conclave::sim
