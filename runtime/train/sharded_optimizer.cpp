@@ -106,8 +106,8 @@ void ShardedOptimizer::cover(Range parameters) {
 }
 
 // Backward comes to the last runs first. MPI moves large messages only while it is called, but those of all runs then.
+// No phase of its own: a rank calls this as often as it has groups, and ranks pass the same places.
 void ShardedOptimizer::make_progress() {
-  const PhaseScope scope(times_, Phase::reduce);
   for (std::size_t r = num_own_runs_; r-- > 0;) {
     if (runs_[r].is_waiting()) return;
   }
