@@ -2,6 +2,7 @@
 #include "apps/result_table.hpp"
 
 #include "apps/bench.hpp"
+#include "runtime/train/disk_file.hpp"
 #include "runtime/train/hdf5.hpp"
 
 #include <fmt/ranges.h>
@@ -25,10 +26,7 @@ std::string field(const std::string& text) {
 }
 
 void write_hdf5(const std::filesystem::path& path, const ResultTable& table) {
-  std::filesystem::path partial = path;
-  partial.replace_filename(fmt::format(".{}.partial", path.filename().string()));
-  std::filesystem::remove(partial);
-  train::Hdf5File file = train::Hdf5File::create(partial);
+  train::Hdf5File file = train::Hdf5File::create(path);
   for (const ResultColumn& column : table) {
     const std::string name = "/" + column.name;
     std::visit(
@@ -39,7 +37,6 @@ void write_hdf5(const std::filesystem::path& path, const ResultTable& table) {
     if (!column.unit.empty()) file.write_attribute(name, "unit", column.unit);
   }
   file.close();
-  std::filesystem::rename(partial, path);
 }
 
 }  // namespace
@@ -74,7 +71,8 @@ void write(const ResultFiles& files, const ResultTable& table) {
               length_of(table.front()));
   }
   if (!files.csv.empty()) write_file(files.csv, csv_text(table));
-  if (!files.hdf5.empty()) write_hdf5(files.hdf5, table);
+  if (files.hdf5.empty()) return;
+  train::replace_file(files.hdf5, [&](const std::filesystem::path& partial) { write_hdf5(partial, table); });
 }
 
 }  // namespace conclave::apps

@@ -8,8 +8,8 @@
 #include "runtime/sim/cluster_scaling.hpp"
 #include "runtime/train/agreed.hpp"
 
+#include <algorithm>
 #include <cmath>
-#include <limits>
 
 namespace conclave::apps {
 namespace {
@@ -89,12 +89,14 @@ PlacedTraining placed(const SettledTraining& s, Index ranks, const comm::Communi
   PlacedTraining p{sim::Network(cluster), s.workload,
                    model::planned_row_transport(s.training.transport, world, topology, RankId{0})};
   p.workload.transport.waves = waves_of(p.workload, p.transport);
-  double least_s = std::numeric_limits<double>::infinity();
-  for (experts::Placement& placement : moved_experts(s, ranks)) {
-    const double step_s = sim::price_training_step(case_of(s, p, &placement)).step_s;
-    if (step_s >= least_s) continue;
-    least_s = step_s;
-    p.moved = std::move(placement);
+  std::vector<experts::Placement> placements = moved_experts(s, ranks);
+  const auto step_s = [&](const experts::Placement& placement) {
+    return sim::price_training_step(case_of(s, p, &placement)).step_s;
+  };
+  if (placements.size() == 1) {
+    p.moved = std::move(placements.front());
+  } else if (!placements.empty()) {
+    p.moved = *std::ranges::min_element(placements, {}, step_s);
   }
   return p;
 }

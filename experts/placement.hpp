@@ -15,8 +15,6 @@ struct Placement {
   Index num_ranks = 0;
 
   [[nodiscard]] Index num_experts() const { return std::ssize(hosts); }
-  /// Of an expert's hosts the one that owns it: the first.
-  [[nodiscard]] RankId home(ExpertId expert) const { return hosts[static_cast<std::size_t>(expert.value())].front(); }
   /// Copies of experts beyond the first of each.
   [[nodiscard]] Index num_replicas() const;
   /// The most experts that a rank hosts.

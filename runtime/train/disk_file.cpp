@@ -105,11 +105,15 @@ void write_new_file(const std::filesystem::path& path, std::string_view bytes, I
 }
 
 void replace_file(const std::filesystem::path& path, std::string_view text) {
+  replace_file(path, [&](const std::filesystem::path& partial) { write_new_file(partial, text); });
+}
+
+void replace_file(const std::filesystem::path& path, FunctionRef<void(const std::filesystem::path& partial)> write) {
   std::filesystem::path partial = path;
   partial.replace_filename(fmt::format(".{}.partial", path.filename().string()));
   std::error_code error;
   std::filesystem::remove(partial, error);
-  write_new_file(partial, text);
+  write(partial);
   std::filesystem::rename(partial, path, error);
   if (!error) return;
   std::error_code ignored;

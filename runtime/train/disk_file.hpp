@@ -2,6 +2,7 @@
 // Files by the system's own calls, for what HDF5 leaves to it. No MPI and no HDF5: any thread may use one.
 #pragma once
 
+#include "runtime/core/function_ref.hpp"
 #include "runtime/core/ids.hpp"
 
 #include <cstddef>
@@ -61,5 +62,7 @@ void write_new_file(const std::filesystem::path& path, std::string_view bytes, I
 /// Gives a name to a new file of `text`, in place of what had it before: at every instant it leads to one or the other.
 /// A link of that name is replaced, not followed. InputError if that fails.
 void replace_file(const std::filesystem::path& path, std::string_view text);
+/// The same of a file that write(partial) makes under another name beside it.
+void replace_file(const std::filesystem::path& path, FunctionRef<void(const std::filesystem::path& partial)> write);
 
 }  // namespace conclave::train
