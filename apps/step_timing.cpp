@@ -87,7 +87,16 @@ double deviation_within_rounds(const StepTiming& timing, const std::vector<doubl
                                                              : sim::robust_sigma(deviations, timing.rounds.size());
 }
 
-// Medians, as steps are told by medians: what is rare does not count.
+// Waits add up over the places where ranks meet, so it is their mean that counts, and most of it is in the longer ones.
+// But steps are told by medians: what happens in one of 20 or fewer counts no more than the longest of the others.
+double usual_mean(std::vector<double> values) {
+  constexpr double usual = 0.95;
+  const double most = sim::quantile(values, usual);
+  double sum = 0.0;
+  for (const double value : values) sum += std::min(value, most);
+  return sum / static_cast<double>(values.size());
+}
+
 sim::Noise noise_of(const std::vector<StepTiming>& timings) {
   constexpr double least_s = 2e-5;  // clocks and scopes take their time too
   constexpr std::size_t costs = 2;
@@ -101,7 +110,7 @@ sim::Noise noise_of(const std::vector<StepTiming>& timings) {
       if (t.ranks == 1) {
         deviation_s = deviation_within_rounds(t, t.phases[p]);
       } else if (!t.gaps[p].empty()) {
-        deviation_s = sim::quantile(t.gaps[p], 0.5) / sim::deviations_of_largest(t.ranks);
+        deviation_s = usual_mean(t.gaps[p]) / sim::deviations_of_largest(t.ranks);
       }
       const double share = deviation_s / mean_s;
       if (share > 0.0) variances.push_back({{1.0, 1.0 / mean_s}, share * share});

@@ -102,6 +102,14 @@ std::vector<double> steps_about(double mean, double deviation) {
   return seconds;
 }
 
+// Most waits are short, and a rare one is endless: 0.95 of them have the mean.
+std::vector<double> waits_about(double mean, bool has_rare) {
+  std::vector<double> seconds;
+  for (const double share : {0.1, 0.2, 0.5, 0.8, 1.2, 1.8, 2.4}) seconds.push_back(mean * share);
+  if (has_rare) seconds.back() *= 50.0;
+  return seconds;
+}
+
 // Three rounds of 7 steps, of which ranks differ by the noise.
 std::vector<StepTiming> noisy_timings(const sim::Noise& noise, Index ranks) {
   std::vector<StepTiming> timings = timings_of(false);
@@ -118,7 +126,7 @@ std::vector<StepTiming> noisy_timings(const sim::Noise& noise, Index ranks) {
       for (std::size_t p = 0; p < num_phases; ++p) {
         const double deviation_s = noise.deviation_s(truth.phases_s[p]);
         more.phases[p] = steps_about(round * truth.phases_s[p], ranks == 1 ? deviation_s : 0.0);
-        if (ranks > 1) more.gaps[p].assign(7, deviation_s * sim::deviations_of_largest(ranks));
+        if (ranks > 1) more.gaps[p] = waits_about(deviation_s * sim::deviations_of_largest(ranks), round < 1.0);
       }
       t.add(more);
     }
