@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The measurement `calibrate`: what this machine's phases, messages, memory and files cost, fitted from many small
-// measurements into the file that simulations read. First one rank works alone while the others sleep, then all ranks
-// of a node train together: they share its memory, and each computes on what others have written.
+// measurements into the file that simulations read. First one rank of each node works while the others sleep, then all
+// ranks of a node train together: they share its memory, and each computes on what others have written.
 #include "apps/bench.hpp"
 #include "apps/calibration.hpp"
 #include "apps/launch.hpp"
@@ -130,7 +130,7 @@ class Measuring {
     done("shared memory");
     result.copies = time_copies();
     std::vector<StepTiming> one;
-    alone([&] { one = time_shapes_alone(); });
+    on_one_rank_a_node([&] { one = time_shapes_alone(); });
     const std::vector<StepTiming> all = node_ranks_ > 1 ? time_shapes_together(one) : std::vector<StepTiming>{};
     alone([&] { time_reference(); });
     refuse_noise();
@@ -161,6 +161,15 @@ class Measuring {
     train::on_root(world_, [&] {
       if (!failure.message.empty()) throw InputError(failure.message, failure.hint);
     });
+  }
+
+  // On the first rank of each node, the others asleep: what nodes share, they share in trainings too.
+  template <class Work>
+  void on_one_rank_a_node(const Work& work) {
+    train::Failure failure;
+    if (node_.is_root()) failure = train::failure_of(work);
+    world_.idle_barrier();
+    world_.agree(failure.message, failure.hint);
   }
 
   // A few times what noise is told by.

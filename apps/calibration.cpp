@@ -56,6 +56,8 @@ void add_messages(const std::string& where, const std::optional<MessageFit>& fit
     line("larger messages", c.rendezvous);
   }
   rows.push_back({fmt::format("{}, posting a message", where), scaled(c.post_s, 1e6), "", ""});
+  rows.push_back(
+      {fmt::format("{}, computing meanwhile, for 1000 bytes", where), scaled(c.busy_s_per_byte, 1e9), "", ""});
 }
 
 std::string transfers_text(const Calibration& c) {

@@ -4,6 +4,7 @@
 #include "comm/mpi/messages.hpp"
 #include "comm/mpi/node_room.hpp"
 #include "runtime/core/clock.hpp"
+#include "runtime/core/gemm.hpp"
 #include "runtime/core/matrix.hpp"
 
 #include <algorithm>
@@ -74,11 +75,17 @@ class Pair {
   /// So many messages each way, all at once: each rank copies out and in.
   void exchange(Index messages, Index bytes) {
     comm::Messages all(ranks_, tag);
+    post(messages, bytes, all);
+    all.wait();
+  }
+
+  void post(Index messages, Index bytes, comm::Messages& all) {
     const Index begin = places_.next(messages * bytes);
     for (Index i = 0; i < messages; ++i) all.receive(peer(), in_.data() + begin + i * bytes, bytes, byte_);
     for (Index i = 0; i < messages; ++i) all.send(peer(), out_.data() + begin + i * bytes, bytes, byte_);
-    all.wait();
   }
+
+  [[nodiscard]] const comm::Communicator& ranks() const { return ranks_; }
 
  private:
   [[nodiscard]] RankId peer() const { return RankId{1 - ranks_.rank().value()}; }
@@ -97,6 +104,57 @@ RankId partner(const plan::Topology& topology, plan::Level level) {
     if ((topology.node(rank) == own) == (level == plan::Level::node)) last = rank;
   }
   return last;
+}
+
+/// Products of matrices that a near cache holds, one after another, as experts have them.
+class Products {
+ public:
+  Products() : x_(size, size), w_(size, size), y_(size, size) {
+    x_.fill(1.0F);
+    w_.fill(1.0F);
+  }
+  void next() { gemm_nt<float>(x_.view(), w_.view(), 0.0F, y_.view()); }
+
+ private:
+  static constexpr Index size = 128;
+  Matrix<float> x_, w_, y_;
+};
+
+// By how much longer this rank computes while messages are under way for which it asks between two products.
+double lost_s(Pair& pair, Index messages, Index bytes, Products& products) {
+  constexpr Index undisturbed = 64;
+  pair.ranks().barrier();
+  const Clock::time_point alone = Clock::now();
+  for (Index i = 0; i < undisturbed; ++i) products.next();
+  const double product_s = seconds_since(alone) / static_cast<double>(undisturbed);
+  pair.ranks().barrier();
+  const Clock::time_point start = Clock::now();
+  comm::Messages all(pair.ranks(), tag);
+  pair.post(messages, bytes, all);
+  Index count = 0;
+  do {
+    products.next();
+    ++count;
+  } while (!all.test());
+  return seconds_since(start) - product_s * static_cast<double>(count);
+}
+
+// Over the bytes that a rank sends and receives, of large messages.
+sim::Fitted time_busy_byte(Pair& pair, const TransferBudget& budget) {
+  constexpr Index at_once = 4;
+  constexpr double interval = 0.9;
+  Products products;
+  std::vector<double> per_byte;
+  for (double bytes = budget.largest_bytes; bytes >= budget.largest_bytes / 16.0; bytes /= 4.0) {
+    const auto count = static_cast<Index>(bytes);
+    const double both_ways = 2.0 * static_cast<double>(at_once * count);
+    static_cast<void>(lost_s(pair, at_once, count, products));
+    for (Index i = 0; i < budget.repeats; ++i) {
+      per_byte.push_back(std::max(0.0, pair.ranks().max(lost_s(pair, at_once, count, products)) / both_ways));
+    }
+  }
+  const auto at = [&](double share) { return sim::quantile(per_byte, share); };
+  return {at(0.5), at(0.5 * (1.0 - interval)), at(0.5 * (1.0 + interval))};
 }
 
 MessageFit measured(const comm::Communicator& ranks, const TransferBudget& budget) {
@@ -120,7 +178,7 @@ MessageFit measured(const comm::Communicator& ranks, const TransferBudget& budge
     trips.push_back({static_cast<double>(bytes), std::max(seconds - own_s, 0.1 * seconds)});
   }
   const sim::KneeFit knee = sim::fit_knee(trips);
-  return {{knee.below, knee.above, knee.from_bytes, posts.costs[1]}, knee.residuals};
+  return {{knee.below, knee.above, knee.from_bytes, posts.costs[1], time_busy_byte(pair, budget)}, knee.residuals};
 }
 
 /// The ranks of a node and the memory in which each has room for what its neighbour writes.

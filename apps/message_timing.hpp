@@ -25,8 +25,8 @@ struct MessageFit {
 };
 
 /// Messages between rank 0 and another rank of its node (Level::node) or of another node (Level::network), one each way
-/// and many of them at once, of rows that the nearest cache has no more. Nothing on ranks that take no part, and where
-/// there is no such rank. Collective.
+/// and many of them at once, of rows that the nearest cache has no more, and while both compute. Nothing on ranks that
+/// take no part, and where there is no such rank. Collective.
 [[nodiscard]] std::optional<MessageFit> time_messages(const comm::Communicator& world, plan::Level level,
                                                       const TransferBudget& budget);
 

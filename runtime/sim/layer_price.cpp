@@ -200,15 +200,16 @@ void add_exchanges(const TrainingCase& t, const LayerTraffic& traffic, const Exp
   const double forward_s = forward_share * price.experts.max_s;
   const double backward_s = price.experts.max_s - forward_s;
   const Index num_waves = w.transport.waves;
-  const WavesTime forward = time_of_waves(num_waves, {x.time_s, forward_s / waves, 0.0, y.time_s});
+  const WavesTime forward = time_of_waves(num_waves, {x.time_s, forward_s / waves, 0.0, y.time_s, x.busy_s + y.busy_s});
   // Half of a wave's backward is its weights' gradients.
   const double half_s = 0.5 * backward_s / waves;
-  const WavesTime backward = time_of_waves(num_waves, {dy.time_s, half_s, half_s, dx.time_s});
+  const WavesTime backward = time_of_waves(num_waves, {dy.time_s, half_s, half_s, dx.time_s, dy.busy_s + dx.busy_s});
   price.forward_s = forward.all_s;
   price.backward_s = backward.all_s;
   price.communication_s = waves * (x.time_s + y.time_s + dy.time_s + dx.time_s) + price.counts_s;
-  price.exposed_forward_s = price.forward_s - forward_s;
-  price.exposed_backward_s = price.backward_s - backward_s;
+  price.exposed_forward_s = price.forward_s - forward_s - forward.busy_s;
+  price.exposed_backward_s = price.backward_s - backward_s - backward.busy_s;
+  price.busy_s = forward.busy_s + backward.busy_s;
   price.exchange = x.exchange;
   price.forward_bottleneck = y.time_s > x.time_s ? y.bottleneck : x.bottleneck;
   price.backward_bottleneck = dx.time_s > dy.time_s ? dx.bottleneck : dy.bottleneck;
@@ -223,7 +224,9 @@ void add_exchanges(const TrainingCase& t, const LayerTraffic& traffic, const Exp
 
 }  // namespace
 
-WavesTime time_of_waves(Index waves, const WaveCosts& wave) {
+namespace {
+
+WavesTime time_of_free_waves(Index waves, const WaveCosts& wave) {
   double wires_s = static_cast<double>(waves) * wave.in_s;  // when they are free of what was given to them
   double experts_s = 0.0;                                   // likewise
   for (Index w = 0; w < waves; ++w) {
@@ -232,7 +235,25 @@ WavesTime time_of_waves(Index waves, const WaveCosts& wave) {
     experts_s += wave.rest_s;
   }
   const double all_s = std::max(wires_s, experts_s);
-  return {all_s, all_s - experts_s};
+  return {.all_s = all_s, .tail_s = all_s - experts_s};
+}
+
+}  // namespace
+
+WavesTime time_of_waves(Index waves, const WaveCosts& wave) {
+  const WavesTime free = time_of_free_waves(waves, wave);
+  const double wires_s = wave.in_s + wave.out_s;
+  const double experts_s = wave.results_s + wave.rest_s;
+  if (!(wires_s > 0.0 && experts_s > 0.0)) return free;
+  // The share of the wires' time in which experts compute is that of the bytes for which they take longer.
+  const double hidden = 1.0 - std::min(1.0, (free.all_s / static_cast<double>(waves) - experts_s) / wires_s);
+  const double busy_s = hidden * wave.busy_s;
+  WaveCosts busy = wave;
+  busy.results_s *= 1.0 + busy_s / experts_s;
+  busy.rest_s *= 1.0 + busy_s / experts_s;
+  WavesTime time = time_of_free_waves(waves, busy);
+  time.busy_s = static_cast<double>(waves) * busy_s;
+  return time;
 }
 
 Range groups_of(const TrainingCase& t, RankId rank) {

@@ -16,16 +16,19 @@ struct Spread {
 };
 
 /// What a wave of experts takes: its rows on their way in, the experts until there are results, what they do after
-/// that, the results on their way out.
+/// that, the results on their way out. busy_s: by how much longer the experts take while rows of a wave are on their
+/// way in or out.
 struct WaveCosts {
   double in_s = 0.0;
   double results_s = 0.0;
   double rest_s = 0.0;
   double out_s = 0.0;
+  double busy_s = 0.0;
 };
 struct WavesTime {
   double all_s = 0.0;   // from the first row that leaves to the last result
   double tail_s = 0.0;  // of it, after the last experts
+  double busy_s = 0.0;  // of it, by how much longer the experts take
 };
 /// Waves of experts whose rows all leave at once, one after another on the same wires as results, which leave when
 /// there are any: experts and wires each do one thing at a time.
@@ -42,6 +45,7 @@ struct LayerPrice {
   double drop_rate = 0.0;
   double exposed_forward_s = 0.0;  // of rows, what nothing hides
   double exposed_backward_s = 0.0;
+  double busy_s = 0.0;  // by how much longer experts take than alone, both ways
   std::string exchange{};
   std::string counts_bottleneck{};
   std::string forward_bottleneck{};

@@ -57,12 +57,14 @@ struct MessageLine {
 };
 
 /// Messages between two ranks: `rendezvous` from so many bytes on, `eager` below. post_s: what a rank's own time goes
-/// on for each message that it sends or receives, beside the line.
+/// on for each message that it sends or receives, beside the line. busy_s_per_byte: by how much longer it computes for
+/// each byte that it sends or receives meanwhile, as processors copy what passes through memory or a network stack.
 struct MessageCosts {
   MessageLine eager;
   MessageLine rendezvous;
   double rendezvous_from_bytes = 0.0;
   Fitted post_s;
+  Fitted busy_s_per_byte{};
   [[nodiscard]] const MessageLine& line(double bytes) const {
     return bytes < rendezvous_from_bytes ? eager : rendezvous;
   }

@@ -131,11 +131,14 @@ Index count_of(const Json& object, const std::string& what, const char* key) {
 }
 
 MessageCosts message_costs_of(const Json& object, const std::string& what) {
-  refuse_unknown(object, what, {"eager", "rendezvous", "rendezvous_from_bytes", "post_s"});
+  refuse_unknown(object, what, {"eager", "rendezvous", "rendezvous_from_bytes", "post_s", "busy_s_per_byte"});
   MessageCosts costs{read_part<MessageLine>(part_of(object, what, "eager"), what + " eager"),
                      read_part<MessageLine>(part_of(object, what, "rendezvous"), what + " rendezvous"),
                      number_of(object, what, "rendezvous_from_bytes"),
                      fitted_of(what + " post_s", part_of(object, what, "post_s"))};
+  if (object.contains("busy_s_per_byte")) {
+    costs.busy_s_per_byte = fitted_of(what + " busy_s_per_byte", object["busy_s_per_byte"]);
+  }
   expect_rate(what + " eager Bps", costs.eager.Bps);
   expect_rate(what + " rendezvous Bps", costs.rendezvous.Bps);
   return costs;
@@ -145,7 +148,8 @@ Json json_of(const MessageCosts& costs) {
   return {{"eager", fitted_json(costs.eager)},
           {"rendezvous", fitted_json(costs.rendezvous)},
           {"rendezvous_from_bytes", costs.rendezvous_from_bytes},
-          {"post_s", json_of(costs.post_s)}};
+          {"post_s", json_of(costs.post_s)},
+          {"busy_s_per_byte", json_of(costs.busy_s_per_byte)}};
 }
 
 Phase phase_of(const std::string& what, const std::string& name) {

@@ -38,11 +38,18 @@ struct Case {
 struct Costs {
   double posts_s = 0.0;  // of the rank that posts most
   double node_s = 0.0;   // of the rank that most comes to from its mates, message after message
+  double busy_s = 0.0;   // of the rank whose computing loses most
 };
 
 double post_s(const Machine& machine, Level level) {
   const std::optional<MessageCosts>& costs = level == Level::node ? machine.node : machine.network;
   return costs ? costs->post_s.value : 0.0;
+}
+
+// A message's part of the computing that goes on meanwhile, of each of its two ranks.
+double busy_s(const Machine& machine, Level level, double bytes) {
+  const std::optional<MessageCosts>& costs = level == Level::node ? machine.node : machine.network;
+  return costs ? costs->post_s.value + bytes * costs->busy_s_per_byte.value : 0.0;
 }
 
 double line_s(const MessageCosts& costs, double bytes) {
@@ -61,9 +68,11 @@ Costs costs_of_all_pairs(const Case& c, bool messages_within_nodes) {
   const auto others = static_cast<double>(c.ranks() - c.mates());
   const auto mates = static_cast<double>(c.mates() - 1);
   costs.posts_s = 2.0 * others * post_s(*c.machine, Level::network);
+  costs.busy_s = 2.0 * others * busy_s(*c.machine, Level::network, mean_message_bytes(c));
   if (!messages_within_nodes || !c.machine->node || mates == 0.0) return costs;
   costs.posts_s += 2.0 * mates * post_s(*c.machine, Level::node);
   costs.node_s = mates * line_s(*c.machine->node, mean_message_bytes(c));
+  costs.busy_s += 2.0 * mates * busy_s(*c.machine, Level::node, mean_message_bytes(c));
   return costs;
 }
 
@@ -74,7 +83,10 @@ Costs costs_of(const Case& c, const std::vector<plan::Step>& steps, bool message
   std::vector<Costs> of_rank(at(c.ranks()));
   for (const plan::Step& step : steps) {
     if (step.level == Level::self || (step.level == Level::node && !messages_within_nodes)) continue;
-    for (const RankId rank : {step.from, step.to}) of_rank[at(rank.value())].posts_s += post_s(*c.machine, step.level);
+    for (const RankId rank : {step.from, step.to}) {
+      of_rank[at(rank.value())].posts_s += post_s(*c.machine, step.level);
+      of_rank[at(rank.value())].busy_s += busy_s(*c.machine, step.level, static_cast<double>(step.bytes));
+    }
     if (step.level == Level::node && c.machine->node) {
       of_rank[at(step.to.value())].node_s += line_s(*c.machine->node, static_cast<double>(step.bytes));
     }
@@ -82,6 +94,7 @@ Costs costs_of(const Case& c, const std::vector<plan::Step>& steps, bool message
   for (const Costs& rank : of_rank) {
     costs.posts_s = std::max(costs.posts_s, rank.posts_s);
     costs.node_s = std::max(costs.node_s, rank.node_s);
+    costs.busy_s = std::max(costs.busy_s, rank.busy_s);
   }
   return costs;
 }
@@ -131,12 +144,13 @@ plan::Traffic whole_bytes(const Case& c) {
 }
 
 RowExchangePrice priced(const Case& c, std::string name, const Wires& wires, const Costs& costs, bool in_turn) {
-  RowExchangePrice price{0.0, std::move(name), wires.busiest};
+  RowExchangePrice price{.exchange = std::move(name), .bottleneck = wires.busiest};
   price.time_s = costs.posts_s + (in_turn ? wires.time_s + costs.node_s : std::max(wires.time_s, costs.node_s));
+  price.busy_s = std::min(price.time_s, costs.busy_s);
   if (costs.node_s > wires.time_s) price.bottleneck = "messages within nodes";
   if (costs.posts_s > std::max(wires.time_s, costs.node_s)) price.bottleneck = "posting messages";
   if (price.bottleneck.empty() && price.time_s > 0.0) price.bottleneck = "synchronisation within nodes";
-  if (c.ranks() == 1) return {0.0, price.exchange, {}};
+  if (c.ranks() == 1) return {.exchange = price.exchange};
   return price;
 }
 
@@ -175,9 +189,14 @@ RowExchangePrice price_bruck(const Case& c) {
   const plan::BruckPlan plan(c.ranks());
   RoundClock clock(c.network);
   std::vector<Pair> messages(at(c.ranks()));
+  Costs costs;
   for (Index round = 0; round < plan.num_rounds(); ++round) {
     const double rows = block * static_cast<double>(plan.positions(round).size());
     const auto bytes = static_cast<double>(plan.message_bytes(round, static_cast<Index>(rows)));
+    if (c.machine != nullptr) {
+      costs.posts_s += 2.0 * post_s(*c.machine, Level::network);
+      costs.busy_s += 2.0 * busy_s(*c.machine, Level::network, bytes);
+    }
     for (RankId rank; rank < RankId{c.ranks()}; ++rank) {
       messages[at(rank.value())] = {static_cast<std::uint32_t>(rank.value()),
                                     static_cast<std::uint32_t>(plan.to(rank, round).value()), bytes};
@@ -185,9 +204,6 @@ RowExchangePrice price_bruck(const Case& c) {
     clock.advance(messages);
   }
   const Index busiest = clock.busiest_resource();
-  Costs costs;
-  if (c.machine != nullptr)
-    costs.posts_s = 2.0 * static_cast<double>(plan.num_rounds()) * post_s(*c.machine, Level::network);
   return priced(c, "bruck", {clock.time_s(), busiest == -1 ? std::string{} : c.network.name(busiest)}, costs, true);
 }
 

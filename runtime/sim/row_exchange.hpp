@@ -24,6 +24,7 @@ struct RowExchange {
 
 struct RowExchangePrice {
   double time_s = 0.0;       // until the last rank has its rows
+  double busy_s = 0.0;       // by how much longer a rank computes that computes meanwhile; at most time_s
   std::string exchange{};    // the strategy; of `auto` the fastest
   std::string bottleneck{};  // the resource that limits, or what ranks do themselves; empty: nothing is sent
 };

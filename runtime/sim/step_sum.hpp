@@ -23,7 +23,8 @@ struct StepSum {
   PhaseWork work{};  // mean over ranks
   Spread compute;    // one part after another
   ComputeParts parts;
-  double exposed_s = 0.0;  // communication that nothing hides
+  std::array<double, num_phases> busy_s{};  // by how much longer phases take for messages that they hide
+  double exposed_s = 0.0;                   // communication that nothing hides
   double communication_s = 0.0;
   std::string bottleneck{};  // of the exposed exchange that takes longest
   double longest_exchange_s = 0.0;
@@ -33,6 +34,12 @@ struct StepSum {
     compute.mean_s += part.mean_s;
     compute.max_s += part.max_s;
     path.push_back({std::move(what), part.max_s, std::move(binding)});
+  }
+  /// What messages that a phase hides cost it.
+  void add_busy(Phase phase, double seconds) {
+    busy_s[static_cast<std::size_t>(phase)] += seconds;
+    compute.mean_s += seconds;
+    compute.max_s += seconds;
   }
   void add_exchange(double exposed, double all_s, const std::string& limited_by, std::string what) {
     communication_s += all_s;

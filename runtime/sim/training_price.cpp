@@ -43,6 +43,7 @@ struct Layers {
   Exposed forward;
   Exposed backward;
   double communication_s = 0.0;
+  double busy_s = 0.0;
   double worst_s = -1.0;  // of the experts, over their mean
   std::string fullest{};
   RankId fullest_rank{};
@@ -58,6 +59,7 @@ void add_layer(const LayerPrice& layer, double blocks, Layers& all) {
   all.forward.add(layer.exposed_forward_s, blocks, layer.forward_bottleneck);
   all.backward.add(layer.exposed_backward_s, blocks, layer.backward_bottleneck);
   all.communication_s += blocks * layer.communication_s;
+  all.busy_s += blocks * layer.busy_s;
   if (layer.experts.max_s - layer.experts.mean_s <= all.worst_s) return;
   all.worst_s = layer.experts.max_s - layer.experts.mean_s;
   all.fullest = layer.fullest;
@@ -86,6 +88,8 @@ double add_layers(const TrainingCase& t, const RankSpeed& speed, const experts::
   sum.add_exposed(all.counts.seconds, all.counts.bottleneck, "counts of rows told");
   sum.add_exposed(all.forward.seconds, all.forward.bottleneck, "rows on their way, forward");
   sum.add(all.experts, "experts", all.fullest);
+  sum.add_busy(Phase::experts, all.busy_s);
+  if (all.busy_s > 0.0) sum.path.push_back({"experts, for rows meanwhile on their way", all.busy_s, "processors"});
   sum.add_exposed(all.backward.seconds, all.backward.bottleneck, "rows on their way, backward");
   price.slowest = all.fullest_rank;
   return backward_s;
@@ -221,7 +225,7 @@ TrainingPrice price_training_step(const TrainingCase& t, StepLog* log) {
   for (const auto& entry : enum_names(Phase{})) {
     if (entry.value == Phase::wait) continue;
     double& phase_s = price.phases_s[static_cast<std::size_t>(entry.value)];
-    phase_s = speed.seconds(entry.value, of(sum.work, entry.value));
+    phase_s = speed.seconds(entry.value, of(sum.work, entry.value)) + sum.busy_s[static_cast<std::size_t>(entry.value)];
     named_s += phase_s;
   }
   // What slow hosts add to the mean is no phase's: others wait for it.

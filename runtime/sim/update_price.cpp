@@ -25,8 +25,20 @@ Traffic reduction_traffic(const plan::ReducePlan& plan) {
   return traffic;
 }
 
-// The sums of a run of parameters leave as soon as backward has them; the last run's nothing hides.
-void add_reduction(const TrainingCase& t, const plan::ReducePlan& plan, double backward_s, StepSum& sum, StepLog* log) {
+// What gradients on their way cost the work that there is so far, which hides them.
+void add_busy(const RankSpeed& speed, double busy_s, StepSum& sum) {
+  const double all_s = speed.seconds(sum.work);
+  if (!(busy_s > 0.0 && all_s > 0.0)) return;
+  for (const auto& entry : enum_names(Phase{})) {
+    sum.add_busy(entry.value, busy_s * speed.seconds(entry.value, of(sum.work, entry.value)) / all_s);
+  }
+  sum.path.push_back({"backward, for gradients meanwhile on their way", busy_s, "processors"});
+}
+
+// The sums of a run of parameters leave as soon as backward has them, and make it take longer while it hides them; the
+// last run's nothing hides.
+void add_reduction(const TrainingCase& t, const RankSpeed& speed, const plan::ReducePlan& plan, double backward_s,
+                   StepSum& sum, StepLog* log) {
   if (plan.num_ranks() == 1 || plan.num_blocks() == 0) return;
   const auto runs = static_cast<double>(t.workload.reduced_runs);
   const auto passes = static_cast<double>(t.workload.passes);
@@ -34,12 +46,15 @@ void add_reduction(const TrainingCase& t, const plan::ReducePlan& plan, double b
   const Traffic of_run = reduction_traffic(plan).scaled(1.0 / runs);
   const RowExchangePrice price =
       price_rows(t.network, t.machine, t.workload.transport.exchange, {of_run, block_bytes, 1.0, t.scheduled_up_to});
-  const double exposed_s = std::max(price.time_s, runs * price.time_s - backward_s);
+  const double hidden_s = std::min(backward_s, (runs - 1.0) * price.time_s);
+  const double busy_s = price.time_s > 0.0 ? hidden_s * price.busy_s / price.time_s : 0.0;
+  const double exposed_s = std::max(price.time_s, runs * price.time_s - backward_s - busy_s);
   sum.add_exchange(passes * exposed_s, passes * runs * price.time_s, price.bottleneck,
                    "gradients on their way, the last ones");
+  add_busy(speed, passes * busy_s, sum);
   if (log == nullptr) return;
   log->reduction_s = price.time_s;
-  log->exposed_reduction_s = exposed_s;
+  log->exposed_reduction_s = busy_s + exposed_s;
 }
 
 // [num_ranks] parameters of the experts that each rank is the home of.
@@ -171,7 +186,7 @@ void add_small_messages(const TrainingCase& t, StepSum& sum, StepLog* log) {
 void add_update(const TrainingCase& t, const RankSpeed& speed, const experts::Placement& placement, double backward_s,
                 StepSum& sum, StepLog* log) {
   const plan::ReducePlan plan = reduce_plan(t.workload, t.network.num_ranks());
-  add_reduction(t, plan, backward_s, sum, log);
+  add_reduction(t, speed, plan, backward_s, sum, log);
   add_optimizer(t, speed, plan, placement, sum, log);
   add_gathering(t, sum, log);
   add_replicas(t, placement, sum, log);

@@ -42,7 +42,7 @@ void lift(Limit limit, Cluster& cluster, Machine& machine, std::vector<ExpertLoa
       return lift_latency(cluster, machine);
     case Limit::posting:
       for (std::optional<MessageCosts>* costs : {&machine.node, &machine.network}) {
-        if (*costs) (*costs)->post_s = {};
+        if (*costs) (*costs)->post_s = (*costs)->busy_s_per_byte = {};
       }
       return;
     case Limit::calls:

@@ -26,6 +26,7 @@ TEST(TimeMessages, MeasuresRankZeroWithTheLastOfItsNode) {
   EXPECT_GT(fit->costs.rendezvous.Bps.low, 0.0);
   expect_interval(fit->costs.eager.latency_s);
   expect_interval(fit->costs.post_s);
+  expect_interval(fit->costs.busy_s_per_byte);
   EXPECT_GE(fit->residuals.size(), 12U);
 }
 

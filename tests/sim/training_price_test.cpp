@@ -234,6 +234,37 @@ TEST(TimeOfWaves, IsThatOfAScheduleOfWiresAndExperts) {
   }
 }
 
+TEST(TimeOfWaves, OfExpertsTakesLongerForWhatTheyHide) {
+  const auto all_s = [](Index waves, const WaveCosts& wave) { return time_of_waves(waves, wave).all_s; };
+  EXPECT_EQ(all_s(1, {3.0, 4.0, 0.0, 1.0, 2.0}), 8.0) << "one wave hides nothing";
+  // The first in and the last out are seen: 2 of 3 waves' wires are hidden, and cost each of them 2/3 of half a second.
+  EXPECT_NEAR(all_s(3, {1.0, 5.0, 0.0, 2.0, 0.5}), 18.0 + 2.0 / 3.0 * 1.5, 1e-12);
+  EXPECT_EQ(all_s(4, {2.0, 0.5, 0.0, 2.0, 0.1}), all_s(4, {2.0, 0.5, 0.0, 2.0})) << "the wires set the pace";
+}
+
+TEST(TrainingPrice, SumsThatBackwardHidesMakeItTakeLonger) {
+  Workload w = small_workload();
+  w.moe_blocks = 0;
+  w.transport.exchange = "flat";
+  w.reduced_runs = 8;
+  w.replicated_parameters = 1 << 20;
+  Machine machine = small_machine();
+  Cluster cluster = known_cluster(2);
+  cluster.nic_Bps *= 1000.0;
+  const MessageLine line{{1e-6, 1e-6, 1e-6}, {12.5e9, 12.5e9, 12.5e9}};
+  machine.network = MessageCosts{line, line, 0.0, {}};
+  const TrainingPrice free = sim::price(w, cluster, &machine);
+  machine.network->busy_s_per_byte.value = 1e-14;
+  const TrainingPrice busy = sim::price(w, cluster, &machine);
+  EXPECT_EQ(busy.communication_s, free.communication_s);
+  EXPECT_EQ(busy.exposed_s, free.exposed_s) << "that of the last run";
+  // A rank's 3 groups are two sums. Half of each goes out, and as many bytes come in, of 7 of 8 runs.
+  const double hidden_bytes = 2.0 * 7.0 / 8.0 * element_bytes * static_cast<double>(w.replicated_parameters);
+  EXPECT_NEAR(busy.step_s - free.step_s, 1e-14 * hidden_bytes * static_cast<double>(w.passes),
+              1e-3 * (busy.step_s - free.step_s));
+  EXPECT_GT(busy.of(Phase::attention), free.of(Phase::attention));
+}
+
 TEST(TrainingPrice, WavesHideWhatTheExpertsTakeLongerThan) {
   Workload w = small_workload();
   w.width = 512;
