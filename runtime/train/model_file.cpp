@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/train/model_file.hpp"
 
+#include "runtime/train/agreed.hpp"
 #include "runtime/train/checkpoint.hpp"
+#include "runtime/train/model_contents.hpp"
 #include "runtime/train/not_finite.hpp"
 
 namespace conclave::train {
@@ -63,19 +65,38 @@ std::vector<TensorPart> value_parts(model::Model<float>& model, const comm::Comm
   return parts;
 }
 
-void load_values(const std::filesystem::path& checkpoint, const comm::Communicator& communicator,
-                 model::Model<float>& model) {
+namespace {
+
+/// read(parts) gives the parts their values. Collective.
+template <class Read>
+void load(const std::filesystem::path& file, const comm::Communicator& communicator, model::Model<float>& model,
+          const Read& read) {
   const std::vector<ReplicatedValues> replicated = replicated_values(model);
   std::vector<std::vector<Range>> slices;
   for (const ReplicatedValues& r : replicated) slices.push_back({{0, communicator.is_root() ? r.list->size() : 0}});
   const std::vector<TensorPart> parts = value_parts(model, communicator, slices);
-  read_tensors(communicator, checkpoint, parts);
-  refuse_not_finite(communicator, checkpoint, parts);
+  read(parts);
+  refuse_not_finite(communicator, file, parts);
   for (const ReplicatedValues& r : replicated) communicator.broadcast(r.values);
   for (model::MoeLayer<float>* layer : model.moe_layers()) {
     communicator.broadcast(layer->selection_bias());
     layer->share_values();
   }
+}
+
+}  // namespace
+
+void load_values(const std::filesystem::path& checkpoint, const comm::Communicator& communicator,
+                 model::Model<float>& model) {
+  load(checkpoint, communicator, model,
+       [&](const std::vector<TensorPart>& parts) { read_tensors(communicator, checkpoint, parts); });
+}
+
+void load_values(const WholeTensors& tensors, const std::filesystem::path& file, const comm::Communicator& communicator,
+                 model::Model<float>& model) {
+  load(file, communicator, model, [&](const std::vector<TensorPart>& parts) {
+    agreed(communicator, [&] { fill(tensors, parameter_group, parts, file); });
+  });
 }
 
 }  // namespace conclave::train

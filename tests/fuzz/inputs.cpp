@@ -14,6 +14,7 @@
 #include "runtime/train/labelled.hpp"
 #include "runtime/train/line_file.hpp"
 #include "runtime/train/routing_file.hpp"
+#include "runtime/train/safetensors_model.hpp"
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -163,6 +164,37 @@ void read_routing(std::string_view bytes) {
   for (const gating::RoutingStep& step : trace.steps) check(trace.sizes, step);
 }
 
+/// In front of 24 bytes of tensors.
+void read_safetensors_header(std::string_view bytes) {
+  const train::SafetensorsHeader header = train::parse_safetensors_header(bytes, 24);
+  const train::SafetensorsHeader again = train::parse_safetensors_header(train::safetensors_header_text(header), 24);
+  invariant(header.metadata == again.metadata && header.tensors.size() == again.tensors.size(),
+            "a header of {} tensors is read back with {}", header.tensors.size(), again.tensors.size());
+}
+
+void read_safetensors_index(std::string_view bytes) {
+  const train::SafetensorsIndex index = train::parse_safetensors_index(bytes);
+  const train::SafetensorsIndex again = train::parse_safetensors_index(train::safetensors_index_text(index));
+  invariant(index.file_of == again.file_of, "an index of {} tensors is read back otherwise", index.file_of.size());
+}
+
+void read_safetensors(std::string_view bytes) {
+  const MemoryFile file(bytes);
+  const train::CheckpointContents contents = train::read_safetensors_model(file.path());
+  for (const auto& [name, tensor] : contents.tensors) {
+    invariant(train::num_elements(tensor.shape) == std::ssize(tensor.values), "{} has {} values", name,
+              tensor.values.size());
+  }
+}
+
+/// A safetensors file with this header.
+std::string safetensors_file(const std::string& header, std::size_t data_bytes) {
+  std::string bytes(8, '\0');
+  bytes[0] = static_cast<char>(header.size() % 256);
+  bytes[1] = static_cast<char>(header.size() / 256);
+  return bytes + header + std::string(data_bytes, 'x');
+}
+
 std::vector<std::string> option_names() {
   train::TrainOptions options;
   apps::OptionSections sections;
@@ -217,6 +249,25 @@ std::span<const Input> inputs() {
        read_command_line,
        {"--layers\n2\n--width=16\n--heads\n2\n--no-noise\n--out\na b", "--experts=4\n--top-k=2\n--\n-x"},
        option_names()},
+      {"safetensors",
+       read_safetensors,
+       {safetensors_file(R"({"__metadata__":{"config.layers":"2","integer.step":"7"},)"
+                         R"("a.w":{"dtype":"I8","shape":[2,4],"data_offsets":[0,8]},)"
+                         R"("a.w.scale":{"dtype":"F32","shape":[2],"data_offsets":[8,16]},)"
+                         R"("table.t":{"dtype":"F64","shape":[1,1],"data_offsets":[16,24]}})",
+                         24)},
+       {"shape", "F32", "I8", "F64", "BF16", ".scale", "table.", "{", "}", "[", "]", ",", "-1", "1e999", "0"}},
+      {"safetensors_header",
+       read_safetensors_header,
+       {R"({"b":{"dtype":"BF16","shape":[3,2],"data_offsets":[12,24]},"a":{"dtype":"F32","shape":[3],"data_offsets":[0,12]}})",
+        R"({"__metadata__":{"format":"pt"},"a":{"dtype":"F64","shape":[],"data_offsets":[0,8]},)"
+        R"("b":{"dtype":"I8","shape":[2,8,1],"data_offsets":[8,24]}})"},
+       {"__metadata__", "dtype", "shape", "data_offsets", "F32", "{", "}", "[", "]", ",", ":", "-1", "1e999",
+        "18446744073709551615", "4611686018427387904"}},
+      {"safetensors_index",
+       read_safetensors_index,
+       {R"({"metadata":{"total_size":24},"weight_map":{"a":"m-00001-of-00002.safetensors","b":"m-00002-of-00002.safetensors"}})"},
+       {"metadata", "total_size", "weight_map", "../", "/", ".", "{", "}", "[", "]", ",", ":", "-1", "null"}},
       {"corpus",
        read_corpus,
        {std::string(200, 'a') + "\n\xef\xbb\xbf some text \xff\n" + std::string(100, 'b')},
