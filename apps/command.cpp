@@ -3,6 +3,7 @@
 
 #include "apps/command_line.hpp"
 #include "apps/failure.hpp"
+#include "apps/model_commands.hpp"
 #include "apps/option_text.hpp"
 
 #include <algorithm>
@@ -70,9 +71,10 @@ const Command& command_named(const std::vector<Command>& all, std::string_view w
 }  // namespace
 
 const std::vector<Command>& commands() {
-  static const std::vector<Command> all{train_command(), evaluate_command(), generate_command(),
-                                        bench_command(), simulate_command(), inspect_command(),
-                                        check_command(), doctor_command(),   slurm_command()};
+  static const std::vector<Command> all{train_command(),    evaluate_command(), generate_command(), bench_command(),
+                                        simulate_command(), inspect_command(),  export_command(),   import_command(),
+                                            check_command(),    doctor_command(),
+                                        slurm_command()};
   return all;
 }
 

@@ -3,6 +3,9 @@
 
 #include "apps/memory.hpp"
 #include "apps/training_needs.hpp"
+#include "runtime/train/agreed.hpp"
+#include "runtime/train/model_contents.hpp"
+#include "runtime/train/safetensors_model.hpp"
 
 namespace conclave::apps {
 
@@ -23,13 +26,9 @@ void refuse_impossible(const model::DataShape& shape, const train::TrainOptions&
 
 }  // namespace
 
-LoadedModel load_model(const Session& session, const std::string& path, double eval_capacity_factor,
-                       const ComputeOptions& compute, const std::string& exchange) {
+LoadedModel model_of(const Session& session, const OpenedCheckpoint& opened, double eval_capacity_factor,
+                     const ComputeOptions& compute, const std::string& exchange) {
   const comm::Communicator& world = session.world;
-  if (path.empty()) {
-    throw InputError("no checkpoint was named", "give --checkpoint a file or the folder that a run wrote into");
-  }
-  const OpenedCheckpoint opened = open_checkpoint(world, path);
   LoadedModel loaded;
   loaded.file = opened.file;
   for (const std::string& unknown : adopt_options(opened.header, {}, loaded.options)) {
@@ -52,7 +51,29 @@ LoadedModel load_model(const Session& session, const std::string& path, double e
   refuse_impossible(shape, loaded.options, opened.file);
   static_cast<void>(refuse_too_much_memory(world, model_memory(loaded.options, shape, *loaded.transport, world)));
   loaded.model = model::make_model<float>(loaded.options.model, shape, loaded.options.seed, loaded.transport->ranks());
-  train::load_values(opened.file, world, *loaded.model);
+  return loaded;
+}
+
+LoadedModel load_model(const Session& session, const std::string& path, double eval_capacity_factor,
+                       const ComputeOptions& compute, const std::string& exchange) {
+  const comm::Communicator& world = session.world;
+  if (path.empty()) {
+    throw InputError("no checkpoint was named", "give --checkpoint a file or the folder that a run wrote into");
+  }
+  if (!train::is_safetensors(path)) {
+    const OpenedCheckpoint opened = open_checkpoint(world, path);
+    LoadedModel loaded = model_of(session, opened, eval_capacity_factor, compute, exchange);
+    train::load_values(opened.file, world, *loaded.model);
+    return loaded;
+  }
+  train::CheckpointContents contents;
+  train::agreed(world, [&] { contents = train::read_safetensors_model(path); });
+  if (contents.header.config.empty()) {
+    throw InputError(fmt::format("'{}' does not tell the options of its model", path),
+                     "make a checkpoint of it with the options: conclave import --options FILE");
+  }
+  LoadedModel loaded = model_of(session, {path, contents.header}, eval_capacity_factor, compute, exchange);
+  train::load_values(contents.tensors, path, world, *loaded.model);
   return loaded;
 }
 

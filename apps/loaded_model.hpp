@@ -23,10 +23,15 @@ struct LoadedModel {
   [[nodiscard]] model::LanguageModel<float>& language_model() const;
 };
 
-/// Loads the newest checkpoint that `path` names. `eval_capacity_factor`, if it is not negative, takes the place of the
-/// run's. Computes with the threads of `compute` from now on, and with its library where one was given, else with the
-/// run's. Rows travel by `exchange`; empty: as in the run. InputError on every rank if there is no checkpoint or it is
-/// damaged. Collective.
+/// The model that a checkpoint's header describes, at drawn values, on these ranks; `file` is what messages name. The
+/// rest as load_model. Collective.
+[[nodiscard]] LoadedModel model_of(const Session& session, const OpenedCheckpoint& opened, double eval_capacity_factor,
+                                   const ComputeOptions& compute, const std::string& exchange);
+
+/// Loads the newest checkpoint that `path` names, or the model of a safetensors file or index of this program.
+/// `eval_capacity_factor`, if it is not negative, takes the place of the run's. Computes with the threads of `compute`
+/// from now on, and with its library where one was given, else with the run's. Rows travel by `exchange`; empty: as in
+/// the run. InputError on every rank if there is no checkpoint or it is damaged. Collective.
 [[nodiscard]] LoadedModel load_model(const Session& session, const std::string& path, double eval_capacity_factor,
                                      const ComputeOptions& compute, const std::string& exchange);
 
