@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The command `inspect`: what is in a checkpoint.
+#include "apps/changed_model.hpp"
 #include "apps/command.hpp"
+#include "apps/expert_facts.hpp"
 #include "apps/train_options.hpp"
 #include "runtime/train/agreed.hpp"
 #include "runtime/train/checkpoint_folder.hpp"
@@ -16,6 +18,7 @@ struct InspectOptions {
   std::string verify;
   bool tensors = false;
   bool digests = false;
+  bool experts = false;
 };
 
 void describe(InspectOptions& o, OptionSections& sections) {
@@ -25,6 +28,9 @@ void describe(InspectOptions& o, OptionSections& sections) {
             "instead: read a checkpoint, or all of a folder, and compare every checksum; a line each");
   table.add("tensors", o.tensors, "list every tensor with its shape");
   table.add("digests", o.digests, "read every tensor and print a digest of its bits, and one of all");
+  table.add("experts", o.experts,
+            "of every expert the norms, the one that it is most like (the cosine of all parameters), and whether no "
+            "gradient has ever reached it");
 }
 
 /// A tensor of the file, read whole.
@@ -119,13 +125,23 @@ int run(const InspectOptions& o, const Session& session) {
       print_digests(opened.file, tensors);
       return;
     }
+    if (o.experts) {
+      fmt::print("file {}\n", opened.file.string());
+      const train::CheckpointContents contents = train::read_contents(opened.file);
+      fmt::print("{}", text_of(expert_facts(contents.tensors)));
+      return;
+    }
     print_header(opened);
     Index elements = 0;
+    std::map<std::string, std::vector<Index>> shapes;
     for (const StoredTensor& tensor : tensors) {
       elements += train::num_elements(tensor.shape);
+      shapes[tensor.name] = tensor.shape;
       if (o.tensors) fmt::print("  {:<60}[{}]\n", tensor.name, fmt::join(tensor.shape, " x "));
     }
     fmt::print("  {} tensors, {} numbers\n", tensors.size(), elements);
+    const ParameterCounts counts = parameter_counts(shapes, train::model_options(opened.header));
+    fmt::print("  {} parameters, of which a token passes {:.0f}\n", counts.total, counts.active);
   });
   return 0;
 }

@@ -8,5 +8,7 @@ namespace conclave::apps {
 
 [[nodiscard]] Command export_command();
 [[nodiscard]] Command import_command();
+[[nodiscard]] Command edit_command();
+[[nodiscard]] Command compress_command();
 
 }  // namespace conclave::apps

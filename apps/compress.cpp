@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The command `compress`: a checkpoint with fewer experts, fewer weights, or weights in fewer bytes, and what that
+// costs.
+#include "apps/changed_model.hpp"
+#include "apps/model_commands.hpp"
+#include "apps/one_rank.hpp"
+#include "apps/pruning.hpp"
+#include "apps/run_folder.hpp"
+#include "runtime/train/checkpoint_draft.hpp"
+#include "runtime/train/safetensors_model.hpp"
+
+namespace conclave::apps {
+namespace {
+
+namespace fs = std::filesystem;
+using train::WeightType;
+
+enum class Quantise { no, bf16, int8 };
+
+constexpr std::array<EnumName<Quantise>, 3> enum_names(Quantise) {
+  return {{{Quantise::no, "no"}, {Quantise::bf16, "bf16"}, {Quantise::int8, "int8"}}};
+}
+
+struct CompressOptions {
+  std::string checkpoint;
+  std::string out;
+  double prune_experts = 0.0;
+  double prune_weights = 0.0;
+  Quantise quantise = Quantise::no;
+  MeasureOptions measured;
+};
+
+void describe(CompressOptions& o, OptionSections& sections) {
+  OptionTable& table = sections.section("Compression, in this order");
+  table.add("checkpoint", o.checkpoint, "a checkpoint, or a folder of them: the newest");
+  table.add(
+      "out", o.out,
+      "what to write: a folder for a checkpoint, or a file ending in .safetensors (without the optimizer's state), "
+      "which evaluate and generate read as well");
+  table.add("prune_experts", o.prune_experts,
+            "remove experts of every MoE layer, a part of them (below 1) or that many: those without which the loss "
+            "rises least");
+  table.add("prune_weights", o.prune_weights,
+            "set the smallest of each expert's weights to 0, that part of them (0 to 1); zeros are stored as other "
+            "weights are");
+  table.add("quantise", o.quantise,
+            "store matrices, but those of routers, as bfloat16, or as integers of 8 bits with a scale for each output; "
+            "they become float32 when they are loaded. Needs a .safetensors file");
+  describe(o.measured, sections.section("Loss before and after"));
+}
+
+void validate(const CompressOptions& o) {
+  if (o.out.empty()) throw InputError("nothing to write was named", "give --out a folder, or a file FILE.safetensors");
+  if (!(o.prune_weights >= 0.0 && o.prune_weights < 1.0)) {
+    throw InputError(fmt::format("prune_weights = {}", o.prune_weights), "give a part from 0 up to, but not, 1");
+  }
+  if (o.prune_experts == 0.0 && o.prune_weights == 0.0 && o.quantise == Quantise::no) {
+    throw InputError("no compression is asked for", "give --prune-experts, --prune-weights or --quantise");
+  }
+  if (o.prune_experts != 0.0 && !o.measured.measure) {
+    throw InputError("prune_experts without a measurement",
+                     "experts are chosen by the loss without them: leave --no-measure out");
+  }
+  if (o.quantise != Quantise::no && !train::is_safetensors(o.out)) {
+    throw InputError(fmt::format("quantise = {} with out = '{}'", name_of(o.quantise), o.out),
+                     "a checkpoint has float32 only: name a file that ends in .safetensors");
+  }
+}
+
+class Compression {
+ public:
+  Compression(const CompressOptions& o, const Session& session)
+      : o_(o), session_(session), read_(read_checkpoint(session, o.checkpoint)) {
+    add_row("before");
+  }
+
+  void prune_experts() {
+    const Index count = pruned_experts(o_.prune_experts, read_.options.model);
+    LoadedModel model = model_from(session_, read_.file, read_.contents);
+    const std::vector<ExpertWorth> worth = worth_of_experts(model, o_.measured, session_);
+    fmt::print("{}", text_of(worth));
+    train::apply(train::remove_experts(read_.options.model, least_worth(worth, count)), read_.contents);
+    read_.options = changed_options(read_.contents);
+    add_row("experts");
+  }
+
+  void prune_weights() {
+    train::zero_smallest_weights(o_.prune_weights, read_.contents.tensors);
+    add_row("weights");
+  }
+
+  void write() {
+    if (!train::is_safetensors(o_.out)) {
+      read_.options.out = o_.out;
+      refuse_used_folder(session_.world, read_.options, {});
+      const Index step = train::integer_of(read_.contents.header, "step", read_.file);
+      const auto file = train::write_checkpoint(session_.world, o_.out, step, {}, read_.contents.header,
+                                                train::parts_of(read_.contents.tensors));
+      fmt::print("wrote {}, {} bytes with the optimizer's state\n", file.string(), fs::file_size(file));
+      return;
+    }
+    std::erase_if(read_.contents.tensors,
+                  [](const auto& entry) { return !entry.first.starts_with(train::parameter_group); });
+    const auto type = o_.quantise == Quantise::no     ? WeightType::f32
+                      : o_.quantise == Quantise::bf16 ? WeightType::bf16
+                                                      : WeightType::int8;
+    train::write_safetensors_model(read_.contents, o_.out, type, 0);
+    const auto bytes = static_cast<Index>(fs::file_size(o_.out));
+    fmt::print("wrote {}, {} bytes\n", o_.out, bytes);
+    if (o_.quantise == Quantise::no) return;
+    read_.contents = train::read_safetensors_model(o_.out);  // what is evaluated is what was stored
+    add_row(std::string(name_of(o_.quantise)));
+    rows_.back().file_bytes = bytes;
+  }
+
+  [[nodiscard]] std::string table() const {
+    return table_of(rows_, train::loss_unit(read_.options.task == train::Task::classify));
+  }
+
+ private:
+  void add_row(const std::string& name) {
+    rows_.push_back(row_of(name, read_.contents, read_.options.model));
+    if (!o_.measured.measure) return;
+    LoadedModel model = model_from(session_, read_.file, read_.contents);
+    rows_.back().loss = measure(model, o_.measured, session_).loss;
+  }
+
+  const CompressOptions& o_;
+  const Session& session_;
+  ReadCheckpoint read_;
+  std::vector<ModelRow> rows_;
+};
+
+int run(const CompressOptions& o, const Session& session) {
+  require_one_rank(session, "compress");
+  validate(o);
+  Compression compression(o, session);
+  if (o.prune_experts != 0.0) compression.prune_experts();
+  if (o.prune_weights != 0.0) compression.prune_weights();
+  compression.write();
+  fmt::print("{}", compression.table());
+  return 0;
+}
+
+}  // namespace
+
+Command compress_command() {
+  return make_command<CompressOptions>("compress", "a checkpoint with fewer experts or weights, or in fewer bytes", "",
+                                       describe, run);
+}
+
+}  // namespace conclave::apps
