@@ -36,7 +36,7 @@ void describe(CompressOptions& o, OptionSections& sections) {
   table.add(
       "out", o.out,
       "what to write: a folder for a checkpoint, or a file ending in .safetensors (without the optimizer's state), "
-      "which evaluate and generate read as well");
+      "which evaluate and generate read as well; e.g. --checkpoint run --quantise int8 --out small.safetensors");
   table.add("prune_experts", o.prune_experts,
             "remove experts of every MoE layer, a part of them (below 1) or that many: those without which the loss "
             "rises least");

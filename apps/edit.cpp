@@ -26,7 +26,9 @@ struct EditOptions {
 void describe(EditOptions& o, OptionSections& sections) {
   OptionTable& table = sections.section("Edit");
   table.add("checkpoint", o.checkpoint, "a checkpoint, or a folder of them: the newest");
-  table.add("out", o.out, "the folder to write the edited checkpoint into; go on with train --resume FOLDER");
+  table.add("out", o.out,
+            "the folder to write the edited checkpoint into; go on with train --resume FOLDER; e.g. --checkpoint run "
+            "--split-experts 2 --out finer");
   table.add("split_experts", o.split_experts,
             "cut every expert into that many narrower ones, of which a token chooses as many times more (top_k grows): "
             "the model computes what it did");
