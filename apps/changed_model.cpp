@@ -61,12 +61,19 @@ train::Evaluation measure(LoadedModel& loaded, const MeasureOptions& o, const Se
   return evaluation;
 }
 
+namespace {
+
+// Kept beside the parameters, and not trained.
+bool is_state(const std::string& path) { return path.ends_with("/selection_bias"); }
+
+}  // namespace
+
 ParameterCounts parameter_counts(const std::map<std::string, std::vector<Index>>& shapes,
                                  const model::ModelOptions& options) {
   ParameterCounts counts;
   double of_experts = 0.0;
   for (const auto& [path, shape] : shapes) {
-    if (!path.starts_with(train::parameter_group) || path.ends_with("/selection_bias")) continue;
+    if (!path.starts_with(train::parameter_group) || is_state(path)) continue;
     const Index size = train::num_elements(shape);
     counts.total += size;
     if (path.find("/moe/expert/") != std::string::npos) of_experts += static_cast<double>(size);
@@ -89,6 +96,7 @@ ModelRow row_of(const std::string& name, const train::CheckpointContents& conten
     shapes[path] = tensor.shape;
     if (!path.starts_with(train::parameter_group)) continue;
     row.file_bytes += std::ssize(tensor.values) * static_cast<Index>(sizeof(float));
+    if (is_state(path)) continue;
     row.nonzero += std::ssize(tensor.values) - std::count(tensor.values.begin(), tensor.values.end(), 0.0F);
   }
   row.counts = parameter_counts(shapes, options);
