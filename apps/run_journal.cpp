@@ -61,6 +61,10 @@ void RunJournal::append(const train::Evaluation& evaluation) {
   attempt([&] { log_->append(evaluation); });
 }
 
+void RunJournal::append(const train::SavedCheckpoint& save) {
+  attempt([&] { log_->append(save); });
+}
+
 void RunJournal::note(const std::string& name, const std::string& value) {
   if (log_) log_->note(name, value);
 }

@@ -8,6 +8,7 @@
 #include "apps/failure.hpp"
 #include "apps/launch.hpp"
 #include "apps/memory.hpp"
+#include "apps/metrics_textfile.hpp"
 #include "apps/progress.hpp"
 #include "apps/router_options.hpp"
 #include "apps/run_folder.hpp"
@@ -89,6 +90,7 @@ class Run {
     Progress& progress;
     RunJournal& journal;
     RunSummary& summary;
+    MetricsTextfile& textfile;
   };
 
   int steps() {
@@ -109,17 +111,21 @@ class Run {
       return 0;
     }
     write_configuration(world_, options_);
+    MetricsTextfile textfile(world_.is_root() ? options_.metrics_textfile : "", options_.out, trainer_->steps_done(),
+                             last, tell);
     const auto saved = [&](const std::filesystem::path& file, double seconds) {
       saved_ = file;
       move_s_ = std::max(move_s_, seconds);
       stop_rule_.saw_save(seconds);
       watchdog_.saved(file);
+      journal.append(train::SavedCheckpoint{train::step_of(file).value_or(0), seconds});
+      textfile.add_checkpoint();
     };
     Saver saver(*trainer_, world_, journal, option_values(options_), what_bits_depend_on(record_), tell, saved);
     introduce();
     if (!stopping_.notice().empty()) say(stopping_.notice());
     RunSummary summary;
-    const Reports reports{progress, journal, summary};
+    const Reports reports{progress, journal, summary, textfile};
     if (owes_evaluation) evaluate(reports);
     std::string stopped_by;
     bool is_first = true;  // step of this process
@@ -156,6 +162,7 @@ class Run {
       }
     }
     journal.flush();
+    textfile.close();
     progress.finish();
     return end(stopped_by, last, reports);
   }
@@ -185,6 +192,7 @@ class Run {
     reports.summary.add(step);
     note_choices(reports.journal);
     reports.journal.append(step);
+    reports.textfile.add(step);
     for (const std::string& alarm : step.alarms) reports.progress.note(alarm);
     if (!step.straggler.empty()) reports.progress.note(step.straggler);
     if (!step.skipped.empty()) {
@@ -335,6 +343,7 @@ class Run {
     if (evaluation.tokens == 0) return;
     reports.summary.add(evaluation);
     reports.journal.append(evaluation);
+    reports.textfile.add(evaluation);
     std::string note = fmt::format("step {}: held-out loss {:.4f} {} over {}", evaluation.step, evaluation.loss,
                                    evaluation.loss_unit, evaluation.size_text());
     if (evaluation.confusion.classes() > 0) {

@@ -44,6 +44,7 @@ const std::set<std::string>& options_beside_the_step() {
                                            "init_from",
                                            "keep_every",
                                            "keep_last",
+                                           "metrics_textfile",
                                            "mtbf",
                                            "on_nan",
                                            "on_nan_limit",

@@ -7,10 +7,10 @@ namespace conclave::apps {
 namespace {
 
 // How the program was started this time: no part of what the run is.
-const std::set<std::string> of_one_start{"checkpoint_async", "explain_router", "init_from",    "out",
-                                         "record_routing",   "requeue",        "resume",       "rule_file",
-                                         "stop_after",       "threads",        "time_limit",   "time_margin",
-                                         "upcycle",          "upcycle_noise",  "upcycle_split"};
+const std::set<std::string> of_one_start{
+    "checkpoint_async", "explain_router", "init_from",     "metrics_textfile", "out",     "record_routing",
+    "requeue",          "resume",         "rule_file",     "stop_after",       "threads", "time_limit",
+    "time_margin",      "upcycle",        "upcycle_noise", "upcycle_split"};
 
 }  // namespace
 

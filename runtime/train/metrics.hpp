@@ -85,6 +85,18 @@ struct Evaluation {
   [[nodiscard]] std::string size_text() const;
 };
 
+/// A process has begun, resumed, or gone back to the end of a step of a run.
+struct RunStart {
+  Index step = 0;   // steps done then
+  Index ranks = 0;  // 0: not known
+};
+
+/// A checkpoint that stands.
+struct SavedCheckpoint {
+  Index step = 0;
+  double seconds = 0.0;  // from its beginning until it stood
+};
+
 /// One line of JSON, for metrics.jsonl.
 [[nodiscard]] std::string to_json(const StepRecord& record);
 [[nodiscard]] std::string to_json(const Evaluation& evaluation);

@@ -57,6 +57,9 @@ void describe_files(TrainOptions& o, OptionTable& table) {
   table.add("drop_ledger", o.drop_ledger, "write every dropped claim of every step into run.h5: who, where and why");
   table.add("record_routing", o.record_routing,
             "a file that the routing of every step is added to, for simulations: choices by layer, source and expert");
+  table.add(
+      "metrics_textfile", o.metrics_textfile,
+      "a file that says how the run stands, for Prometheus' node_exporter (NAME.prom), rewritten every few seconds");
   describe(o.collapse, table);
   describe(o.watch, table);
   table.add("eval_sequences", o.eval_sequences, "held-out sequences of an evaluation, from the first; 0: all");

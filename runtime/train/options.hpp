@@ -74,6 +74,7 @@ struct TrainOptions {
   Index eval_sequences = 1024;
   bool drop_ledger = false;
   std::string record_routing;
+  std::string metrics_textfile;
 
   [[nodiscard]] Index groups_in_pass() const { return groups / passes; }
   [[nodiscard]] Index sequences_in_group() const { return sequences / groups; }

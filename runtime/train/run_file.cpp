@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::array<const char*, 4> groups{"/steps", "/evaluations", "/tests", "/drops"};
+constexpr std::array<const char*, 6> groups{"/steps", "/evaluations", "/tests", "/drops", "/starts", "/saves"};
 constexpr Index structure_bytes = Index{64} * 1024;  // of a file, its groups and their lists of names
 
 void require(const std::error_code& error, const char* action, const fs::path& path) {

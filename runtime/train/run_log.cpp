@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/train/run_log.hpp"
 
+#include "runtime/core/parse_number.hpp"
 #include "runtime/train/run_tables.hpp"
 
 namespace conclave::train {
 namespace {
 
 namespace fs = std::filesystem;
+
+Index ranks_of(const RunLog::Texts& record) {
+  const auto ranks = record.find("ranks");
+  return ranks == record.end() ? 0 : parse_number<Index>(ranks->second).value_or(0);
+}
 
 fs::path made(const fs::path& folder) {
   std::error_code error;
@@ -25,6 +31,7 @@ RunLog::RunLog(const fs::path& folder, Index first_step, const Texts& config, co
       flush_every_s_(flush_every_s),
       lines_(folder_ / "metrics.jsonl"),
       tables_(folder_ / "run.h5", first_step, notices_),
+      start_{first_step, ranks_of(record)},
       last_step_(first_step),
       last_evaluation_(first_step),
       last_test_(first_step) {
@@ -57,6 +64,8 @@ void RunLog::add(const Record& record, Index& last_step) {
   tables_.require_same_tables(rows);
   if (!drops.empty()) tables_.require_same_tables(drops);
   begin();
+  if (!is_start_told_) tables_.append(rows_of(start_));
+  is_start_told_ = true;
   tables_.append(rows);
   tables_.append(drops);
   pending_lines_ += to_json(record) + '\n';
@@ -71,6 +80,11 @@ void RunLog::append(const StepRecord& record) {
 
 void RunLog::append(const Evaluation& evaluation) {
   add(evaluation, evaluation.split == Split::test ? last_test_ : last_evaluation_);
+}
+
+void RunLog::append(const SavedCheckpoint& save) {
+  begin();
+  tables_.append(rows_of(save));
 }
 
 void RunLog::flush() {

@@ -34,6 +34,10 @@
 //   /tests/...              as /evaluations, of the test part
 //   /drops/step, layer, token, choice, expert, reason     [d] int64  the drop ledger, by step, layer, token and choice,
 //                           if the run keeps it; the attribute "reasons" of reason names them
+//   /starts/step, ranks     [k] int64    a row for each process that began, resumed or went back: steps done then; the
+//                           group comes with the first record of a step
+//   /saves/step             [c] int64    checkpoints that stood, also those that were removed since
+//   /saves/seconds          [c] float64
 // Every dataset has the attributes "unit" ("1": a plain number) and "meaning". A group comes with its first record. A
 // run without MoE layers has no tables with a dimension of layers (one with a single one no layer_agreement), data
 // without known domains no domain_information, data without classes no macro_f1 and confusion.
@@ -66,6 +70,8 @@ class RunLog {
   /// a run with other MoE layers or of another version. InputError, when it flushes, if the disk is full.
   void append(const StepRecord& record);
   void append(const Evaluation& evaluation);
+  /// Of run.h5 alone; written with the next flush.
+  void append(const SavedCheckpoint& save);
   /// Adds to /record what was learnt while the run was on; kept with the next record, once for each name.
   void note(const std::string& name, const std::string& value) { tables_.note(name, value); }
   /// Hands all records to the operating system. Call it before a checkpoint is saved: a resumed run's log then has no
@@ -96,6 +102,8 @@ class RunLog {
   std::string pending_lines_;
   bool owes_evaluation_ = false;
   bool has_begun_ = false;
+  RunStart start_;
+  bool is_start_told_ = false;
   Index last_step_, last_evaluation_, last_test_;
   Clock::time_point flushed_at_ = Clock::now();
 };

@@ -162,6 +162,20 @@ std::vector<Table> drop_rows_of(const StepRecord& record) {
   return tables;
 }
 
+std::vector<Table> rows_of(const RunStart& start) {
+  return {{"/starts/step",
+           {},
+           described("steps", "steps done when a process began, resumed or went back"),
+           std::vector<Index>{start.step}},
+          {"/starts/ranks", {}, described("1", "ranks from then on; 0: not known"), std::vector<Index>{start.ranks}}};
+}
+
+std::vector<Table> rows_of(const SavedCheckpoint& save) {
+  return {
+      {"/saves/step", {}, described("steps", "steps of a checkpoint that stood"), std::vector<Index>{save.step}},
+      {"/saves/seconds", {}, described("s", "from its beginning until it stood"), std::vector<double>{save.seconds}}};
+}
+
 std::vector<Table> rows_of(const Evaluation& evaluation) {
   const std::string_view group = evaluation.split == Split::test ? "/tests" : "/evaluations";
   std::vector<Table> tables;

@@ -11,6 +11,9 @@ namespace conclave::train {
 [[nodiscard]] std::vector<Table> rows_of(const StepRecord& record);
 /// A row for each of the record's drops in every table of /drops; none where it has none.
 [[nodiscard]] std::vector<Table> drop_rows_of(const StepRecord& record);
+/// One row of every table of /starts, and of /saves.
+[[nodiscard]] std::vector<Table> rows_of(const RunStart& start);
+[[nodiscard]] std::vector<Table> rows_of(const SavedCheckpoint& save);
 /// One row of every table of /evaluations, or, of the test part, of /tests.
 [[nodiscard]] std::vector<Table> rows_of(const Evaluation& evaluation);
 

@@ -126,6 +126,29 @@ TEST_F(RunLogTest, WithoutLayersOrDomains) {
   EXPECT_EQ(content_of(jsonl()), expected_lines(9, shape));
 }
 
+TEST_F(RunLogTest, HoldsStartsAndSavesOfStepsThatStay) {
+  {
+    RunLog log(folder(), 0, {}, {{"ranks", "4"}});
+    for (Index step = 1; step <= 9; ++step) {
+      append(log, step);
+      if (step % 3 == 0) log.append(SavedCheckpoint{step, 0.5 * static_cast<double>(step)});
+    }
+  }
+  const std::string lines = content_of(jsonl());
+  EXPECT_EQ(lines, expected_lines(9)) << "they are in run.h5 alone";
+  { const RunLog never_used(folder(), 3, {}, {{"ranks", "5"}}); }
+  {
+    RunLog log(folder(), 6, {}, {{"ranks", "2"}});
+    log.append(some_step(7));
+  }
+  const Hdf5File file = Hdf5File::open(h5());
+  EXPECT_EQ(file.read<Index>("/starts/step"), (std::vector<Index>{0, 6}));
+  EXPECT_EQ(file.read<Index>("/starts/ranks"), (std::vector<Index>{4, 2}));
+  EXPECT_EQ(file.read<Index>("/saves/step"), (std::vector<Index>{3, 6})) << "that of step 9 is of another future";
+  EXPECT_EQ(file.read<double>("/saves/seconds"), (std::vector<double>{1.5, 3.0}));
+  EXPECT_EQ(file.attribute<std::string>("/saves/seconds", "unit"), "s");
+}
+
 TEST_F(RunLogTest, NumbersThatAreNotFinite) {
   StepRecord step = some_step(1);
   step.loss = std::numeric_limits<double>::quiet_NaN();
