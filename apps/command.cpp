@@ -71,10 +71,10 @@ const Command& command_named(const std::vector<Command>& all, std::string_view w
 }  // namespace
 
 const std::vector<Command>& commands() {
-  static const std::vector<Command> all{train_command(),    evaluate_command(), generate_command(), bench_command(),
-                                        simulate_command(), inspect_command(),  export_command(),   import_command(),
-                                        edit_command(),     compress_command(), check_command(),    doctor_command(),
-                                        slurm_command()};
+  static const std::vector<Command> all{train_command(),  evaluate_command(), generate_command(), watch_command(),
+                                        report_command(), bench_command(),    simulate_command(), inspect_command(),
+                                        export_command(), import_command(),   edit_command(),     compress_command(),
+                                        check_command(),  doctor_command(),   slurm_command()};
   return all;
 }
 

@@ -91,6 +91,8 @@ struct CalledCommand {
 [[nodiscard]] Command generate_command();
 [[nodiscard]] Command bench_command();
 [[nodiscard]] Command simulate_command();
+[[nodiscard]] Command watch_command();
+[[nodiscard]] Command report_command();
 [[nodiscard]] Command inspect_command();
 [[nodiscard]] Command check_command();
 [[nodiscard]] Command doctor_command();

@@ -148,4 +148,28 @@ void count_rows(const RoutingTrace& told, Index ranks_per_node, ReplayedPlacemen
   p.to_nodes /= static_cast<double>(told.steps.size());
 }
 
+RankTraffic traffic_between(const RoutingTrace& told, Index ranks) {
+  const RoutingSizes& s = told.sizes;
+  const Sources sources = sources_of(s, ranks);
+  const ExpertMap map = ExpertMap::contiguous(s.experts, ranks);
+  RankTraffic traffic{ranks, std::vector<double>(static_cast<std::size_t>(ranks * ranks), 0.0), sources.is_exact};
+  for (Index c = 0; c < s.classes; ++c) {
+    for (Index e = 0; e < s.experts; ++e) {
+      double rows = 0.0;
+      for (const gating::RoutingStep& step : told.steps) {
+        for (Index layer = 0; layer < s.layers; ++layer) {
+          rows += static_cast<double>(step.kept[static_cast<std::size_t>(s.place(layer, c, e))]);
+        }
+      }
+      rows /= static_cast<double>(told.steps.size());
+      const Index to = map.owner(ExpertId{e}).value();
+      for (Index from = 0; from < ranks; ++from) {
+        traffic.rows[static_cast<std::size_t>(from * ranks + to)] +=
+            rows * sources.share[static_cast<std::size_t>(c)][static_cast<std::size_t>(from)];
+      }
+    }
+  }
+  return traffic;
+}
+
 }  // namespace conclave::apps

@@ -53,4 +53,14 @@ struct TraceHalves {
 /// Fills in what `told` says of a placement, ranks filling nodes of so many.
 void count_rows(const gating::RoutingTrace& told, Index ranks_per_node, ReplayedPlacement& placement);
 
+/// Rows that ranks send to experts.
+struct RankTraffic {
+  Index ranks = 0;
+  std::vector<double> rows{};  // [from, to], of a step, mean over steps, all MoE layers together
+  bool is_exact = false;       // every class of sources is of one rank
+};
+
+/// By what the trace kept, experts in even runs.
+[[nodiscard]] RankTraffic traffic_between(const gating::RoutingTrace& told, Index ranks);
+
 }  // namespace conclave::apps

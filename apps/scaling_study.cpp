@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <sstream>
 
 namespace conclave::apps {
@@ -27,6 +28,22 @@ ScalingPlace place_of(const Json& object) {
 // Not what a program that was killed has left of a last line.
 std::string whole_lines(const std::string& text) { return text.substr(0, text.rfind('\n') + 1); }
 
+ScalingPoint point_of(const Json& object) {
+  return {place_of(object.at("point")), object.at("tokens").get<Index>(), timings_of(object.at("layer")),
+          timings_of(object.at("bare"))};
+}
+
+// Calls use(object) for each line.
+void for_lines(const std::string& path, const std::string& text, const std::function<void(const Json&)>& use) {
+  std::istringstream lines(text);
+  try {
+    for (std::string line; std::getline(lines, line);) use(Json::parse(line));
+  } catch (const Json::exception& error) {
+    throw InputError(fmt::format("'{}' holds no points of a study: {}", path, error.what()),
+                     "name another file with --points");
+  }
+}
+
 void refuse_other_settings(const std::string& path, const Json& before, const Json& now) {
   for (const auto& [name, value] : now.items()) {
     const Json was = before.value(name, Json());
@@ -39,6 +56,14 @@ void refuse_other_settings(const std::string& path, const Json& before, const Js
 }  // namespace
 
 std::string text_of(const ScalingPlace& place) { return fmt::format("{}, {} ranks", name_of(place.kind), place.ranks); }
+
+std::vector<ScalingPoint> points_in(const std::string& path, const std::string& text) {
+  std::vector<ScalingPoint> points;
+  for_lines(path, whole_lines(text), [&](const Json& object) {
+    if (object.contains("point")) points.push_back(point_of(object));
+  });
+  return points;
+}
 
 ScalingStudy::ScalingStudy(const std::string& path, const Json& settings, const comm::Communicator& world)
     : world_(world) {
@@ -55,23 +80,15 @@ ScalingStudy::ScalingStudy(const std::string& path, const Json& settings, const 
 }
 
 void ScalingStudy::read(const std::string& path, const std::string& text, const Json& settings) {
-  std::istringstream lines(text);
-  try {
-    for (std::string line; std::getline(lines, line);) {
-      const Json object = Json::parse(line);
-      if (object.contains("settings")) {
-        refuse_other_settings(path, object.at("settings"), settings);
-      } else if (object.contains("begins")) {
-        tried_.insert(place_of(object.at("begins")));
-      } else {
-        points_.push_back({place_of(object.at("point")), object.at("tokens").get<Index>(),
-                           timings_of(object.at("layer")), timings_of(object.at("bare"))});
-      }
+  for_lines(path, text, [&](const Json& object) {
+    if (object.contains("settings")) {
+      refuse_other_settings(path, object.at("settings"), settings);
+    } else if (object.contains("begins")) {
+      tried_.insert(place_of(object.at("begins")));
+    } else {
+      points_.push_back(point_of(object));
     }
-  } catch (const Json::exception& error) {
-    throw InputError(fmt::format("'{}' holds no points of a study: {}", path, error.what()),
-                     "name another file with --points");
-  }
+  });
 }
 
 std::vector<ScalingPlace> ScalingStudy::missing(const std::vector<ScalingPlace>& places) const {

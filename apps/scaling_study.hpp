@@ -40,6 +40,10 @@ struct ScalingPoint {
   Timings bare{};  // the experts' products alone
 };
 
+/// The points that the text of a file of points holds, in its order; what else it holds is passed over, as is a last
+/// line that was not finished. `path` is for messages. InputError if it is no such file.
+[[nodiscard]] std::vector<ScalingPoint> points_in(const std::string& path, const std::string& text);
+
 /// The points of a study. All ranks know which there are; their times are the root's.
 class ScalingStudy {
  public:

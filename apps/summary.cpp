@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "apps/summary.hpp"
 
+#include "apps/text_curve.hpp"
+
 #include <fmt/ranges.h>
 
 #include <algorithm>
@@ -14,40 +16,12 @@ std::string bar(double share, Index width) {
   return std::string(filled, '#');
 }
 
-// A value between 0 and 1 as a block of that height.
-std::string_view block(double height) {
-  constexpr std::array<std::string_view, 8> blocks{"\u2581", "\u2582", "\u2583", "\u2584",
-                                                   "\u2585", "\u2586", "\u2587", "\u2588"};
-  return blocks[static_cast<std::size_t>(height * (static_cast<double>(blocks.size()) - 0.001))];
-}
-
-// The means of at most `columns` runs of values, one after another.
-std::vector<double> condensed(const std::vector<double>& values, Index columns) {
-  const auto size = static_cast<Index>(values.size());
-  std::vector<double> means;
-  for (Index c = 0; c < std::min(columns, size); ++c) {
-    const Range part = even_share(size, std::min(columns, size), c);
-    means.push_back(std::accumulate(values.begin() + part.begin, values.begin() + part.end, 0.0) /
-                    static_cast<double>(part.size()));
-  }
-  return means;
-}
-
-// Values as a line of blocks, from the least (low) to the largest (high).
-std::string curve(const std::vector<double>& values) {
-  const std::vector<double> means = condensed(values, 72);
-  const auto [least, most] = std::minmax_element(means.begin(), means.end());
-  std::string line;
-  for (const double mean : means) line += block(*most > *least ? (mean - *least) / (*most - *least) : 0.0);
-  return line;
-}
-
 // The load of each expert as a block, from none to the fullest one's.
 std::string load_picture(const std::vector<Index>& load) {
-  const std::vector<double> means = condensed({load.begin(), load.end()}, 48);
+  const std::vector<double> means = means_of({load.begin(), load.end()}, 48);
   const double most = std::max(1.0, *std::max_element(means.begin(), means.end()));
   std::string line;
-  for (const double mean : means) line += mean == 0.0 ? "." : block(mean / most);
+  for (const double mean : means) line += mean == 0.0 ? "." : text_block(mean / most);
   return line;
 }
 
@@ -118,7 +92,7 @@ std::string RunSummary::skipped() const {
 
 std::string RunSummary::losses(std::optional<double> entropy) const {
   std::string out = fmt::format("\nTraining loss, steps {} to {}: {:.3f} to {:.3f} {}\n  {}\n", first_step_, last_.step,
-                                losses_.front(), losses_.back(), last_.loss_unit, curve(losses_));
+                                losses_.front(), losses_.back(), last_.loss_unit, text_curve(losses_, 72));
   out += fmt::format("\nLoss after step {} [{}]\n", last_.step, last_.loss_unit);
   out += fmt::format("  {:<34}{:8.4f}\n", "training, last step", last_.loss);
   if (evaluation_) {

@@ -3,9 +3,11 @@
 
 #include "runtime/core/error.hpp"
 #include "runtime/core/host.hpp"
+#include "runtime/core/parse_number.hpp"
 
 #include <fcntl.h>
 #include <fmt/chrono.h>
+#include <signal.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -136,6 +138,20 @@ void FolderLock::refuse_loss() const {
   throw InputError(fmt::format("'{}' has been taken over by {}; this run ends without another save",
                                file_.parent_path().string(), owner_in(content_of(file_))),
                    "nothing is to be done if that is a later start of this run");
+}
+
+std::optional<bool> owner_runs(const fs::path& folder) {
+  const std::string owner = owner_in(content_of(folder / "run.lock"));
+  constexpr std::string_view before_process = "process ";
+  constexpr std::string_view before_host = " on ";
+  const std::size_t middle = owner.find(before_host);
+  if (!owner.starts_with(before_process) || middle == std::string::npos) return std::nullopt;
+  const auto process =
+      parse_number<pid_t>(std::string_view(owner).substr(before_process.size(), middle - before_process.size()));
+  const std::string_view rest = std::string_view(owner).substr(middle + before_host.size());
+  const bool is_here = rest.starts_with(host_name() + ", since ") || rest.starts_with(host_name() + " (job ");
+  if (!process || *process <= 0 || !is_here) return std::nullopt;
+  return ::kill(*process, 0) == 0 || errno != ESRCH;  // signal 0: only asks
 }
 
 }  // namespace conclave::train

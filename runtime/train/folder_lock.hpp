@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 
 namespace conclave::train {
@@ -49,5 +50,9 @@ class FolderLock {
   Clock::time_point looked_at_{};
   bool is_lost_ = false;
 };
+
+/// Whether the process still runs that has, or had, the folder, by what run.lock says; nothing where that cannot be
+/// told from here: there is no such file, or it names another node. Takes no lock.
+[[nodiscard]] std::optional<bool> owner_runs(const std::filesystem::path& folder);
 
 }  // namespace conclave::train

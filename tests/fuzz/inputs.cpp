@@ -3,6 +3,8 @@
 
 #include "apps/command_line.hpp"
 #include "apps/config_file.hpp"
+#include "apps/scaling_report.hpp"
+#include "apps/scaling_study.hpp"
 #include "apps/train_options.hpp"
 #include "gating/rule_table.hpp"
 #include "runtime/core/duration.hpp"
@@ -151,6 +153,13 @@ void read_metrics(std::string_view bytes) {
   static_cast<void>(train::is_step_record(train::last_line(file.path(), length), 3));
 }
 
+void read_study(std::string_view bytes) { static_cast<void>(apps::points_in("points", std::string(bytes))); }
+
+void read_predictions(std::string_view bytes) {
+  const MemoryFile file(bytes);
+  static_cast<void>(apps::prediction_section(apps::read_predictions(file.path()), {}, 0));
+}
+
 /// A machine that was read is written as one that is read back as equal: machine_text sees to that.
 void read_machine(std::string_view bytes) {
   const sim::Machine machine = sim::read_machine(bytes, "machine");
@@ -277,6 +286,18 @@ std::span<const Input> inputs() {
        {"{\"kind\": \"step\", \"step\": 2, \"loss\": 1.5}\n{\"kind\": \"step\", \"step\": 3, \"loss\": null}\n"
         "{\"kind\": \"evaluation\", \"step\": 3}\n{\"kind\": \"step\", \"step\": 4}\n"},
        {"\"kind\"", "\"step\"", "{", "}", "[", "]", ":", ",", "3", "-1", "1e999", "null", "\n"}},
+      {"study",
+       read_study,
+       {"{\"settings\":{}}\n{\"begins\":{\"kind\":\"weak\",\"ranks\":1}}\n{\"point\":{\"kind\":\"weak\",\"ranks\":1},"
+        "\"tokens\":64,\"layer\":{\"seconds\":[0.5,0.25],\"calls\":1},\"bare\":{\"seconds\":[0.2],\"calls\":1}}\n"},
+       {"point", "seconds", "[]", "{", "}", "[", "]", ",", ":", "null", "-1", "1e999", "0", "\n"}},
+      {"predictions",
+       read_predictions,
+       {R"({"simulation": "run", "tokens": 96, "points": [{"ranks": 4, "step_s": 0.5, "low_s": 0.4, "high_s": 0.6,
+            "exposed_s": 0.1, "imbalance_s": 0.05}]})",
+        R"({"simulation": "validate", "runs": [{"run": "r", "ranks": 2, "held_out": true, "measured_s": 0.5,
+            "predicted_s": 0.4}]})"},
+       {"run", "validate", "points", "ranks", "{", "}", "[", "]", ",", ":", "null", "-1", "0", "1e999", "1e-320"}},
       {"labelled",
        read_labelled,
        {"even\tone text\nodd\tanother one\neven\ta third\nodd\tand a fourth\neven\tmore\nodd\tlast\n"},

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The tables of a run's log: with checksums, read and gone on with by train --resume, and read by slurm train
-// --from-run.
+// --from-run and by report.
 #include "runtime/train/checkpoint_folder.hpp"
 #include "runtime/train/hdf5.hpp"
 #include "tests/fuzz/subject.hpp"
+#include "tests/support/file_content.hpp"
 
 #include <fmt/ranges.h>
 
@@ -68,6 +69,7 @@ class RunLogs final : public Subject {
     std::vector<Finding> findings;
     findings.push_back(scene().call({"slurm", "train", "--from-run", run.string(), "--mem", "1G", "--job-files",
                                      CONCLAVE_JOB_FILES, "--ntasks", fmt::format("{}", scene().world.size()), "x"}));
+    findings.push_back(reported(run));
     Finding resumed = scene().call({"train", "--resume", run.string(), "--out", run.string(), "--threads", "1",
                                     "--stop-after", fmt::format("{}", steps_before + 1), "--hang-timeout", "0"});
     // A damaged log keeps no run from going on: it is set aside.
@@ -78,6 +80,21 @@ class RunLogs final : public Subject {
   }
 
  private:
+  /// A report's result: pictures of numbers alone, as attributes have no checksums.
+  [[nodiscard]] Finding reported(const fs::path& run) const {
+    const fs::path pictures = scene().scratch / "pictures";
+    if (scene().world.is_root()) fs::remove_all(pictures);
+    scene().world.barrier();
+    Finding finding = scene().call({"report", run.string(), "--out", (scene().scratch / "report.html").string(),
+                                    "--svg-folder", pictures.string()});
+    finding.result.clear();
+    if (finding.is_refused || !scene().world.is_root()) return finding;
+    for (const char* name : {"gradient-norm.svg", "tokens-per-s.svg", "load.svg"}) {
+      finding.result += test::content_of(pictures / name);
+    }
+    return finding;
+  }
+
   [[nodiscard]] std::string original() const { return (scene().scratch / "original").string(); }
 };
 

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What a run's log tells, thinned to what a picture can show.
+#pragma once
+
+#include "runtime/train/metrics.hpp"
+
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace conclave::apps {
+
+/// A number of a run over its steps: of each bucket of consecutive steps the mean, the least and the largest. Steps
+/// that were skipped, and values that are not finite, do not count; a bucket without any has NaN.
+struct Thinned {
+  std::vector<double> mean{};
+  std::vector<double> least{};
+  std::vector<double> most{};
+};
+
+/// Buckets of consecutive rows of a group of tables, and the tables over them.
+struct ThinnedGroup {
+  Index rows = 0;
+  Index rows_a_bucket = 0;                   // of the largest one
+  std::vector<double> at{};                  // the step that a bucket is drawn at: the middle of its steps
+  std::map<std::string, Thinned> numbers{};  // by name, those of one number a row
+};
+
+struct RecordedRun {
+  std::string name;  // as its folder was given
+  std::map<std::string, std::string> config{}, record{};
+  std::string loss_unit{};  // "nats/token"
+  Index first_step = 0;     // of those that are logged
+  Index last_step = 0;
+  Index skipped = 0;
+  Index tokens = 0;
+  double seconds = 0.0;        // of all logged steps together
+  double median_step_s = 0.0;  // of the steps but for the first tenth; 0: none
+  Index tokens_a_step = 0;     // of the last step that was not skipped
+  std::optional<double> last_loss{};
+  ThinnedGroup steps{};
+  std::vector<std::string> phases{};
+  std::vector<Thinned> phase_s{};  // by phase: mean over ranks [s]
+  std::vector<Thinned> entropy{};  // by MoE layer [nats]
+  Index layers = 0;                // MoE layers
+  Index experts = 0;               // of each
+  std::vector<double> load{};      // [layers, experts, buckets] mean claims of a step; NaN as in Thinned
+  ThinnedGroup evaluations{}, tests{};
+  std::optional<double> best_evaluation{};  // the least loss on held-out data
+  std::vector<train::RunStart> starts{};    // none in logs of versions that did not write them
+  std::vector<Index> saves{};               // checkpoints that were saved or are there; rising
+
+  /// By its record; 0 where that does not tell.
+  [[nodiscard]] Index ranks() const;
+  /// The load of an expert over the mean of its layer's experts in a bucket; NaN where there is none.
+  [[nodiscard]] double relative_load(Index layer, Index expert, Index bucket) const;
+};
+
+inline constexpr Index most_buckets = 200;
+
+/// Of the run whose folder this is; one that has not done a step yet has no buckets. InputError where there is no log,
+/// it is damaged, or it has tables that no run writes.
+[[nodiscard]] RecordedRun recorded_run(const std::string& folder);
+
+}  // namespace conclave::apps
