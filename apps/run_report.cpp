@@ -79,7 +79,7 @@ PageTable facts(std::span<const RecordedRun> runs, const std::vector<std::string
     return data.empty() ? std::string("embedded corpus") : data;
   });
   add("ranks", [](const RecordedRun& r) {
-    return fmt::format("{} on {} nodes, {} threads each", value_of(r.record, "ranks", "?"),
+    return fmt::format("{} (nodes: {}, threads a rank: {})", value_of(r.record, "ranks", "?"),
                        value_of(r.record, "nodes", "?"), value_of(r.record, "threads_per_rank", "?"));
   });
   add("machine", [](const RecordedRun& r) { return value_of(r.record, "cpu"); });
