@@ -2,6 +2,7 @@
 #include "apps/measured_training.hpp"
 
 #include "apps/option_text.hpp"
+#include "apps/step_timing.hpp"
 #include "runtime/core/parse_number.hpp"
 #include "runtime/sim/fit.hpp"
 #include "runtime/train/hdf5.hpp"
@@ -20,9 +21,18 @@ class StepTables {
  public:
   explicit StepTables(const Hdf5File& file) : file_(file), steps_(file.read<Index>("/steps/step")) {
     const std::vector<Index> skipped = column<Index>("skipped", 1);
+    // Logs of earlier versions tell no starts.
+    std::vector<Index> starts;
+    if (file.exists("/starts/step")) starts = file.read<Index>("/starts/step");
+    const auto warms_up = [&](std::size_t row) {
+      return std::ranges::any_of(starts,
+                                 [&](Index done) { return done < steps_[row] && steps_[row] - done <= warm_up_steps; });
+    };
     for (Index i = steady_from(std::ssize(steps_)); i < std::ssize(steps_); ++i) {
-      if (skipped[static_cast<std::size_t>(i)] == 0) rows_.push_back(static_cast<std::size_t>(i));
+      const auto row = static_cast<std::size_t>(i);
+      if (skipped[row] == 0) rows_.push_back(row);
     }
+    if (!std::ranges::all_of(rows_, warms_up)) std::erase_if(rows_, warms_up);
     if (rows_.empty()) refuse("no step that was not skipped");
   }
 

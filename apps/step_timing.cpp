@@ -11,7 +11,6 @@
 namespace conclave::apps {
 namespace {
 
-constexpr Index warm_up_steps = 2;  // memory is allocated, then used again
 constexpr double doubtful = 0.1;
 
 constexpr double least_cache_bytes = 4.0 * 1048576.0;

@@ -11,6 +11,9 @@
 
 namespace conclave::apps {
 
+/// A process's first steps, which are slower: memory is allocated, then used again.
+inline constexpr Index warm_up_steps = 2;
+
 /// How many steps are timed: as many as take so long, and at least some.
 struct StepBudget {
   double seconds = 0.0;

@@ -43,6 +43,20 @@ void write_log(const train::TemporaryFolder& folder, const std::vector<StepRecor
   log.flush();
 }
 
+TEST(MeasuredTraining, LeavesOutTheFirstStepsOfEachProcess) {
+  const train::TemporaryFolder folder;
+  std::vector<StepRecord> records;
+  for (Index i = 1; i <= 10; ++i) records.push_back(step_of(i, {}));
+  write_log(folder, records);
+  EXPECT_EQ(measured_training(folder.path()).run.steps, 8) << "3 to 10";
+  train::RunLog again(folder.path(), 6, {{"layers", "2"}}, {{"ranks", "2"}, {"threads_per_rank", "1"}, {"nodes", "1"}});
+  for (Index i = 7; i <= 10; ++i) again.append(step_of(i, {}));
+  again.flush();
+  const MeasuredTraining m = measured_training(folder.path());
+  EXPECT_EQ(m.run.steps, 6) << "3 to 6, 9 and 10";
+  EXPECT_EQ(m.run.step_s, 5.5);
+}
+
 TEST(MeasuredTraining, IsTheMediansOfTheStepsThatCount) {
   const train::TemporaryFolder folder;
   std::vector<StepRecord> records;
