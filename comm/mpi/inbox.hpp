@@ -55,6 +55,8 @@ class Inbox {
   /// Whether everything has arrived; makes progress. To be followed by wait all the same.
   [[nodiscard]] bool test();
   void wait();
+  /// When the last use was started.
+  [[nodiscard]] Clock::time_point started_at() const { return started_at_; }
   /// Seconds of the last use from start to when the rows were seen to have arrived, or, if that was earlier, to when
   /// wait was called: what of their way was hidden behind other work. 0 on one rank.
   [[nodiscard]] double hidden_s() const { return hidden_s_.value_or(0.0); }

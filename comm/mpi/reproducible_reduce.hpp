@@ -22,7 +22,8 @@ class ReduceScatter {
   /// Makes progress; whether wait would return at once.
   [[nodiscard]] bool test() { return inbox_->test(); }
   void wait() { inbox_->wait(); }
-  /// Of the sums' way, as Inbox::hidden_s.
+  /// Of the sums' way, as of an Inbox.
+  [[nodiscard]] Clock::time_point started_at() const { return inbox_->started_at(); }
   [[nodiscard]] double hidden_s() const { return inbox_->hidden_s(); }
   /// Adds the sum over all groups of this rank's slice to `slice` (plan.slice_of(rank) values).
   void finish(std::span<T> slice);

@@ -22,12 +22,6 @@ inline constexpr std::array<EnumName<SpanKind>, 6> enum_names(SpanKind) {
            {SpanKind::transfer, "transfer"}}};
 }
 
-enum class Direction { forward, backward };
-
-inline constexpr std::array<EnumName<Direction>, 2> enum_names(Direction) {
-  return {{{Direction::forward, "forward"}, {Direction::backward, "backward"}}};
-}
-
 /// Steps, passes, layers and waves are numbered as a run numbers them; -1: of none, or of all.
 struct Span {
   SpanKind kind = SpanKind::compute;
@@ -43,6 +37,7 @@ struct Span {
   double rows = 0.0;   // 0: not known, or none
   double bytes = 0.0;  // on their way
   double flops = 0.0;
+  std::vector<Index> experts{};  // that compute, by their global numbers, where they are known
 
   [[nodiscard]] double seconds() const { return end_s - begin_s; }
   /// "step 12", "pass 0", "layer 3 forward", "experts", "wait"; of a transfer without a phase what it is of.

@@ -67,6 +67,7 @@ void Classifier<T>::evaluate(const Step& step, const BatchView<T>& batch) {
 template <class T>
 ConstMatrixView<T> Classifier<T>::forward(const Step& step, const BatchView<T>& batch) {
   check(step, batch);
+  step.times->enter_layer(std::nullopt, Direction::forward);
   if (embedding_) {
     this->embed(step, *embedding_, batch.tokens);
   } else if (input_map_) {

@@ -61,6 +61,7 @@ template <class T>
 ConstMatrixView<T> LanguageModel<T>::forward(const Step& step, std::span<const std::int32_t> tokens) {
   invariant(static_cast<Index>(tokens.size()) == step.groups.total_rows(), "{} tokens for {} rows", tokens.size(),
             step.groups.total_rows());
+  step.times->enter_layer(std::nullopt, Direction::forward);
   this->embed(step, embedding_, tokens);
   return this->blocks_forward(step, embedded_.view(), tokens);
 }

@@ -65,7 +65,7 @@ ConstMatrixView<T> Model<T>::blocks_forward(const Step& step, ConstMatrixView<T>
                                             std::span<const std::int32_t> token_ids) {
   block_inputs_.assign(1, x);
   for (std::size_t b = 0; b < blocks_.size(); ++b) {
-    step.times->enter_layer(static_cast<Index>(b));
+    step.times->enter_layer(static_cast<Index>(b), Direction::forward);
     block_inputs_.push_back(blocks_[b].forward(view(), step, block_inputs_.back(), token_ids));
   }
   step.times->enter_layer(std::nullopt);
@@ -76,10 +76,10 @@ template <class T>
 void Model<T>::blocks_backward(const Step& step, std::span<const std::int32_t> token_ids, MatrixView<T> d,
                                GroupGradients<T>& gradients) {
   for (std::size_t b = blocks_.size(); b-- > 0;) {
-    step.times->enter_layer(static_cast<Index>(b));
+    step.times->enter_layer(static_cast<Index>(b), Direction::backward);
     blocks_[b].backward(view(), step, block_inputs_[b], token_ids, 1.0, d, gradients);
   }
-  step.times->enter_layer(std::nullopt);
+  step.times->enter_layer(std::nullopt, Direction::backward);
 }
 
 template <class T>

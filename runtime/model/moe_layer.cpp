@@ -3,6 +3,7 @@
 
 #include "runtime/core/parallel.hpp"
 #include "runtime/core/scratch.hpp"
+#include "runtime/core/span_recorder.hpp"
 #include "runtime/core/vector_kernels.hpp"
 #include "runtime/model/step_capacity.hpp"
 
@@ -83,9 +84,10 @@ void MoeLayer<T>::forward(ParameterView<const T> values, const Step& step, Const
     for (Index wave = 0; wave < waves_.size(); ++wave) results_.open(wave, traffic_.combine(wave), shape_.width);
   }
   for (Index wave = 0; wave < waves_.size(); ++wave) forward_wave(wave, step);
+  leave_waves(step);
   {
     const PhaseScope scope(*step.times, Phase::combine);
-    for (Index wave = 0; wave < waves_.size(); ++wave) results_.wait(wave, *step.times);
+    for (Index wave = 0; wave < waves_.size(); ++wave) results_.wait(wave, Phase::combine, *step.times);
     combine(step.groups, y);
   }
   const PhaseScope scope(*step.times, Phase::dense);
@@ -106,6 +108,7 @@ void MoeLayer<T>::backward(ParameterView<const T> values, const Step& step, Cons
     for (Index wave = 0; wave < waves_.size(); ++wave) d_copies_.open(wave, traffic_.combine(wave), shape_.width);
   }
   for (Index wave = 0; wave < waves_.size(); ++wave) backward_wave(wave, step);
+  leave_waves(step);
   base_backward();
   {
     const PhaseScope scope(*step.times, Phase::reduce);
@@ -114,7 +117,7 @@ void MoeLayer<T>::backward(ParameterView<const T> values, const Step& step, Cons
   {
     // every copy of x_t that travelled brings a gradient back: dx_t = their sum, in choice order
     const PhaseScope scope(*step.times, Phase::dispatch);
-    for (Index wave = 0; wave < waves_.size(); ++wave) d_copies_.wait(wave, *step.times);
+    for (Index wave = 0; wave < waves_.size(); ++wave) d_copies_.wait(wave, Phase::dispatch, *step.times);
     gather_backward(step.groups, dx);
   }
   {
@@ -138,7 +141,8 @@ template <class T>
 void MoeLayer<T>::forward_wave(Index wave, const Step& step) {
   const PhaseScope scope(*step.times, Phase::experts);
   const Range experts = waves_.experts_of(ranks_.communicator->rank(), wave);
-  expert_x_.wait(wave, *step.times);
+  enter_wave(wave, step);
+  expert_x_.wait(wave, Phase::dispatch, *step.times);
   if (wave == 0) begin_experts();
   shard_.forward(experts, expert_x_.arrived(wave), results_.outgoing(wave), [&] { poll(); });
   results_.send(wave);
@@ -149,15 +153,33 @@ template <class T>
 void MoeLayer<T>::backward_wave(Index wave, const Step& step) {
   const PhaseScope scope(*step.times, Phase::experts);
   const Range experts = waves_.experts_of(ranks_.communicator->rank(), wave);
-  d_expert_y_.wait(wave, *step.times);
+  enter_wave(wave, step);
+  d_expert_y_.wait(wave, Phase::combine, *step.times);
   if (is_sum(shape_.fusion)) {
-    weights_.wait(wave, *step.times);
+    weights_.wait(wave, Phase::combine, *step.times);
     scale_d_results(wave);
   }
   const ConstMatrixView<T> dy = d_expert_y_.arrived(wave);
   shard_.backward_input(experts, dy, d_copies_.outgoing(wave), [&] { poll(); });
   d_copies_.send(wave);
   shard_.backward_weights(experts, expert_x_.arrived(wave), dy, [&] { poll(); });
+}
+
+// For traces.
+template <class T>
+void MoeLayer<T>::enter_wave(Index wave, const Step& step) const {
+  SpanRecorder* const recorder = step.times->recorder();
+  if (recorder == nullptr) return;
+  const std::vector<ExpertId>& mine = map_.experts_of(ranks_.communicator->rank());
+  const Range experts = waves_.experts_of(ranks_.communicator->rank(), wave);
+  std::vector<Index> numbers;
+  for (Index i = experts.begin; i < experts.end; ++i) numbers.push_back(mine[static_cast<std::size_t>(i)].value());
+  recorder->enter_wave(wave, std::move(numbers), traffic_.dispatch(wave).total_received());
+}
+
+template <class T>
+void MoeLayer<T>::leave_waves(const Step& step) const {
+  if (step.times->recorder() != nullptr) step.times->recorder()->leave_wave();
 }
 
 // The base's gradient: the sum over experts of the products of their rows.
@@ -236,7 +258,7 @@ void MoeLayer<T>::lay_out_rows(const Step& step) {
   const std::span<Index> claims = scratch.values<Index>(map_.num_experts());
   gating::count_claims<T>(routings, claims);
   {
-    const PhaseScope scope(*step.times, Phase::wait);
+    const PhaseScope scope(*step.times, Phase::wait, "claims");
     host_shares_.update(*ranks_.communicator, claims);
   }
   const auto runs = scratch.values<gating::ClaimRun>(std::ssize(waves_.order()));
@@ -270,7 +292,7 @@ void MoeLayer<T>::count_claims_of_step(const Step& step) {
   for (Index g = 0; g < step.groups.num_groups; ++g) {
     for (std::size_t e = 0; e < step_counts_.size(); ++e) step_counts_[e] += routed(g).balance.counted[e];
   }
-  const PhaseScope scope(*step.times, Phase::wait);
+  const PhaseScope scope(*step.times, Phase::wait, "claims");
   ranks_.communicator->sum(step_counts_);
 }
 
@@ -283,7 +305,7 @@ void MoeLayer<T>::poll() {
 
 template <class T>
 void MoeLayer<T>::tell_counts(const Step& step) {
-  const PhaseScope scope(*step.times, Phase::wait);
+  const PhaseScope scope(*step.times, Phase::wait, "counts");
   traffic_.update(*ranks_.communicator, waves_, plan_.rows_per_expert());
 }
 

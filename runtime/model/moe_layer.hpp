@@ -114,6 +114,8 @@ class MoeLayer {
                       GroupGradients<T>& gradients) const;
   void forward_wave(Index wave, const Step& step);
   void backward_wave(Index wave, const Step& step);
+  void enter_wave(Index wave, const Step& step) const;
+  void leave_waves(const Step& step) const;
   void base_backward();
   void tell_counts(const Step& step);
   void begin_experts();

@@ -60,10 +60,10 @@ void ReplicaTraffic<T>::finish_sums(PhaseTimes& times) {
   if (replicated_.empty()) return;
   note_hidden();
   {
-    const PhaseScope scope(times, Phase::wait);
+    const PhaseScope scope(times, Phase::wait, "gradients");
     sums_.wait();
   }
-  times.add_hidden(*hidden_s_);
+  times.add({.of = "gradients", .phase = Phase::reduce, .started_at = started_at_, .hidden_s = *hidden_s_});
   for (const Replicated& expert : replicated_) {
     if (expert.hosting.is_home()) shard_.add_partial_sums(expert.local);
   }

@@ -29,8 +29,8 @@ class ReplicaTraffic {
   void start_sums();
   /// Makes progress on them.
   void poll();
-  /// Adds them to the gradients of the experts that are at home here. What it waits is Phase::wait of `times`, what
-  /// they travelled before is added as hidden.
+  /// Adds them to the gradients of the experts that are at home here. What it waits is Phase::wait of `times`, which
+  /// is told of their way.
   void finish_sums(PhaseTimes& times);
 
   /// Gives the replicas of each expert the values that it has at home. Every rank must call it.

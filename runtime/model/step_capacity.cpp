@@ -26,7 +26,7 @@ ClaimRows<T> local_claims(const comm::Communicator& communicator, const Step& st
     columns = std::max(columns, tapes[static_cast<std::size_t>(g)]->choices.cols());
   }
   {
-    const PhaseScope scope(*step.times, Phase::wait);
+    const PhaseScope scope(*step.times, Phase::wait, "claims");
     columns = communicator.max(columns);
   }
   const ClaimRows<T> rows(groups.total_rows(), columns, has_keys, scratch);
@@ -60,7 +60,7 @@ void serve_over_step(const comm::Communicator& communicator, const Step& step, c
   // Ranks hold runs of groups in their order, so what they say one after another is the step in global token order.
   const ClaimRows<T> all(num_tokens, columns, has_keys, scratch);
   {
-    const PhaseScope scope(*step.times, Phase::wait);
+    const PhaseScope scope(*step.times, Phase::wait, "claims");
     communicator.gather_all<std::int32_t>(mine.choices.flat(), all.choices.flat());
     communicator.gather_all<T>(mine.key.flat(), all.key.flat());
   }

@@ -25,8 +25,7 @@ WaveInboxes<T>::WaveInboxes(const comm::Exchange& exchange, const std::string& n
 template <class T>
 void WaveInboxes<T>::open(Index wave, const plan::ExchangeShape& shape, Index width, const comm::Sources& sources) {
   Wave& w = of(wave);
-  const auto element_bytes = static_cast<Index>(wire_ == Wire::fp32 ? sizeof(T) : sizeof(std::uint16_t));
-  w.inbox->open(shape, width * element_bytes, sources);
+  w.inbox->open(shape, width * element_bytes(), sources);
   w.rows_sent = shape.total_sent();
   w.rows_received = shape.total_received();
   w.width = width;
@@ -73,13 +72,20 @@ void WaveInboxes<T>::poll() {
 }
 
 template <class T>
-void WaveInboxes<T>::wait(Index wave, PhaseTimes& times) {
+void WaveInboxes<T>::wait(Index wave, Phase phase, PhaseTimes& times) {
+  constexpr std::string_view what = "rows";
   Wave& w = of(wave);
   {
-    const PhaseScope scope(times, Phase::wait);
+    const PhaseScope scope(times, Phase::wait, what);
     w.inbox->wait();
   }
-  times.add_hidden(w.inbox->hidden_s());
+  times.add({.of = what,
+             .phase = phase,
+             .started_at = w.inbox->started_at(),
+             .hidden_s = w.inbox->hidden_s(),
+             .wave = wave,
+             .rows = w.rows_received,
+             .bytes = w.rows_received * w.width * element_bytes()});
   w.is_under_way = false;
   if (wire_ == Wire::bf16) {
     const MatrixView<std::uint16_t> rows = w.inbox->template arrived<std::uint16_t>();

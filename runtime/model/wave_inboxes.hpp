@@ -31,8 +31,8 @@ class WaveInboxes {
   void send(Index wave);
   /// Makes progress on what was sent.
   void poll();
-  /// What it waits is Phase::wait; what the rows travelled before is added to `times` as hidden.
-  void wait(Index wave, PhaseTimes& times);
+  /// What it waits is Phase::wait; `times` is told of the rows' way as a part of `phase`.
+  void wait(Index wave, Phase phase, PhaseTimes& times);
   /// What arrived: [rows, width].
   [[nodiscard]] ConstMatrixView<T> arrived(Index wave) const;
   [[nodiscard]] MatrixView<T> arrived(Index wave);
@@ -48,6 +48,9 @@ class WaveInboxes {
   };
   [[nodiscard]] Wave& of(Index wave) { return waves_[static_cast<std::size_t>(wave)]; }
   [[nodiscard]] const Wave& of(Index wave) const { return waves_[static_cast<std::size_t>(wave)]; }
+  [[nodiscard]] Index element_bytes() const {
+    return static_cast<Index>(wire_ == Wire::fp32 ? sizeof(T) : sizeof(std::uint16_t));
+  }
   void note_places();
 
   Wire wire_;

@@ -62,10 +62,11 @@ void ReplicatedRun::start() {
 void ReplicatedRun::finish(PhaseTimes& times) {
   if (!is_under_way_) start();
   {
-    const PhaseScope scope(times, Phase::wait);
+    const PhaseScope scope(times, Phase::wait, "gradients");
     reduce_.wait();
   }
-  times.add_hidden(reduce_.hidden_s());
+  times.add(
+      {.of = "gradients", .phase = Phase::reduce, .started_at = reduce_.started_at(), .hidden_s = reduce_.hidden_s()});
   reduce_.finish(slice_gradient_.flat());
   is_under_way_ = false;
   num_missing_ = run_.size();

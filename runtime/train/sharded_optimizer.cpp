@@ -142,7 +142,7 @@ UpdateOutcome ShardedOptimizer::update(Index step, double rate, const SkippedSte
     }
   });
   for (model::MoeLayer<float>* layer : model_.moe_layers()) layer->shard().clear_gradients();
-  const PhaseScope scope(times_, Phase::wait);
+  const PhaseScope scope(times_, Phase::wait, "parameters");
   share_whole();
   return outcome;
 }
@@ -218,7 +218,7 @@ UpdateOutcome ShardedOptimizer::weigh_gradients(bool is_sound) {
     own[static_cast<std::size_t>(i) + 1] = sum_of_squares<float>(squared_[static_cast<std::size_t>(i)]);
   });
   {
-    const PhaseScope scope(times_, Phase::wait);
+    const PhaseScope scope(times_, Phase::wait, "norm of the gradient");
     ranks_.communicator->gather_all_in_place<double>(sums_, sums_of_rank_);
   }
   double total = 0.0;

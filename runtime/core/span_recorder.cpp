@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "runtime/core/span_recorder.hpp"
+
+#include <algorithm>
+
+namespace conclave {
+
+void SpanRecorder::begin() {
+  step_ = pass_ = layer_ = -1;
+  direction_.reset();
+  leave_wave();
+  for (std::optional<std::size_t>* span : {&open_step_, &open_pass_, &open_layer_}) span->reset();
+  main_thread_.clear();
+  transfers_.clear();
+  began_at_ = Clock::now();
+}
+
+void SpanRecorder::begin_step(Index step) {
+  end_step();
+  step_ = step;
+  open_step_ = open(SpanKind::step);
+}
+
+void SpanRecorder::end_step() {
+  end_pass();
+  close(open_step_);
+  step_ = -1;
+}
+
+void SpanRecorder::begin_pass(Index pass) {
+  end_pass();
+  pass_ = pass;
+  open_pass_ = open(SpanKind::pass);
+}
+
+void SpanRecorder::end_pass() {
+  enter_layer({}, {});
+  close(open_pass_);
+  pass_ = -1;
+}
+
+void SpanRecorder::enter_layer(std::optional<Index> layer, std::optional<Direction> direction) {
+  close(open_layer_);
+  layer_ = layer.value_or(-1);
+  direction_ = direction;
+  if (layer) open_layer_ = open(SpanKind::layer);
+}
+
+void SpanRecorder::enter_wave(Index wave, std::vector<Index> experts, Index rows) {
+  wave_ = wave;
+  experts_ = std::move(experts);
+  rows_ = rows;
+}
+
+void SpanRecorder::leave_wave() { enter_wave(-1, {}, 0); }
+
+void SpanRecorder::add(Phase phase, std::string_view of, Clock::time_point begin, Clock::time_point end) {
+  Span span = begun(phase == Phase::wait ? SpanKind::wait : SpanKind::compute, begin, end);
+  span.phase = phase;
+  span.of = of;
+  span.wave = wave_;
+  if (phase == Phase::experts) {
+    span.rows = static_cast<double>(rows_);
+    span.experts = experts_;
+  }
+  main_thread_.push_back(std::move(span));
+}
+
+void SpanRecorder::add(SpanKind kind, std::string_view of, Clock::time_point begin, Clock::time_point end) {
+  Span span = begun(kind, begin, end);
+  span.of = of;
+  main_thread_.push_back(std::move(span));
+}
+
+// Seen to have arrived before it was waited for, or else when waiting for it ended, which is what was recorded last.
+void SpanRecorder::add(const Transfer& transfer) {
+  const double begin_s = time_of(transfer.started_at);
+  double end_s = begin_s + transfer.hidden_s;
+  if (!main_thread_.empty() && main_thread_.back().kind == SpanKind::wait && end_s >= main_thread_.back().begin_s) {
+    end_s = main_thread_.back().end_s;
+  }
+  Span span = begun(SpanKind::transfer, transfer.started_at, transfer.started_at);
+  span.begin_s = std::max(0.0, begin_s);
+  span.end_s = std::max(span.begin_s, end_s);
+  span.phase = transfer.phase;
+  span.of = transfer.of;
+  span.wave = transfer.wave;
+  span.rows = static_cast<double>(transfer.rows);
+  span.bytes = static_cast<double>(transfer.bytes);
+  transfers_.push_back(std::move(span));
+}
+
+void SpanRecorder::add_transfer(std::string_view of, Clock::time_point begin, Clock::time_point end) {
+  Span span = begun(SpanKind::transfer, std::max(begin, began_at_), end);
+  span.of = of;
+  transfers_.push_back(std::move(span));
+}
+
+std::vector<std::vector<Span>> SpanRecorder::transfers() const {
+  std::vector<Span> sorted = transfers_;
+  std::ranges::stable_sort(sorted, {}, &Span::begin_s);
+  std::vector<std::vector<Span>> rows;
+  for (Span& span : sorted) {
+    const auto free = std::ranges::find_if(rows, [&](const auto& row) { return row.back().end_s <= span.begin_s; });
+    (free == rows.end() ? rows.emplace_back() : *free).push_back(std::move(span));
+  }
+  return rows;
+}
+
+Span SpanRecorder::begun(SpanKind kind, Clock::time_point begin, Clock::time_point end) const {
+  Span span;
+  span.kind = kind;
+  span.begin_s = time_of(begin);
+  span.end_s = time_of(end);
+  span.step = step_;
+  span.pass = pass_;
+  span.layer = layer_;
+  span.direction = direction_;
+  return span;
+}
+
+std::size_t SpanRecorder::open(SpanKind kind) {
+  const Clock::time_point now = Clock::now();
+  main_thread_.push_back(begun(kind, now, now));
+  return main_thread_.size() - 1;
+}
+
+void SpanRecorder::close(std::optional<std::size_t>& span) {
+  if (span) main_thread_[*span].end_s = time_of(Clock::now());
+  span.reset();
+}
+
+}  // namespace conclave
