@@ -15,6 +15,7 @@ struct Table {
   std::vector<Index> row_shape;                                  // of at least one element; {}: a number a row
   std::map<std::string, std::string> attributes;                 // the dataset's, such as its unit
   std::variant<std::vector<double>, std::vector<Index>> values;  // [rows, row_shape...]
+  bool is_optional = false;                                      // a log that was begun without it goes on without it
 
   [[nodiscard]] Index num_rows() const;
 };

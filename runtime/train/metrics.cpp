@@ -14,6 +14,16 @@ using Json = nlohmann::ordered_json;
 
 Json spread_json(const PhaseSpread& p) { return {{"min_s", p.min_s}, {"mean_s", p.mean_s}, {"max_s", p.max_s}}; }
 
+Json attribution_json(const Attribution& a) {
+  Json layers = Json::array();
+  for (const Attribution::Layer& layer : a.layers) {
+    layers.push_back(
+        {{"compute_s", layer.compute_s}, {"exposed_s", layer.exposed_s}, {"imbalance_s", layer.imbalance_s}});
+  }
+  return {{"compute_s", a.compute_s}, {"exposed_s", a.exposed_s},          {"imbalance_s", a.imbalance_s},
+          {"io_s", a.io_s},           {"slowest_rank", a.slowest.value()}, {"layers", layers}};
+}
+
 Json layers_json(const std::vector<model::LayerStatistics>& layers) {
   Json list = Json::array();
   for (const model::LayerStatistics& s : layers) {
@@ -75,6 +85,7 @@ std::string to_json(const StepRecord& r) {
                      {"skipped", r.skipped},
                      {"alarms", r.alarms},
                      {"communication", spread_json(r.communication)},
+                     {"attribution", attribution_json(r.attribution)},
                      {"phases", phases},
                      {"layers", layers_json(r.layers)}};
   return line.dump();

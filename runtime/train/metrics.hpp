@@ -6,6 +6,7 @@
 #include "runtime/core/trace.hpp"
 #include "runtime/model/drop_ledger.hpp"
 #include "runtime/model/moe_statistics.hpp"
+#include "runtime/train/attribution.hpp"
 #include "runtime/train/confusion.hpp"
 #include "runtime/train/samples.hpp"
 
@@ -49,6 +50,7 @@ struct StepRecord {
   std::array<PhaseSpread, num_phases> phases{};
   /// What was on its way between ranks, hidden or not (PhaseTimes::communication_s); Phase::wait is the exposed part.
   PhaseSpread communication;
+  Attribution attribution;
   StepRequest request;
   std::string skipped;                         // why the step changed nothing, a sentence; empty: it was not skipped
   std::vector<std::string> alarms;             // what a person should hear at once, a sentence each

@@ -116,6 +116,7 @@ void validate(const TrainOptions& o) {
   }
   refuse_below(1, o.steps, "steps");
   refuse_below(0, o.stop_after, "stop_after");
+  validate(o.trace, o.steps);
   refuse_below(1, o.sequences, "sequences");
   refuse_below(1, o.groups, "groups");
   refuse_below(1, o.passes, "passes");

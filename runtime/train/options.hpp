@@ -12,6 +12,7 @@
 #include "runtime/train/nan_options.hpp"
 #include "runtime/train/optimizer.hpp"
 #include "runtime/train/start.hpp"
+#include "runtime/train/trace_options.hpp"
 #include "runtime/train/watch_options.hpp"
 
 namespace conclave::train {
@@ -75,6 +76,7 @@ struct TrainOptions {
   bool drop_ledger = false;
   std::string record_routing;
   std::string metrics_textfile;
+  TraceOptions trace;
 
   [[nodiscard]] Index groups_in_pass() const { return groups / passes; }
   [[nodiscard]] Index sequences_in_group() const { return sequences / groups; }

@@ -126,11 +126,21 @@ void RunFile::set_damaged_aside(const std::string& reason, std::vector<std::stri
                   path_.string(), reason, aside.string()));
 }
 
+// In its group.
+bool RunFile::has_tables_beside(const std::string& name) const {
+  const std::string group = name.substr(0, name.rfind('/') + 1);
+  return std::ranges::any_of(row_shapes_, [&](const auto& table) { return table.first.starts_with(group); });
+}
+
 void RunFile::require_same_tables(const std::vector<Table>& rows) const {
   const std::string& first = rows.front().name;
   const std::string group = first.substr(0, first.rfind('/') + 1);
   std::map<std::string, std::vector<Index>> now, before;  // name -> shape of a row
-  for (const Table& table : rows) now[table.name] = table.row_shape;
+  for (const Table& table : rows) {
+    if (!table.is_optional || row_shapes_.contains(table.name) || !has_tables_beside(table.name)) {
+      now[table.name] = table.row_shape;
+    }
+  }
   for (const auto& [name, shape] : row_shapes_) {
     if (name.starts_with(group)) before[name] = shape;
   }
@@ -200,7 +210,9 @@ void RunFile::begin(const std::map<std::string, std::string>& config,
 }
 
 void RunFile::append(const std::vector<Table>& rows) {
+  const bool is_begun = !rows.empty() && has_tables_beside(rows.front().name);
   for (const Table& table : rows) {
+    if (table.is_optional && is_begun && !row_shapes_.contains(table.name)) continue;
     row_shapes_.try_emplace(table.name, table.row_shape);
     const auto [entry, is_new] = pending_.try_emplace(table.name, table);
     if (!is_new) add_rows(entry->second, table);

@@ -27,13 +27,13 @@ class RunFile {
   /// Leaves run.h5 alone in its folder. Rows that were not flushed are lost.
   ~RunFile();
 
-  /// OtherLog if the group of these has tables already, but other ones.
+  /// OtherLog if the group of these has tables already, but other ones; optional ones may be missing there.
   void require_same_tables(const std::vector<Table>& rows) const;
   /// Cuts the file to the records up to `first_step` (0: to none), or makes a new one, and writes the attributes.
   void begin(const std::map<std::string, std::string>& config, const std::map<std::string, std::string>& record);
   /// Adds an attribute to /record with the next rows that are flushed, if it has none of that name.
   void note(const std::string& name, const std::string& value) { notes_[name] = value; }
-  /// Keeps a row for the next flush.
+  /// Keeps a row for the next flush, without what is optional where the file has rows but no such table.
   void append(const std::vector<Table>& rows);
   [[nodiscard]] bool has_pending() const { return !pending_.empty(); }
   /// Adds the rows to the file. InputError if that fails; then they are kept.
@@ -41,6 +41,7 @@ class RunFile {
 
  private:
   void inspect();
+  [[nodiscard]] bool has_tables_beside(const std::string& name) const;
   void set_damaged_aside(const std::string& reason, std::vector<std::string>& notices);
   void copy_to_next();
   void add_to_next();

@@ -19,6 +19,11 @@
 //                           "columns" name the phases and the three numbers, with commas between
 //   /steps/communication    [n, 3] float64, s  for how long data was on its way between ranks, of each exchange by
 //                           itself: min, mean and max over ranks; the phase "wait" is what of it nothing hid
+//   /steps/attribution      [n, 4] float64, s  where the step's time went, mean over ranks: compute, exposed
+//                           (communication that nothing hid), imbalance (waiting for the slowest rank), io (data, and
+//                           saves since the step before)
+//   /steps/slowest_rank     [n] int64  the rank that the others waited for longest
+//   /steps/layer_attribution                              [n, blocks, 3] float64, s  compute, exposed, imbalance
 //   /steps/load             [n, layers, experts] int64  claims before capacity
 //   /steps/over_capacity, refused_second, rerouted        [n, layers] int64  claims
 //   /steps/unchosen, unserved                             [n, layers] int64  tokens
@@ -40,7 +45,8 @@
 //   /saves/seconds          [c] float64
 // Every dataset has the attributes "unit" ("1": a plain number) and "meaning". A group comes with its first record. A
 // run without MoE layers has no tables with a dimension of layers (one with a single one no layer_agreement), data
-// without known domains no domain_information, data without classes no macro_f1 and confusion.
+// without known domains no domain_information, data without classes no macro_f1 and confusion; a log that was begun by
+// a version without attribution has no such tables.
 #pragma once
 
 #include "runtime/core/clock.hpp"

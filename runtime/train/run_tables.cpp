@@ -109,6 +109,33 @@ Table phases_row(const StepRecord& record) {
   return table;
 }
 
+// These came with a later version: a log that was begun without them is gone on with as it is.
+std::vector<Table> attribution_rows(const Attribution& a) {
+  std::vector<Table> tables;
+  tables.push_back({"/steps/attribution",
+                    {4},
+                    described("s", "time of the step, mean over ranks, by where it went"),
+                    std::vector<double>{a.compute_s, a.exposed_s, a.imbalance_s, a.io_s}});
+  tables.back().attributes["columns"] = "compute,exposed,imbalance,io";
+  tables.push_back({"/steps/slowest_rank",
+                    {},
+                    described("1", "the rank that the others waited for longest"),
+                    std::vector<Index>{a.slowest.value()}});
+  if (!a.layers.empty()) {
+    std::vector<double> numbers;
+    for (const Attribution::Layer& layer : a.layers) {
+      numbers.insert(numbers.end(), {layer.compute_s, layer.exposed_s, layer.imbalance_s});
+    }
+    tables.push_back({"/steps/layer_attribution",
+                      {std::ssize(a.layers), 3},
+                      described("s", "time of each layer, with experts or without, mean over ranks, by where it went"),
+                      std::move(numbers)});
+    tables.back().attributes["columns"] = "compute,exposed,imbalance";
+  }
+  for (Table& table : tables) table.is_optional = true;
+  return tables;
+}
+
 Table load_row(const std::vector<LayerStatistics>& layers) {
   const Index num_experts = std::ssize(layers.front().load);
   std::vector<Index> numbers;
@@ -130,6 +157,7 @@ std::vector<Table> rows_of(const StepRecord& record) {
   }
   tables.push_back(phases_row(record));
   tables.push_back(communication_row(record.communication));
+  for (Table& table : attribution_rows(record.attribution)) tables.push_back(std::move(table));
   if (record.layers.empty()) return tables;
   tables.push_back(load_row(record.layers));
   for (const LayerColumn& column : layer_columns) {

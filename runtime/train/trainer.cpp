@@ -4,6 +4,7 @@
 #include "gating/losses.hpp"
 #include "runtime/core/clock.hpp"
 #include "runtime/core/scratch.hpp"
+#include "runtime/core/span_recorder.hpp"
 
 #include <fmt/ranges.h>
 
@@ -16,7 +17,21 @@ std::vector<const model::MoeLayer<float>*> moe_layers_of(model::Model<float>& mo
 }
 
 /// A rank's numbers that travel with a step's report: the times of the phases, and these.
-enum ReportNumber : std::size_t { at_communication = num_phases, at_seconds, at_request, at_not_finite, num_numbers };
+/// Those of the layers follow.
+enum ReportNumber : std::size_t {
+  at_communication = num_phases,
+  at_seconds,
+  at_request,
+  at_not_finite,
+  at_saving,
+  at_layers
+};
+
+std::vector<bool> blocks_with_experts(const model::ModelOptions& model) {
+  std::vector<bool> has_experts;
+  for (Index block = 0; block < model.layers; ++block) has_experts.push_back(model.is_moe(block));
+  return has_experts;
+}
 
 model::Ranks placed(model::Ranks ranks, std::span<const ExpertMap> placement) {
   ranks.placement = placement;
@@ -38,7 +53,9 @@ Trainer::Trainer(const TrainOptions& options, const Samples& dataset, const comm
       report_(communicator, moe_layers_),
       skipped_(options.not_finite.skip_steps),
       watch_(options.collapse, options.model.router),
-      straggler_watch_(options.watch, communicator.size()) {}
+      straggler_watch_(options.watch, communicator.size()),
+      attributor_(blocks_with_experts(options.model), communicator.size()),
+      numbers_(at_layers + numbers_of_layer * static_cast<std::size_t>(options.model.layers)) {}
 
 void Trainer::note_in(Whereabouts* whereabouts) {
   whereabouts_ = whereabouts;
@@ -51,6 +68,13 @@ void Trainer::note(Activity activity) {
 }
 
 const StepRecord& Trainer::step(FunctionRef<Index()> request) {
+  if (times_.recorder() != nullptr) times_.recorder()->begin_step(step_ + 1);
+  const StepRecord& record = do_step(request);
+  if (times_.recorder() != nullptr) times_.recorder()->end_step();
+  return record;
+}
+
+const StepRecord& Trainer::do_step(FunctionRef<Index()> request) {
   const Clock::time_point start = Clock::now();
   note(Activity::training);
   times_.clear();
@@ -63,7 +87,11 @@ const StepRecord& Trainer::step(FunctionRef<Index()> request) {
     return record_;
   }
   health_.forget();
-  for (Index pass = 0; pass < options_.passes; ++pass) train_pass(pass);
+  for (Index pass = 0; pass < options_.passes; ++pass) {
+    if (times_.recorder() != nullptr) times_.recorder()->begin_pass(pass);
+    train_pass(pass);
+  }
+  if (times_.recorder() != nullptr) times_.recorder()->end_pass();
   UpdateOutcome outcome;
   {
     const PhaseScope scope(times_, Phase::optimizer);
@@ -210,13 +238,17 @@ void Trainer::update_selection_biases(const std::vector<model::LayerStatistics>&
 
 // What is told over all ranks. The times end where it leaves: no rank can tell another how long the telling took.
 void Trainer::share_report(double seconds, Index request) {
-  std::array<double, num_numbers> mine{};
-  std::ranges::copy(times_.all(), mine.begin());
-  mine[at_communication] = times_.communication_s();
-  mine[at_seconds] = seconds;
-  mine[at_request] = static_cast<double>(request);
-  mine[at_not_finite] = optimizer_.has_finite_values() ? 0.0 : 1.0;
-  report_.share(mine);
+  std::ranges::copy(times_.all(), numbers_.begin());
+  numbers_[at_communication] = times_.communication_s();
+  numbers_[at_seconds] = seconds;
+  numbers_[at_request] = static_cast<double>(request);
+  numbers_[at_not_finite] = optimizer_.has_finite_values() ? 0.0 : 1.0;
+  numbers_[at_saving] = std::exchange(saving_s_, 0.0);
+  auto next = numbers_.begin() + at_layers;
+  for (const LayerTimes& layer : times_.layers()) next = std::ranges::copy(numbers_of(layer), next).out;
+  const Clock::time_point told_at = Clock::now();
+  report_.share(numbers_);
+  if (times_.recorder() != nullptr) times_.recorder()->add(SpanKind::wait, "report", told_at, Clock::now());
   const auto spread = [&](std::size_t number) {
     Scratch scratch;
     const std::span<double> of_ranks = scratch.values<double>(communicator_.size());
@@ -227,12 +259,23 @@ void Trainer::share_report(double seconds, Index request) {
   for (std::size_t p = 0; p < num_phases; ++p) record_.phases[p] = spread(p);
   record_.communication = spread(at_communication);
   record_.seconds = spread(at_seconds).max_s;
+  attribute();
   record_.request = {};
   for (RankId rank; rank < RankId{communicator_.size()} && record_.request.what == 0; ++rank) {
     record_.request = {static_cast<Index>(report_.of_rank(rank)[at_request]), rank};
   }
   record_.loss = report_.nats() / static_cast<double>(options_.targets_in_step());
   record_.layers = report_.layers();
+}
+
+void Trainer::attribute() {
+  attributor_.begin(record_.attribution);
+  for (RankId rank; rank < RankId{communicator_.size()}; ++rank) {
+    const std::span<const double> numbers = report_.of_rank(rank);
+    attributor_.take(rank, {numbers.first(num_phases), numbers[at_saving], numbers.subspan(at_layers)},
+                     record_.attribution);
+  }
+  attributor_.finish(record_.attribution);
 }
 
 Evaluation Trainer::evaluate(Split split, Index sequences) {

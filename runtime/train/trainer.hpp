@@ -28,6 +28,9 @@ class Trainer {
   /// From now on the trainer's work is noted there, for a watchdog; null: nowhere.
   void note_in(Whereabouts* whereabouts);
 
+  /// From now on steps are recorded there as spans, until it is null. It changes no bits.
+  void record_in(SpanRecorder* recorder) { times_.record_in(recorder); }
+
   /// Does one step. Collective; the record is the same on every rank, and valid until the next step. At its end
   /// `request` is asked once, on each rank, what this rank wants all of them to do (StepRequest); it travels with the
   /// times. A step of skipped() is counted, and nothing else. If a loss, a gradient or, after the update, a weight is
@@ -66,6 +69,8 @@ class Trainer {
   /// Begins the same in `async`; returns when the next step may be done. Collective.
   void begin_save(AsyncCheckpoint& async, const std::map<std::string, std::string>& config,
                   const std::map<std::string, std::string>& record);
+  /// Tells the next step's record for how long this rank was saving since the last one.
+  void add_saving(double seconds) { saving_s_ += seconds; }
   /// Goes on from a checkpoint, written on any number of ranks. InputError on every rank if the file is damaged or is
   /// of another model or other data, or if a weight in it is not finite; then this trainer is unusable. Collective.
   void restore(const std::filesystem::path& checkpoint, const CheckpointHeader& header);
@@ -78,6 +83,7 @@ class Trainer {
 
  private:
   void note(Activity activity);
+  const StepRecord& do_step(FunctionRef<Index()> request);
   void train_pass(Index pass);
   void finish_step();
   void finish_skipped_step();
@@ -88,6 +94,7 @@ class Trainer {
   [[nodiscard]] CheckpointHeader header(const std::map<std::string, std::string>& config,
                                         const std::map<std::string, std::string>& record) const;
   void share_report(double seconds, Index request);
+  void attribute();
   void share_routing();
 
   TrainOptions options_;
@@ -103,6 +110,9 @@ class Trainer {
   SkippedSteps skipped_;
   CollapseWatch watch_;
   StragglerWatch straggler_watch_;
+  Attributor attributor_;
+  std::vector<double> numbers_;  // this rank's, of a step's report
+  double saving_s_ = 0.0;        // since the last step
   Whereabouts* whereabouts_ = nullptr;
   Index step_ = 0;
   StepRecord record_;  // of the last step

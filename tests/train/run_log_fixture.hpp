@@ -54,6 +54,17 @@ inline StepRecord some_step(Index step, const LogShape& shape = {}) {
     r.phases[p] = {random.uniform(6, p), random.uniform(7, p), random.uniform(8, p)};
   }
   r.communication = {random.uniform(9, 100), random.uniform(9, 101), random.uniform(9, 102)};
+  r.attribution = {.compute_s = random.uniform(9, 110),
+                   .exposed_s = random.uniform(9, 111),
+                   .imbalance_s = random.uniform(9, 112),
+                   .io_s = random.uniform(9, 113),
+                   .slowest = RankId{step % 5},
+                   .layers = {},
+                   .stretches_s = {}};
+  for (Index l = 0; l < shape.layers + 1; ++l) {  // one of them is without experts
+    r.attribution.layers.push_back(
+        {random.uniform(9, 120 + l), random.uniform(9, 140 + l), random.uniform(9, 160 + l)});
+  }
   for (Index l = 0; l < shape.layers; ++l) r.layers.push_back(some_layer(random, 10 + l, shape.experts));
   // No drop, one, two, none, ...
   for (Index d = 0; d < step % 3 && shape.layers > 0; ++d) {
@@ -158,6 +169,20 @@ inline void expect_layer_tables(const Hdf5File& file, const std::vector<StepReco
   expect_layer_numbers(file, "/steps/entropy", steps, &model::LayerStatistics::entropy);
 }
 
+inline void expect_attribution(const Hdf5File& file, const std::vector<StepRecord>& steps, const LogShape& shape) {
+  expect_table<double>(file, "/steps/attribution", steps, {4}, [](const auto& r, auto& out) {
+    const Attribution& a = r.attribution;
+    out.insert(out.end(), {a.compute_s, a.exposed_s, a.imbalance_s, a.io_s});
+  });
+  EXPECT_EQ(file.attribute<std::string>("/steps/attribution", "columns"), "compute,exposed,imbalance,io");
+  expect_numbers(file, "/steps/slowest_rank", steps, [](const StepRecord& r) { return r.attribution.slowest.value(); });
+  expect_table<double>(file, "/steps/layer_attribution", steps, {shape.layers + 1, 3}, [](const auto& r, auto& out) {
+    for (const Attribution::Layer& l : r.attribution.layers) {
+      out.insert(out.end(), {l.compute_s, l.exposed_s, l.imbalance_s});
+    }
+  });
+}
+
 /// The ledger: an entry of a table for each drop of each step, in order.
 inline void expect_drops(const Hdf5File& file, const std::vector<StepRecord>& steps) {
   struct Entry {
@@ -197,6 +222,7 @@ inline void expect_steps(const Hdf5File& file, const std::vector<StepRecord>& st
     const PhaseSpread& p = r.communication;
     out.insert(out.end(), {p.min_s, p.mean_s, p.max_s});
   });
+  expect_attribution(file, steps, shape);
   expect_layer_tables(file, steps, shape);
   expect_drops(file, steps);
 }

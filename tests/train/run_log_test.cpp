@@ -28,7 +28,7 @@ TEST_F(RunLogTest, HoldsWhatWasAppended) {
   EXPECT_EQ(file.attribute<std::string>("/steps/seconds", "unit"), "s");
   EXPECT_EQ(file.attribute<std::string>("/steps/phases", "columns"), "min,mean,max");
   EXPECT_TRUE(file.attribute<std::string>("/steps/phases", "phases").starts_with("data,embedding,attention,"));
-  EXPECT_EQ(file.members("/steps").size(), 24U);
+  EXPECT_EQ(file.members("/steps").size(), 27U);
   EXPECT_EQ(file.members("/evaluations").size(), 6U);
 }
 
@@ -122,7 +122,7 @@ TEST_F(RunLogTest, WithoutLayersOrDomains) {
   log_steps(0, 6, shape);
   log_steps(5, 9, shape);
   expect_run_file(h5(), 1, 9, shape);
-  EXPECT_EQ(Hdf5File::open(h5()).members("/steps").size(), 12U);
+  EXPECT_EQ(Hdf5File::open(h5()).members("/steps").size(), 15U);
   EXPECT_EQ(content_of(jsonl()), expected_lines(9, shape));
 }
 
@@ -264,6 +264,23 @@ TEST_F(RunLogTest, AnOlderVersionsLogIsRefusedAndLeftAlone) {
   EXPECT_TRUE(contains(message, "/steps/communication")) << message;
   EXPECT_TRUE(contains(hint, "--out")) << hint;
   EXPECT_EQ(content_of(h5()), before);
+}
+
+// What is optional came later: a log that was begun without it is gone on with as it is.
+TEST_F(RunLogTest, ALogWithoutAttributionIsGoneOnWith) {
+  const Names later{"/steps/attribution", "/steps/layer_attribution", "/steps/slowest_rank"};
+  log_steps(0, 8);
+  {
+    TableFile file(h5());
+    for (const std::string& table : later) file.remove(table);
+    file.close();
+  }
+  EXPECT_EQ(log_steps(6, 12), Names{});
+  const Hdf5File file = Hdf5File::open(h5());
+  EXPECT_EQ(file.shape("/steps/step"), std::vector<Index>{12});
+  EXPECT_EQ(file.members("/steps").size(), 24U);
+  for (const std::string& table : later) EXPECT_FALSE(file.exists(table)) << table;
+  EXPECT_EQ(content_of(jsonl()), expected_lines(12)) << "there every line is by itself";
 }
 
 TEST_F(RunLogTest, ALedgerWithOtherColumnsIsRefusedAndLeftAlone) {
