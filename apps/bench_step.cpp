@@ -2,9 +2,22 @@
 // The measurement `step`: whole training steps of a configuration beside the matrix products in them.
 #include "apps/bare_experts.hpp"
 #include "apps/train_case.hpp"
+#include "runtime/core/span_recorder.hpp"
+
+#include <algorithm>
 
 namespace conclave::apps {
 namespace {
+
+struct StepCase : TrainCase {
+  bool traced = false;
+};
+
+void describe_step(StepCase& c, OptionSections& sections) {
+  describe(c, sections);
+  sections.section("Step").add(
+      "traced", c.traced, "measure also, in turn, steps that are recorded as `train --trace` does: what that costs");
+}
 
 // The products of this rank's even share of the rows of one layer's feed-forward.
 BareExperts one_layer(const train::TrainOptions& o, const comm::Communicator& world) {
@@ -46,7 +59,18 @@ Report report_of(const std::vector<train::StepRecord>& steps, const Timings& ste
   return report;
 }
 
-std::optional<Report> measure_step(TrainCase& c, const Session& session) {
+// Ratios of pairs that were measured one after the other: what else was going on is much the same for both.
+void add_traced(const Timings& traced, const Timings& step, const Timings& floor, Report& report) {
+  std::vector<double> ratios;
+  std::ranges::transform(traced.seconds, step.seconds, std::back_inserter(ratios), std::divides());
+  const double ratio = Timings{ratios}.median();
+  report.lines.insert(report.lines.begin() + 1, {.name = "recorded for a trace", .ours = traced, .floors = {floor}});
+  report.facts["traced"] = {{"step_s", traced.median()}, {"ratio", ratio}};
+  report.notes.push_back(fmt::format("recorded for a trace, a step takes {:.4f} times as long (median of {} pairs)",
+                                     ratio, ratios.size()));
+}
+
+std::optional<Report> measure_step(StepCase& c, const Session& session) {
   const comm::Communicator& world = session.world;
   std::set<std::string> unused = options_beside_the_step();
   unused.insert({"checkpoint_async", "checkpoint_every", "placement", "placement_replicas"});
@@ -55,8 +79,17 @@ std::optional<Report> measure_step(TrainCase& c, const Session& session) {
   train::Trainer trainer(c.train, *samples, world);
   std::vector<train::StepRecord> steps;
   BareExperts bare = one_layer(c.train, world);
-  const auto timings = timed_in_turn(world, c.run.repeats, Across::slowest_rank,
-                                     {[&] { steps.push_back(trainer.step()); }, [&] { bare.run(); }});
+  SpanRecorder recorder;
+  std::vector<std::function<void()>> things{[&] { steps.push_back(trainer.step()); }, [&] { bare.run(); }};
+  if (c.traced) {
+    things.emplace_back([&] {
+      recorder.begin();
+      trainer.record_in(&recorder);
+      trainer.step();
+      trainer.record_in(nullptr);
+    });
+  }
+  const auto timings = timed_in_turn(world, c.run.repeats, Across::slowest_rank, things);
   steps.erase(steps.begin(), steps.end() - c.run.repeats * timings[0].calls);  // those that did not count
 
   // The products of a step, spread evenly over the ranks, at the rate of those of its experts.
@@ -72,6 +105,7 @@ std::optional<Report> measure_step(TrainCase& c, const Session& session) {
   report.notes = {fmt::format("products: {:.4g} GFLOP a rank, at the {:.4g} GFLOP/s of the experts' products",
                               1e-9 * flops, 1e-9 * rate),
                   "phases are means over the ranks, by their main threads"};
+  if (c.traced) add_traced(timings[2], timings[0], floor, report);
   Timings communication;
   for (const train::StepRecord& s : steps) communication.seconds.push_back(s.communication.mean_s);
   add_communication(communication, report);
@@ -81,8 +115,8 @@ std::optional<Report> measure_step(TrainCase& c, const Session& session) {
 }  // namespace
 
 Command bench_step() {
-  return make_measurement<TrainCase>("step", "whole training steps of a configuration, beside the products in them",
-                                     describe, measure_step);
+  return make_measurement<StepCase>("step", "whole training steps of a configuration, beside the products in them",
+                                    describe_step, measure_step);
 }
 
 }  // namespace conclave::apps

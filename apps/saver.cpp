@@ -40,8 +40,10 @@ bool Saver::is_to_be_retried() const {
 void Saver::after_step(const train::StepRecord& step) {
   steps_s_ += step.seconds;
   ++num_steps_;
+  const Clock::time_point start = Clock::now();
   if (async_.is_on_its_way()) settle([&] { return async_.advance(); });
   if (is_due(step.step) || is_to_be_retried()) save();
+  trainer_.add_saving(seconds_since(start));
 }
 
 bool Saver::attempt(const std::function<void()>& work) {

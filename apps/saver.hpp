@@ -9,7 +9,8 @@
 
 namespace conclave::apps {
 
-/// All ranks take the same decisions. All members but the constructor and is_due are collective.
+/// All ranks take the same decisions. All members but the constructor, is_due and
+/// on_its_way_since are collective.
 class Saver {
  public:
   using Texts = std::map<std::string, std::string>;
@@ -22,6 +23,11 @@ class Saver {
 
   /// Whether a step is one to save after. Not collective.
   [[nodiscard]] bool is_due(Index step) const;
+
+  /// When a checkpoint was begun that is on its way; nothing if none is. Not collective.
+  [[nodiscard]] std::optional<Clock::time_point> on_its_way_since() const {
+    return async_.is_on_its_way() ? std::optional(begun_at_) : std::nullopt;
+  }
 
   /// To be called after every step: finishes what is on its way and written, and saves if it is due. A save that fails
   /// is told, and tried again at the next due step, after five minutes at the latest; with on_save_failure = stop it is

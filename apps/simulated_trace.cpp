@@ -74,13 +74,15 @@ class Rows {
  private:
   void add(Index process, const std::string& name,
            const std::vector<std::pair<std::string, std::vector<Span>>>& threads) {
-    file_.name_process(process, name, place_++);
+    TraceEvents events;
+    events.name_process(process, name, place_++);
     TraceRow row{process, 0};
     for (const auto& [thread, spans] : threads) {
       ++row.thread;
-      file_.name_thread(row, thread);
-      for (const Span& span : spans) file_.add(row, span);
+      events.name_thread(row, thread);
+      for (const Span& span : spans) events.add(row, span);
     }
+    file_.write(events.text());
   }
 
   TraceFile& file_;

@@ -123,7 +123,7 @@ PlannedRun planned(const Words& words, const SlurmTrain& o, const Session& sessi
   PlannedRun run;
   train::TrainOptions& training = run.options.train;
   OptionSections sections;
-  describe_training(training, sections);
+  describe_train_command(training, sections);
   const ParsedLine line = parse(std::span(words).subspan(1), sections, session);
   refuse_own(line, {"out", "resume", "requeue"});
   if (training.explain_router)

@@ -69,10 +69,18 @@ void RunSummary::add(const train::StepRecord& step) {
   seconds_ += step.seconds;
   for (std::size_t p = 0; p < num_phases; ++p) phase_seconds_[p] += step.phases[p].mean_s;
   communication_s_ += step.communication.mean_s;
+  attribution_.add(step.attribution);
+  waiting_.add(step);
 }
 
-std::string RunSummary::text(const train::TrainOptions& options, std::optional<double> entropy) const {
-  return skipped() + (losses_.empty() ? "" : losses(entropy) + times() + layers(options));
+std::string RunSummary::text(const train::TrainOptions& options, std::optional<double> entropy,
+                             std::span<const ExpertMap> maps) const {
+  if (losses_.empty()) return skipped();
+  std::string out = skipped() + losses(entropy) + times() + attribution();
+  if (const std::string sentence = waited_for(options, maps); !sentence.empty()) {
+    out += fmt::format("  {}\n", sentence);
+  }
+  return out + layers(options);
 }
 
 void RunSummary::go_back() {
@@ -125,6 +133,26 @@ std::string RunSummary::times() const {
       fmt::format("  communication {:.3f} ms a step, each exchange by itself; of it exposed (the phase {}) {:.3f} ms\n",
                   1e3 * communication_s_ / static_cast<double>(timed_steps_), name_of(Phase::wait),
                   1e3 * exposed / static_cast<double>(timed_steps_));
+  return out;
+}
+
+// In the words of simulations.
+std::string RunSummary::attribution() const {
+  const double total_s = attribution_.total_s();
+  if (timed_steps_ == 0 || total_s <= 0.0) return "";
+  const auto share = [&](double seconds) { return 100.0 * seconds / total_s; };
+  std::string out = fmt::format(
+      "Of ranks' time: compute {:.1f} %, exposed communication {:.1f} %, waiting for the slowest rank {:.1f} %, data "
+      "and "
+      "checkpoints {:.1f} %\n",
+      share(attribution_.compute_s), share(attribution_.exposed_s), share(attribution_.imbalance_s),
+      share(attribution_.io_s));
+  for (std::size_t l = 0; l < attribution_.layers.size(); ++l) {
+    const train::Attribution::Layer& layer = attribution_.layers[l];
+    const double ms = 1e3 / static_cast<double>(timed_steps_);
+    out += fmt::format("  layer {:<4}compute {:9.3f} ms  exposed {:9.3f} ms  imbalance {:9.3f} ms\n", l,
+                       ms * layer.compute_s, ms * layer.exposed_s, ms * layer.imbalance_s);
+  }
   return out;
 }
 

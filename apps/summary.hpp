@@ -5,6 +5,7 @@
 #include "runtime/model/model.hpp"
 #include "runtime/train/metrics.hpp"
 #include "runtime/train/options.hpp"
+#include "runtime/train/waiting.hpp"
 
 namespace conclave::apps {
 
@@ -23,12 +24,21 @@ class RunSummary {
   /// The loss as a curve and against the data's entropy (if it is known), speed, where the time went and what each
   /// layer's router did, each over the steps that were not skipped; how many were. Speed and times leave out the first
   /// step, which allocates; drop rates are over all steps.
-  [[nodiscard]] std::string text(const train::TrainOptions& options, std::optional<double> entropy) const;
+  /// maps: which rank hosts which expert at the end, of each MoE layer.
+  [[nodiscard]] std::string text(const train::TrainOptions& options, std::optional<double> entropy,
+                                 std::span<const ExpertMap> maps) const;
+  /// For which rank others waited, and why (train::Waiting); nothing where it was for none.
+  [[nodiscard]] std::string waited_for(const train::TrainOptions& options, std::span<const ExpertMap> maps) const {
+    return waiting_.sentence(maps, options.groups_in_pass());
+  }
+  /// The experts are on other ranks from now on.
+  void experts_moved() { waiting_.clear(); }
 
  private:
   [[nodiscard]] std::string skipped() const;
   [[nodiscard]] std::string losses(std::optional<double> entropy) const;
   [[nodiscard]] std::string times() const;
+  [[nodiscard]] std::string attribution() const;
   [[nodiscard]] std::string layers(const train::TrainOptions& options) const;
 
   Index num_steps_ = 0;
@@ -40,6 +50,8 @@ class RunSummary {
   double seconds_ = 0.0;                            // of timed steps
   std::array<double, num_phases> phase_seconds_{};  // mean over ranks, of timed steps
   double communication_s_ = 0.0;                    // the same
+  train::Attribution attribution_;                  // sums of timed steps
+  train::Waiting waiting_;
   train::StepRecord last_;
   std::vector<double> losses_;                  // of every step that was not skipped
   std::vector<model::LayerStatistics> layers_;  // over all steps

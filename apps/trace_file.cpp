@@ -24,6 +24,7 @@ Json args_of(const Span& span) {
   for (const auto& [name, amount] : {std::pair{"rows", span.rows}, {"bytes", span.bytes}, {"flops", span.flops}}) {
     if (amount > 0.0) args[name] = std::round(1000.0 * amount) / 1000.0;
   }
+  if (!span.experts.empty()) args["experts"] = span.experts;
   return args;
 }
 
@@ -31,37 +32,43 @@ Json args_of(const Span& span) {
 
 std::string trace_name(RankId rank) { return fmt::format("rank {}", rank.value()); }
 
+void TraceEvents::add(const Json& event) {
+  if (!text_.empty()) text_ += ",\n";
+  text_ += event.dump();
+}
+
+void TraceEvents::name_process(Index process, const std::string& name, Index place) {
+  add({{"ph", "M"}, {"name", "process_name"}, {"pid", process}, {"args", {{"name", name}}}});
+  add({{"ph", "M"}, {"name", "process_sort_index"}, {"pid", process}, {"args", {{"sort_index", place}}}});
+}
+
+void TraceEvents::name_thread(TraceRow row, const std::string& name) {
+  add({{"ph", "M"}, {"name", "thread_name"}, {"pid", row.process}, {"tid", row.thread}, {"args", {{"name", name}}}});
+}
+
+void TraceEvents::add(TraceRow row, const Span& span) {
+  const double begin_ns = std::round(1e9 * span.begin_s);
+  const double length_ns = std::round(1e9 * span.end_s) - begin_ns;
+  if (length_ns <= 0.0) return;
+  add({{"ph", "X"},
+       {"name", span.name()},
+       {"cat", name_of(span.kind)},
+       {"ts", begin_ns / 1000.0},
+       {"dur", length_ns / 1000.0},
+       {"pid", row.process},
+       {"tid", row.thread},
+       {"args", args_of(span)}});
+}
+
 TraceFile::TraceFile(std::string path, const Json& about) : path_(std::move(path)), file_(path_) {
   file_ << "{\"displayTimeUnit\":\"ms\",\n\"otherData\":" << about.dump() << ",\n\"traceEvents\":[";
   if (!file_) refuse(path_);
 }
 
-void TraceFile::write(const Json& event) {
-  file_ << (is_first_ ? "\n" : ",\n") << event.dump();
+void TraceFile::write(std::string_view events) {
+  if (events.empty()) return;
+  file_ << (is_first_ ? "\n" : ",\n") << events;
   is_first_ = false;
-}
-
-void TraceFile::name_process(Index process, const std::string& name, Index place) {
-  write({{"ph", "M"}, {"name", "process_name"}, {"pid", process}, {"args", {{"name", name}}}});
-  write({{"ph", "M"}, {"name", "process_sort_index"}, {"pid", process}, {"args", {{"sort_index", place}}}});
-}
-
-void TraceFile::name_thread(TraceRow row, const std::string& name) {
-  write({{"ph", "M"}, {"name", "thread_name"}, {"pid", row.process}, {"tid", row.thread}, {"args", {{"name", name}}}});
-}
-
-void TraceFile::add(TraceRow row, const Span& span) {
-  const double begin_ns = std::round(1e9 * span.begin_s);
-  const double length_ns = std::round(1e9 * span.end_s) - begin_ns;
-  if (length_ns <= 0.0) return;
-  write({{"ph", "X"},
-         {"name", span.name()},
-         {"cat", name_of(span.kind)},
-         {"ts", begin_ns / 1000.0},
-         {"dur", length_ns / 1000.0},
-         {"pid", row.process},
-         {"tid", row.thread},
-         {"args", args_of(span)}});
 }
 
 void TraceFile::close() {

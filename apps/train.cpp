@@ -13,6 +13,7 @@
 #include "apps/router_options.hpp"
 #include "apps/run_folder.hpp"
 #include "apps/run_record.hpp"
+#include "apps/run_trace.hpp"
 #include "apps/saver.hpp"
 #include "apps/stopping.hpp"
 #include "apps/summary.hpp"
@@ -123,6 +124,7 @@ class Run {
     };
     Saver saver(*trainer_, world_, journal, option_values(options_), what_bits_depend_on(record_), tell, saved);
     introduce();
+    RunTrace trace(options_.trace, world_, trainer_->steps_done(), tell);
     if (!stopping_.notice().empty()) say(stopping_.notice());
     RunSummary summary;
     const Reports reports{progress, journal, summary, textfile};
@@ -131,6 +133,7 @@ class Run {
     bool is_first = true;  // step of this process
     while (stopped_by.empty() && trainer_->steps_done() < last) {
       const train::StepRecord* done = nullptr;
+      trace.before_step(*trainer_);
       try {
         done = &do_step(saver, journal);
       } catch (const train::NotFiniteError& error) {
@@ -138,6 +141,7 @@ class Run {
         saver.finish();
         go_back(error, reports);
         saver.go_back();
+        trace.go_back();
         continue;
       }
       const train::StepRecord& step = *done;
@@ -150,16 +154,17 @@ class Run {
       if (!at_end && step.request.what != 0) stopped_by = stopping_.reason(step.request);
       // First what must not be lost. A run that is stopped has no time for the evaluation: it is made up for later.
       const bool is_boundary = !at_end && stopped_by.empty() && saver.is_due(step.step);
-      if (at_end || !stopped_by.empty()) {
-        saver.at_end();
-      } else {
-        saver.after_step(step);
+      const bool ends = at_end || !stopped_by.empty();
+      trace.around_save(saver, ends || saver.is_due(step.step),
+                        [&] { ends ? saver.at_end() : saver.after_step(step); });
+      if (stopped_by.empty() && (at_end || is_due(step.step, options_.eval_every))) {
+        trace.around("evaluation", [&] { evaluate(reports); });
       }
-      if (stopped_by.empty() && (at_end || is_due(step.step, options_.eval_every))) evaluate(reports);
       if (options_.placement == train::ExpertPlacement::automatic) {
         moves_.add(step);
         if (is_boundary) move_experts(saver, reports);  // there is no such step afterwards
       }
+      trace.after_step(*trainer_, saver, ends);
     }
     journal.flush();
     textfile.close();
@@ -169,10 +174,17 @@ class Run {
 
   int end(const std::string& stopped_by, Index last, const Reports& reports) {
     if (noted_choices_ > 0) say("exchange auto: " + summary_of(trainer_->exchange_choices()));
-    if (world_.is_root()) fmt::print("{}", reports.summary.text(options_, dataset_.entropy()));
+    const std::vector<ExpertMap> maps = expert_maps();
+    if (world_.is_root()) fmt::print("{}", reports.summary.text(options_, dataset_.entropy(), maps));
     if (stopped_by.empty() && last == options_.steps) test(reports.journal);
     reports.journal.close();
     return stopped_by.empty() ? 0 : stop(stopped_by);
+  }
+
+  [[nodiscard]] std::vector<ExpertMap> expert_maps() {
+    std::vector<ExpertMap> maps;
+    for (const model::MoeLayer<float>* layer : trainer_->model().moe_layers()) maps.push_back(layer->map());
+    return maps;
   }
 
   // If it was not there before: another run may have begun in it meanwhile, and even ended.
@@ -261,6 +273,7 @@ class Run {
     trainer_->skipped() = std::move(skipped);
     noted_choices_ = 0;
     moves_.made(*move);
+    reports.summary.experts_moved();
     move_s_ = world_.max(seconds_since(start));
     const std::string text = fmt::format("{}; took {}", text_of(*move), seconds_text(move_s_));
     tell(fmt::format("experts moved after step {}: {}", done, text));
@@ -443,7 +456,7 @@ int run(const TrainOptions& given, const Session& session) {
 
 Command train_command() {
   Command command = make_command<TrainOptions>("train", "train a mixture-of-experts model; --resume continues", "",
-                                               describe_training, run);
+                                               describe_train_command, run);
   command.keeps_stop_signals = true;
   return command;
 }

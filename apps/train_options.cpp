@@ -23,6 +23,11 @@ void describe_training(train::TrainOptions& options, OptionSections& sections) {
   train::describe_files(options, sections.section("Files and evaluation"));
 }
 
+void describe_train_command(train::TrainOptions& options, OptionSections& sections) {
+  describe_training(options, sections);
+  train::describe(options.trace, sections.section("Trace"));
+}
+
 std::map<std::string, std::string> option_values(const train::TrainOptions& options) {
   train::TrainOptions copy = options;
   OptionSections sections;

@@ -8,8 +8,10 @@
 
 namespace conclave::apps {
 
-/// The sections of `conclave train`.
+/// What a training run is: the sections of all commands that take one.
 void describe_training(train::TrainOptions& options, OptionSections& sections);
+/// The sections of `conclave train`: beside these, how the run is looked at while it is on, which no file keeps.
+void describe_train_command(train::TrainOptions& options, OptionSections& sections);
 
 /// Name and value of every option that makes the run what it is, as a checkpoint keeps them: not where files are, what
 /// its first parameters came from, how many threads compute and when to stop.

@@ -249,6 +249,16 @@ TEST(BenchStep, CountsTheProductsOfAStep) {
   EXPECT_DOUBLE_EQ(object.at("tokens_per_s").get<double>() * object.at("step_s").get<double>(), 20.0);
 }
 
+TEST(BenchStep, TellsWhatRecordingATraceCosts) {
+  for (const Index ranks : {1, 2}) {
+    const json object = object_of(ranks, "step --traced --sequences 4 --groups 2" + tiny_model);
+    ASSERT_TRUE(object.is_object());
+    EXPECT_EQ(object.at("results").at(1).at("name"), "recorded for a trace");
+    EXPECT_GT(object.at("traced").at("ratio").get<double>(), 0.0);
+    EXPECT_GT(object.at("traced").at("step_s").get<double>(), 0.0);
+  }
+}
+
 TEST(BenchStep, TakesTheConfigurationOfARun) {
   const TemporaryFolder folder;
   folder.write("run.ini",

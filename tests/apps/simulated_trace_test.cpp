@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/apps/simulations.hpp"
+#include "tests/apps/traces.hpp"
 #include "tests/support/file_content.hpp"
 
 #include <cmath>
@@ -16,55 +17,12 @@ namespace {
 using nlohmann::json;
 using test::conclave;
 using test::content_of;
+using test::expect_nested;
 using test::Outcome;
+using test::rows_of;
+using test::seconds_of;
 using test::small_run;
-
-std::int64_t ns(const json& microseconds) { return std::llround(1000.0 * microseconds.get<double>()); }
-
-/// The events of one row, by the names of its process and thread.
-using TraceRows = std::map<std::pair<std::string, std::string>, std::vector<json>>;
-
-TraceRows rows_of(const json& trace) {
-  std::map<int, std::string> processes;
-  std::map<std::pair<int, int>, std::pair<std::string, std::string>> threads;
-  TraceRows rows;
-  for (const json& e : trace["traceEvents"]) {
-    const int process = e["pid"];
-    if (e["name"] == "process_name") processes[process] = e["args"]["name"];
-    if (e["name"] == "thread_name") {
-      threads[{process, e["tid"]}] = {processes.at(process), e["args"]["name"]};
-      rows[threads[{process, e["tid"]}]];
-    }
-    if (e["ph"] == "X") rows.at(threads.at({process, e["tid"]})).push_back(e);
-  }
-  return rows;
-}
-
-// As viewers read it: an event lies in those that are not over when it begins.
-void expect_nested(const std::vector<json>& events) {
-  std::vector<std::int64_t> ends;
-  std::int64_t last_begin = 0;
-  for (const json& e : events) {
-    const std::int64_t begin = ns(e["ts"]);
-    const std::int64_t end = begin + ns(e["dur"]);
-    EXPECT_GT(end, begin) << e;
-    EXPECT_GE(begin, last_begin) << e;
-    last_begin = begin;
-    while (!ends.empty() && begin >= ends.back()) ends.pop_back();
-    if (!ends.empty()) {
-      EXPECT_LE(end, ends.back()) << e;
-    }
-    ends.push_back(end);
-  }
-}
-
-double seconds_of(const std::vector<json>& events, const std::string& name) {
-  double sum = 0.0;
-  for (const json& e : events) {
-    if (e["name"] == name) sum += 1e-6 * e["dur"].get<double>();
-  }
-  return sum;
-}
+using test::TraceRows;
 
 class SimulatedTrace : public test::Simulations {
  protected:

@@ -24,23 +24,26 @@ TEST(TraceFile, AnEventSaysWhatASpanIs) {
   const train::TemporaryFolder folder;
   {
     TraceFile file(folder.path("t.json"), {{"of", "a \"test\"\n"}});
-    file.name_process(4, "rank \"3\"\\", 7);
-    file.name_thread({4, 1}, "main");
+    TraceEvents written;
+    written.name_process(4, "rank \"3\"\\", 7);
+    written.name_thread({4, 1}, "main");
     Span layer = span(SpanKind::layer, 1.5e-6, 9e-6);
     layer.layer = 2;
     layer.pass = 1;
     layer.direction = Direction::backward;
-    file.add({4, 1}, layer);
+    written.add({4, 1}, layer);
     Span wait = span(SpanKind::wait, 1.5e-6, 4.25e-6);
     wait.phase = Phase::wait;
     wait.of = "rows";
     wait.wave = 0;
-    file.add({4, 1}, wait);
+    written.add({4, 1}, wait);
     Span experts = span(SpanKind::compute, 4.25e-6, 9e-6);
     experts.phase = Phase::experts;
     experts.rows = 10.0 / 3.0;
     experts.flops = 1e12;
-    file.add({4, 1}, experts);
+    experts.experts = {3, 7};
+    written.add({4, 1}, experts);
+    file.write(written.text());
     file.close();
   }
   const Json trace = Json::parse(content_of(folder.path("t.json")));
@@ -62,23 +65,25 @@ TEST(TraceFile, AnEventSaysWhatASpanIs) {
   EXPECT_EQ(events[4]["name"], "wait");
   EXPECT_EQ(events[4]["args"], (Json{{"wave", 0}, {"for", "rows"}}));
   EXPECT_EQ(events[5]["name"], "experts");
-  EXPECT_EQ(events[5]["args"], (Json{{"rows", 3.333}, {"flops", 1e12}}));
+  EXPECT_EQ(events[5]["args"], (Json{{"rows", 3.333}, {"flops", 1e12}, {"experts", {3, 7}}}));
 }
 
 TEST(TraceFile, RoundedSpansStillFollowOneAnotherAndNest) {
   const train::TemporaryFolder folder;
-  TraceFile file(folder.path("t.json"), Json::object());
+  TraceEvents written;
   constexpr Index count = 1000;
   const double third_ns = 1e-9 / 3.0;
   const double begin_s = 2000.0;  // where a nanosecond is few bits
-  file.add({1, 1}, span(SpanKind::step, begin_s, begin_s + 7.0 * count * third_ns));
+  written.add({1, 1}, span(SpanKind::step, begin_s, begin_s + 7.0 * count * third_ns));
   double now_s = begin_s;
   for (Index i = 0; i < count; ++i) {
     const double end_s = begin_s + 7.0 * static_cast<double>(i + 1) * third_ns;
-    file.add({1, 1}, span(SpanKind::compute, now_s, end_s));
+    written.add({1, 1}, span(SpanKind::compute, now_s, end_s));
     now_s = end_s;
   }
-  file.add({1, 1}, span(SpanKind::compute, now_s, now_s + 0.1 * third_ns));  // none at all
+  written.add({1, 1}, span(SpanKind::compute, now_s, now_s + 0.1 * third_ns));  // none at all
+  TraceFile file(folder.path("t.json"), Json::object());
+  file.write(written.text());
   file.close();
   const Json trace = Json::parse(content_of(folder.path("t.json")));
   const Json& events = trace["traceEvents"];
@@ -103,6 +108,19 @@ TEST(TraceFile, NamesAreThoseOfPhasesAndTransfersWithoutOneSayWhatTheyAre) {
   s.step = 12;
   EXPECT_EQ(s.name(), "step 12");
   EXPECT_EQ(trace_name(RankId{3}), "rank 3");
+}
+
+TEST(TraceFile, EventsOfSeveralRanksFollowOneAnother) {
+  const train::TemporaryFolder folder;
+  TraceEvents one, none, two;
+  one.name_process(1, "rank 0", 0);
+  two.add({2, 1}, span(SpanKind::step, 0.0, 1.0));
+  TraceFile file(folder.path("t.json"), Json::object());
+  for (const TraceEvents* events : {&none, &one, &none, &two}) file.write(events->text());
+  file.close();
+  const Json trace = Json::parse(content_of(folder.path("t.json")));
+  ASSERT_EQ(trace["traceEvents"].size(), 3U);
+  EXPECT_EQ(trace["traceEvents"][2]["pid"], 2);
 }
 
 TEST(TraceFile, SaysWhereItCannotBeWritten) {
