@@ -46,7 +46,7 @@ void append_value(std::vector<std::string>& words, const Option* option, const s
   const std::string begin = fmt::format("--{}=", name);
   const auto given = std::ranges::find_if(words, [&](const std::string& word) { return word.starts_with(begin); });
   if (option != nullptr && option->adds_up && given != words.end() && !value.empty()) {
-    *given += "," + value;
+    *given += option->separator + value;
   } else {
     append_pair(words, name, value);
   }

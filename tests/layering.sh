@@ -26,10 +26,11 @@ check_sources() {
       may["sim"] = "sim core plan gating experts"
       may["model"] = "model core plan gating experts comm"
       may["train"] = "train core plan gating experts comm model"
-      may["apps"] = "apps core plan gating experts comm sim model train"
-      may["tests"] = "tests apps core plan gating experts comm sim model train"
+      may["infer"] = "infer core plan gating experts comm model"
+      may["apps"] = "apps core plan gating experts comm sim model infer train"
+      may["tests"] = "tests apps core plan gating experts comm sim model infer train"
       # Which targets may include a library, by the beginning of its headers'"'"' names. Standard headers have no dot.
-      library["fmt/"] = "core plan gating experts comm sim model train apps tests"
+      library["fmt/"] = "core plan gating experts comm sim model infer train apps tests"
       library["boost/"] = "apps"
       library["hdf5"] = "train sim apps tests"
       library["H5"] = "train sim apps tests"
@@ -49,7 +50,7 @@ check_sources() {
       for (i in os) library[os[i]] = "core comm sim train apps tests"
     }
     function target_of(path) {
-      if (path ~ /^runtime\/(core|sim|model|train)\//) { split(path, part, "/"); return part[2] }
+      if (path ~ /^runtime\/(core|sim|model|infer|train)\//) { split(path, part, "/"); return part[2] }
       if (path ~ /^comm\/plan\//) return "plan"
       if (path ~ /^comm\/mpi\//) return "comm"
       if (path ~ /^(gating|experts|apps|tests)\//) { split(path, part, "/"); return part[1] }
@@ -173,6 +174,7 @@ self_test() {
   mutant target runtime/sim/a.cpp '#include "comm/mpi/a.hpp"'
   mutant target runtime/sim/a.cpp '#include "experts/shard.hpp"'
   mutant target runtime/model/a.cpp '#include "runtime/train/a.hpp"'
+  mutant target runtime/infer/a.cpp '#include "runtime/train/a.hpp"'
   mutant target runtime/train/a.cpp '#include "runtime/sim/a.hpp"'
   mutant target runtime/train/a.cpp '#include "apps/a.hpp"'
   mutant target apps/a.cpp '#include "tests/a.hpp"'

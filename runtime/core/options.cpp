@@ -145,6 +145,27 @@ void OptionTable::add(std::string name, std::vector<double>& values, std::string
   add(numbers_option(std::move(name), values, std::move(help), "numbers with commas"));
 }
 
+void OptionTable::add_texts(std::string name, std::vector<std::string>& values, std::string help) {
+  constexpr char separator = '\x1f';  // ASCII's own between units, which no text needs
+  Option option{std::move(name),
+                std::move(help),
+                "a text; given again, one more",
+                false,
+                [&values, separator] { return fmt::format("{}", fmt::join(values, std::string(1, separator))); },
+                [&values, separator](std::string_view text) {
+                  values.clear();
+                  for (std::size_t at = 0; at <= text.size();) {
+                    const std::size_t end = std::min(text.find(separator, at), text.size());
+                    values.emplace_back(text.substr(at, end - at));
+                    at = end + 1;
+                  }
+                  return true;
+                }};
+  option.adds_up = true;
+  option.separator = separator;
+  add(std::move(option));
+}
+
 const Option* OptionTable::find(std::string_view name) const {
   const auto found = std::find_if(options_.begin(), options_.end(), [&](const Option& o) { return o.name == name; });
   return found == options_.end() ? nullptr : &*found;

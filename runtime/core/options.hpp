@@ -46,6 +46,7 @@ struct Option {
   std::function<std::string()> text;             // the present value, as it may be given back to assign
   std::function<bool(std::string_view)> assign;  // false: the text is not a value of this option; nothing changed
   bool adds_up = false;                          // given again on a command line, it takes more values
+  char separator = ',';                          // between the values of one that adds up
 };
 
 /// The options of a program or module, in the order of their description. Refers to the described members: it must
@@ -65,6 +66,8 @@ class OptionTable {
   void add(std::string name, std::vector<std::string>& values, std::string help);
   void add(std::string name, std::vector<Index>& values, std::string help);
   void add(std::string name, std::vector<double>& values, std::string help);
+  /// Whole texts, commas and line breaks included: one each time that the option is given.
+  void add_texts(std::string name, std::vector<std::string>& values, std::string help);
   template <class Enum>
   requires std::is_enum_v<Enum>
   void add(std::string name, Enum& value, std::string help);

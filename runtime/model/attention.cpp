@@ -5,6 +5,7 @@
 #include "runtime/core/parallel.hpp"
 #include "runtime/model/attention_head.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 namespace conclave::model {
@@ -68,6 +69,25 @@ void CausalSelfAttention<T>::check(const GroupRows& groups, ConstMatrixView<T> x
 }
 
 template <class T>
+void CausalSelfAttention<T>::check(const GroupRows& groups, const Continuation& continued,
+                                   const AttentionCache<T>& cache) const {
+  const auto count = static_cast<std::size_t>(groups.num_groups);
+  invariant(continued.places.size() == count && continued.positions.size() == count, "{} groups of {} sequences", count,
+            continued.places.size());
+  for (std::size_t g = 0; g < count; ++g) {
+    invariant(continued.positions[g] >= 0 && continued.positions[g] + groups.rows <= shape_.context,
+              "{} tokens at position {} of a context of {}", groups.rows, continued.positions[g], shape_.context);
+    invariant(continued.places[g] >= 0 && (continued.places[g] + 1) * shape_.context <= cache.keys.rows(),
+              "sequence {} in a cache of {} rows", continued.places[g], cache.keys.rows());
+  }
+}
+
+template <class T>
+T CausalSelfAttention<T>::query_scale() const {
+  return static_cast<T>(1.0 / std::sqrt(static_cast<double>(shape_.head_size())));
+}
+
+template <class T>
 void CausalSelfAttention<T>::forward(ParameterView<const T> parameters, const GroupRows& groups, ConstMatrixView<T> x,
                                      AttentionTape<T>& tape, MatrixView<T> y) const {
   check(groups, x, y);
@@ -80,7 +100,7 @@ void CausalSelfAttention<T>::forward(ParameterView<const T> parameters, const Gr
     gemm_nt(x.row_block(groups.of(i)), parameters.matrix(qkv_), T{0}, tape.qkv.view().row_block(groups.of(i)));
   });
   const Rotation<T> rotation{cosine_, sine_};
-  const T scale = static_cast<T>(1.0 / std::sqrt(static_cast<double>(shape_.head_size())));
+  const T scale = query_scale();
   parallel_for(num_sequences * shape_.heads, [&](Index i) {
     const AttentionHead<T> head = head_of(shape_, tape, i / shape_.heads, i % shape_.heads);
     const Range positions{0, shape_.context};
@@ -91,6 +111,49 @@ void CausalSelfAttention<T>::forward(ParameterView<const T> parameters, const Gr
   parallel_for(groups.num_groups, [&](Index i) {
     gemm_nt(tape.heads_out.view().row_block(groups.of(i)), parameters.matrix(out_), T{0}, y.row_block(groups.of(i)));
   });
+}
+
+template <class T>
+void CausalSelfAttention<T>::forward(ParameterView<const T> parameters, const GroupRows& groups,
+                                     const Continuation& continued, ConstMatrixView<T> x, AttentionCache<T>& cache,
+                                     AttentionTape<T>& tape, MatrixView<T> y) const {
+  check(groups, continued, cache);
+  tape.qkv.resize(x.rows, 3 * shape_.width);
+  tape.heads_out.resize(x.rows, shape_.width);
+  tape.log_sums.resize(groups.num_groups * shape_.heads, groups.rows);
+  parallel_for(groups.num_groups, [&](Index i) {
+    gemm_nt(x.row_block(groups.of(i)), parameters.matrix(qkv_), T{0}, tape.qkv.view().row_block(groups.of(i)));
+  });
+  parallel_for(groups.num_groups * shape_.heads,
+               [&](Index i) { extend_head(groups, continued, i / shape_.heads, i % shape_.heads, cache, tape); });
+  parallel_for(groups.num_groups, [&](Index i) {
+    gemm_nt(tape.heads_out.view().row_block(groups.of(i)), parameters.matrix(out_), T{0}, y.row_block(groups.of(i)));
+  });
+}
+
+// One head of one sequence: new keys and values go behind those that are there, and the new queries see all.
+template <class T>
+void CausalSelfAttention<T>::extend_head(const GroupRows& groups, const Continuation& continued, Index group,
+                                         Index head, AttentionCache<T>& cache, AttentionTape<T>& tape) const {
+  const Index size = shape_.head_size();
+  const Index sequence = continued.places[static_cast<std::size_t>(group)] * shape_.context;
+  const Index begin = continued.positions[static_cast<std::size_t>(group)];
+  const Range positions{begin, begin + groups.rows};
+  const auto part = [&](Index which) {
+    return tape.qkv.view().row_block(groups.of(group)).col_block(which * shape_.width + head * size, size);
+  };
+  const auto cached = [&](Matrix<T>& of, Range rows) {
+    return of.view().row_block({sequence + rows.begin, sequence + rows.end}).col_block(head * size, size);
+  };
+  const Rotation<T> rotation{cosine_, sine_};
+  rotate<T>(rotation, positions, T{1}, query_scale(), part(0), part(0));
+  rotate<T>(rotation, positions, T{1}, T{1}, part(1), cached(cache.keys, positions));
+  const MatrixView<T> values = cached(cache.values, positions);
+  for (Index row = 0; row < groups.rows; ++row) std::ranges::copy(part(2).row(row), values.row(row).begin());
+  const Range all{0, positions.end};
+  attention_forward<T>({part(0), cached(cache.keys, all), cached(cache.values, all),
+                        tape.heads_out.view().row_block(groups.of(group)).col_block(head * size, size),
+                        tape.log_sums.row(group * shape_.heads + head)});
 }
 
 // The mirror image: y = o W_out^T; the heads; qkv = x W_qkv^T. Until the last of them dx holds the gradient of o.
@@ -110,7 +173,7 @@ void CausalSelfAttention<T>::backward(ParameterView<const T> parameters, const G
     gemm_nn(dy.row_block(groups.of(i)), parameters.matrix(out_), T{0}, dx.row_block(groups.of(i)));
   });
   const Rotation<T> rotation{cosine_, sine_};
-  const T scale = static_cast<T>(1.0 / std::sqrt(static_cast<double>(shape_.head_size())));
+  const T scale = query_scale();
   const auto head_backward = [&](Index i) {
     const Index sequence = i / shape_.heads;
     const Index head = i % shape_.heads;

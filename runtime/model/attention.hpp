@@ -17,6 +17,7 @@
 #include "runtime/core/parameters.hpp"
 #include "runtime/model/group_gradients.hpp"
 #include "runtime/model/layers.hpp"
+#include "runtime/model/step.hpp"
 
 #include <string>
 
@@ -37,6 +38,12 @@ struct AttentionTape {
   Matrix<T> log_sums;   // [sequences * heads, context]: log of each query row's sum of exp(score)
 };
 
+/// What later tokens need of a layer's earlier ones.
+template <class T>
+struct AttentionCache {
+  Matrix<T> keys, values;  // [sequences * context, width], keys rotated; heads side by side
+};
+
 template <class T>
 class CausalSelfAttention {
  public:
@@ -50,6 +57,12 @@ class CausalSelfAttention {
   void forward(ParameterView<const T> parameters, const GroupRows& groups, ConstMatrixView<T> x, AttentionTape<T>& tape,
                MatrixView<T> y) const;
 
+  /// The same for groups that go on with one sequence each (Continuation): attention of the new tokens to all up to
+  /// them. Adds their keys and values to the cache. The bits of a group are its own: they depend on the sequence and on
+  /// where it was cut alone. No backward. 8 width^2 + 4 width (tokens so far) flops a token.
+  void forward(ParameterView<const T> parameters, const GroupRows& groups, const Continuation& continued,
+               ConstMatrixView<T> x, AttentionCache<T>& cache, AttentionTape<T>& tape, MatrixView<T> y) const;
+
   /// Overwrites dx with the gradient of x, from dy (all [tokens, width]) and the x and tape of forward, and adds the
   /// gradients of both tensors to `gradients`. Uses the tape up: its qkv become their gradients. dx must overlap
   /// neither dy nor x.
@@ -58,6 +71,10 @@ class CausalSelfAttention {
 
  private:
   void check(const GroupRows& groups, ConstMatrixView<T> x, ConstMatrixView<T> y) const;
+  void check(const GroupRows& groups, const Continuation& continued, const AttentionCache<T>& cache) const;
+  void extend_head(const GroupRows& groups, const Continuation& continued, Index group, Index head,
+                   AttentionCache<T>& cache, AttentionTape<T>& tape) const;
+  [[nodiscard]] T query_scale() const;
 
   AttentionShape shape_;
   Tensor qkv_;        // [3 width, width]

@@ -30,7 +30,7 @@ MatrixView<T> part(MatrixView<T> scores, Range queries, Range keys) {
 // A query sees its own key and those before: all of an earlier block's.
 template <class T>
 SoftmaxBlock<T> causal(MatrixView<T> scores, Range queries, Range keys) {
-  return {scores, queries.begin == keys.begin ? 1 : keys.size()};
+  return {scores, std::min(keys.size(), queries.begin - keys.begin + 1)};
 }
 
 template <class T>
@@ -69,16 +69,19 @@ void attention_forward(const AttentionHead<T>& head) {
   const MatrixView<T> scores = scores_in<T>(scratch);
   std::array<T, attention_block> maxima;
   std::array<T, attention_block> sums;
-  const Index context = head.q.rows;
-  for (Index i = 0; i < num_blocks(context); ++i) {
-    const Range queries = block_rows(context, i);
-    const auto rows = static_cast<std::size_t>(queries.size());
-    const OnlineRows<T> online{std::span(maxima).first(rows), std::span(sums).first(rows)};
-    const MatrixView<T> out = head.out.row_block(queries);
+  const Index context = head.k.rows;
+  const Index first = context - head.q.rows;  // the place of the first query
+  invariant(first >= 0, "{} queries for {} keys", head.q.rows, context);
+  for (Index i = first / attention_block; i < num_blocks(context); ++i) {
+    const Range queries{std::max(first, block_rows(context, i).begin), block_rows(context, i).end};
+    const Range rows{queries.begin - first, queries.end - first};
+    const auto count = static_cast<std::size_t>(rows.size());
+    const OnlineRows<T> online{std::span(maxima).first(count), std::span(sums).first(count)};
+    const MatrixView<T> out = head.out.row_block(rows);
     for (Index j = 0; j <= i; ++j) {
       const Range keys = block_rows(context, j);
       const MatrixView<T> p = part(scores, queries, keys);
-      gemm_nt<T>(head.q.row_block(queries), head.k.row_block(keys), T{0}, p);
+      gemm_nt<T>(head.q.row_block(rows), head.k.row_block(keys), T{0}, p);
       if (j == 0) {
         softmax_first_block<T>(causal(p, queries, keys), online);
       } else {
@@ -86,7 +89,7 @@ void attention_forward(const AttentionHead<T>& head) {
       }
       gemm_nn<T>(p, head.v.row_block(keys), j == 0 ? T{0} : T{1}, out);
     }
-    softmax_finish<T>(online, out, part(head.log_sums, queries));
+    softmax_finish<T>(online, out, part(head.log_sums, rows));
   }
 }
 

@@ -35,15 +35,16 @@ template <class T>
 void rotate(const Rotation<T>& rotation, Range positions, T direction, T scale, ConstMatrixView<T> from,
             MatrixView<T> to);
 
-/// Strided views of the head's share, each [context, head_size].
+/// Strided views of the head's share, each [context, head_size]. Forward may have queries, and `out`, for the last rows
+/// of k and v only: those of earlier rows are not asked for again.
 template <class T>
 struct AttentionHead {
   MatrixView<T> q, k, v;  // q and k rotated, q over sqrt(head_size)
   MatrixView<T> out;
-  std::span<T> log_sums;  // [context] log of each query row's sum of exp(score)
+  std::span<T> log_sums;  // [queries] log of each query row's sum of exp(score)
 };
 
-/// Writes head.out and head.log_sums.
+/// Writes head.out and head.log_sums. Blocks of rows are cut by their places in the sequence, whatever the first query.
 template <class T>
 void attention_forward(const AttentionHead<T>& head);
 

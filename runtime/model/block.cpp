@@ -45,15 +45,11 @@ Block<T>::Block(ParameterList& replicated, BlockPlace place, const ModelOptions&
 
 template <class T>
 ConstMatrixView<T> Block<T>::forward(ParameterView<const T> values, const Step& step, ConstMatrixView<T> x,
-                                     std::span<const std::int32_t> token_ids) {
+                                     std::span<const std::int32_t> token_ids, AttentionCache<T>* cache) {
+  invariant((cache != nullptr) == (step.continued != nullptr),
+            "a cache without sequences to go on with, or these without");
   for (Matrix<T>* buffer : {&out_, &d_branch_}) buffer->resize(x.rows, x.cols);
-  if (attention_) {
-    for (Matrix<T>* buffer : {&attention_in_, &middle_}) buffer->resize(x.rows, x.cols);
-    norm_forward(*attention_norm_, values, step, x, attention_rms_, attention_in_);
-    const PhaseScope scope(*step.times, Phase::attention);
-    attention_->forward(values, step.groups, attention_in_.view(), attention_tape_, middle_.view());
-    add_rows<T>(step.groups, x, middle_.view());
-  }
+  if (attention_) attention_forward(values, step, x, cache);
   if (feed_forward_norm_) {
     feed_forward_in_.resize(x.rows, x.cols);
     norm_forward(*feed_forward_norm_, values, step, middle(x), feed_forward_rms_, feed_forward_in_);
@@ -67,6 +63,22 @@ ConstMatrixView<T> Block<T>::forward(ParameterView<const T> values, const Step& 
   const PhaseScope scope(*step.times, Phase::dense);
   if (feed_forward_norm_) add_rows<T>(step.groups, middle(x), out_.view());
   return out_.view();
+}
+
+// m = x + attention(norm(x))
+template <class T>
+void Block<T>::attention_forward(ParameterView<const T> values, const Step& step, ConstMatrixView<T> x,
+                                 AttentionCache<T>* cache) {
+  for (Matrix<T>* buffer : {&attention_in_, &middle_}) buffer->resize(x.rows, x.cols);
+  norm_forward(*attention_norm_, values, step, x, attention_rms_, attention_in_);
+  const PhaseScope scope(*step.times, Phase::attention);
+  if (cache == nullptr) {
+    attention_->forward(values, step.groups, attention_in_.view(), attention_tape_, middle_.view());
+  } else {
+    attention_->forward(values, step.groups, *step.continued, attention_in_.view(), *cache, attention_tape_,
+                        middle_.view());
+  }
+  add_rows<T>(step.groups, x, middle_.view());
 }
 
 template <class T>

@@ -25,8 +25,9 @@ class Block {
         const Ranks& ranks);
 
   /// The block's output [local tokens, width]; valid until the next forward. x must stay as it is until backward.
+  /// `cache` is not null where the step goes on with sequences; then there is no backward.
   ConstMatrixView<T> forward(ParameterView<const T> values, const Step& step, ConstMatrixView<T> x,
-                             std::span<const std::int32_t> token_ids);
+                             std::span<const std::int32_t> token_ids, AttentionCache<T>* cache = nullptr);
 
   /// d is d objective / d y on entry, d objective / d x on return. loss_scale multiplies the routers' losses.
   void backward(ParameterView<const T> values, const Step& step, ConstMatrixView<T> x,
@@ -38,6 +39,8 @@ class Block {
   [[nodiscard]] const MoeLayer<T>* moe() const { return moe_.get(); }
 
  private:
+  void attention_forward(ParameterView<const T> values, const Step& step, ConstMatrixView<T> x,
+                         AttentionCache<T>* cache);
   void norm_forward(const RmsNorm<T>& norm, ParameterView<const T> values, const Step& step, ConstMatrixView<T> x,
                     std::vector<T>& inverse_rms, Matrix<T>& y);
   void norm_backward(const RmsNorm<T>& norm, ParameterView<const T> values, const Step& step, ConstMatrixView<T> x,

@@ -57,7 +57,8 @@ void check(const HeadRows<T>& rows, std::span<const T> log_sums) {
             "the loss of [{},{}] by a head [{},{}] with {} targets and {} sums", rows.x.rows, rows.x.cols,
             rows.weight.rows, rows.weight.cols, rows.targets.size(), log_sums.size());
   for (const std::int32_t target : rows.targets) {
-    invariant(0 <= target && target < rows.weight.rows, "target {} among {} words", target, rows.weight.rows);
+    invariant(target == no_target || (0 <= target && target < rows.weight.rows), "target {} among {} words", target,
+              rows.weight.rows);
   }
 }
 
@@ -114,11 +115,12 @@ void add_block(Range block, Range words, MatrixView<T> z, const RowStates<T>& st
 }
 
 template <class T>
-LossSums finish(const RowStates<T>& state, std::span<T> log_sums) {
+LossSums finish(const HeadRows<T>& rows, const RowStates<T>& state, std::span<T> log_sums) {
   const MatrixView<T> nothing{nullptr, static_cast<Index>(log_sums.size()), 0, 0};
   softmax_finish<T>({state.maxima, state.sums}, nothing, log_sums);
   LossSums loss;
   for (std::size_t i = 0; i < log_sums.size(); ++i) {
+    if (rows.targets[i] == no_target) continue;
     loss.nats += static_cast<double>(log_sums[i]) - static_cast<double>(state.at_target[i]);
     loss.correct += state.leads[i] != 0 && state.maxima[i] <= state.at_target[i] ? 1 : 0;
   }
@@ -151,7 +153,7 @@ LossSums head_loss(const HeadRows<T>& rows, std::span<T> log_sums) {
     look_at_targets(rows, block, words, z, state);
     add_block(block, words, z, state);
   });
-  return finish(state, log_sums);
+  return finish(rows, state, log_sums);
 }
 
 template <class T>
@@ -174,12 +176,16 @@ LossSums head_loss_and_gradients(const HeadRows<T>& rows, double scale, std::spa
     for (Index i = block.begin; i < block.end; ++i) {  // dz = scale (exp(z - m) / s - onehot)
       const auto at = static_cast<std::size_t>(i);
       const std::span<T> dz = z.row(i - block.begin);
+      if (rows.targets[at] == no_target) {
+        std::ranges::fill(dz, T{0});
+        continue;
+      }
       scaled_copy<T>(static_cast<T>(scale) / state.sums[at], dz, dz);
       dz[static_cast<std::size_t>(rows.targets[at])] -= static_cast<T>(scale);
     }
     block_gradients<T>(rows, block, words, z, gradients);
   });
-  return finish(state, log_sums);
+  return finish(rows, state, log_sums);
 }
 
 template <class T>
@@ -193,6 +199,10 @@ void head_gradients(const HeadRows<T>& rows, double scale, std::span<const T> lo
     for (Index i = block.begin; i < block.end; ++i) {  // dz = exp(z - log_sum + log scale) - scale onehot
       const auto at = static_cast<std::size_t>(i);
       const std::span<T> dz = z.row(i - block.begin);
+      if (rows.targets[at] == no_target) {
+        std::ranges::fill(dz, T{0});
+        continue;
+      }
       exp_shifted<T>(log_sums[at] - log_scale, dz);
       if (!words.contains(rows.targets[at])) continue;
       dz[static_cast<std::size_t>(rows.targets[at] - words.begin)] -= static_cast<T>(scale);

@@ -5,6 +5,9 @@
 //   z = x W^T;  loss = sum_i (log sum_v exp z_iv - z_i,target(i))
 //   dz = scale (softmax(z) - onehot(targets));  dx = dz W;  dW += dz^T x
 //
+// Rows without a target (no_target) are left out of the sum, and their dz is 0: products have their shapes all the
+// same.
+//
 // A vocabulary of one block has its logits computed once (6 n vocab width flops); a larger one has them twice (8): to
 // find each row's log-sum online (Milakov & Gimelshein 2018), and again to turn them into gradients.
 //
@@ -23,7 +26,7 @@ template <class T>
 struct HeadRows {
   ConstMatrixView<T> x;                   // [n, width]
   ConstMatrixView<T> weight;              // [vocab, width]
-  std::span<const std::int32_t> targets;  // [n], each in [0, vocab): anything else is a broken invariant
+  std::span<const std::int32_t> targets;  // [n], in [0, vocab) or no_target: anything else is a broken invariant
 };
 
 /// Where the gradients of scale * nats go; what is not wanted has no rows.

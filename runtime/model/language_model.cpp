@@ -9,8 +9,10 @@ namespace {
 
 constexpr Initial token_initial{.deviation = 0.02};
 
-// The objective is the mean over the step's tokens.
-double loss_scale(const Step& step) { return 1.0 / static_cast<double>(step.num_groups * step.groups.rows); }
+// The objective is the mean over the step's targets.
+double loss_scale(const Step& step) {
+  return 1.0 / static_cast<double>(step.num_targets > 0 ? step.num_targets : step.num_groups * step.groups.rows);
+}
 
 }  // namespace
 
@@ -56,14 +58,28 @@ ConstMatrixView<T> LanguageModel<T>::logits(const Step& step, std::span<const st
   return std::as_const(logits_).view();
 }
 
+template <class T>
+ConstMatrixView<T> LanguageModel<T>::next_logits(const Step& step, std::span<const std::int32_t> tokens,
+                                                 KeyValueCache<T>& cache) {
+  norm_forward(step, forward(step, tokens, &cache));
+  const PhaseScope scope(*step.times, Phase::head);
+  logits_.resize(step.groups.num_groups, vocabulary_);
+  parallel_for(step.groups.num_groups, [&](Index g) {
+    const Index last = step.groups.of(g).end - 1;
+    gemm_nt<T>(normed_.view().row_block(last, 1), view().matrix(head_weight()), T{0}, logits_.view().row_block(g, 1));
+  });
+  return std::as_const(logits_).view();
+}
+
 // tokens -> embedding -> blocks: the input of the final norm.
 template <class T>
-ConstMatrixView<T> LanguageModel<T>::forward(const Step& step, std::span<const std::int32_t> tokens) {
+ConstMatrixView<T> LanguageModel<T>::forward(const Step& step, std::span<const std::int32_t> tokens,
+                                             KeyValueCache<T>* cache) {
   invariant(static_cast<Index>(tokens.size()) == step.groups.total_rows(), "{} tokens for {} rows", tokens.size(),
             step.groups.total_rows());
   step.times->enter_layer(std::nullopt, Direction::forward);
   this->embed(step, embedding_, tokens);
-  return this->blocks_forward(step, embedded_.view(), tokens);
+  return this->blocks_forward(step, embedded_.view(), tokens, cache);
 }
 
 // x -> final norm: what the head is applied to.

@@ -9,7 +9,8 @@
 
 namespace conclave::model {
 
-/// Predicts each token's successor. The loss is the mean over the step's tokens of the cross entropy.
+/// Predicts each token's successor. The loss is the mean over the step's targets of the cross entropy; a token may have
+/// none (no_target), then it is context alone.
 template <class T>
 class LanguageModel final : public Model<T> {
  public:
@@ -22,6 +23,13 @@ class LanguageModel final : public Model<T> {
   /// [local tokens, vocabulary]: the logits after each of the tokens. Collective.
   [[nodiscard]] ConstMatrixView<T> logits(const Step& step, std::span<const std::int32_t> tokens);
 
+  /// [local groups, vocabulary]: the logits after the last token of each sequence that the step goes on with, of which
+  /// `tokens` are the new ones, as many of each; adds these to the cache. A group is one sequence, so what is dense
+  /// about it has the bits of its own tokens; an expert's rows of all sequences meet in one product, so results may
+  /// differ in rounding by which sequences come together, never by the number of ranks. Collective.
+  [[nodiscard]] ConstMatrixView<T> next_logits(const Step& step, std::span<const std::int32_t> tokens,
+                                               KeyValueCache<T>& cache);
+
  private:
   using Model<T>::view;
   using Model<T>::options_;
@@ -30,7 +38,7 @@ class LanguageModel final : public Model<T> {
   using Model<T>::block_inputs_;
   using Model<T>::group_losses_;
 
-  ConstMatrixView<T> forward(const Step& step, std::span<const std::int32_t> tokens);
+  ConstMatrixView<T> forward(const Step& step, std::span<const std::int32_t> tokens, KeyValueCache<T>* cache = nullptr);
   void norm_forward(const Step& step, ConstMatrixView<T> x);
   [[nodiscard]] Tensor head_weight() const { return head_ ? head_->weight() : embedding_.table(); }
   [[nodiscard]] HeadRows<T> head_rows(const Step& step, std::span<const std::int32_t> targets, Index group) const;

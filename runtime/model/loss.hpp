@@ -9,6 +9,9 @@
 
 namespace conclave::model {
 
+/// In the place of a target: the row has none, and no loss.
+inline constexpr std::int32_t no_target = -1;
+
 /// The loss over some rows, as sums: a mean is taken where all groups' sums have met.
 struct LossSums {
   double nats = 0.0;  // sum of -log softmax(logits[i,:])[targets[i]], rows in order

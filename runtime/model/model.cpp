@@ -62,11 +62,12 @@ void Model<T>::embed(const Step& step, const Embedding<T>& embedding, std::span<
 
 template <class T>
 ConstMatrixView<T> Model<T>::blocks_forward(const Step& step, ConstMatrixView<T> x,
-                                            std::span<const std::int32_t> token_ids) {
+                                            std::span<const std::int32_t> token_ids, KeyValueCache<T>* cache) {
   block_inputs_.assign(1, x);
   for (std::size_t b = 0; b < blocks_.size(); ++b) {
     step.times->enter_layer(static_cast<Index>(b), Direction::forward);
-    block_inputs_.push_back(blocks_[b].forward(view(), step, block_inputs_.back(), token_ids));
+    AttentionCache<T>* const of_layer = cache == nullptr ? nullptr : &cache->layer(static_cast<Index>(b));
+    block_inputs_.push_back(blocks_[b].forward(view(), step, block_inputs_.back(), token_ids, of_layer));
   }
   step.times->enter_layer(std::nullopt);
   return block_inputs_.back();

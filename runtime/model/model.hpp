@@ -4,6 +4,7 @@
 #pragma once
 
 #include "runtime/model/block.hpp"
+#include "runtime/model/key_value_cache.hpp"
 #include "runtime/model/loss.hpp"
 #include "runtime/model/options.hpp"
 
@@ -25,7 +26,7 @@ struct DataShape {
 template <class T>
 struct BatchView {
   std::span<const std::int32_t> tokens{};   // [local tokens]; of feature vectors all 0
-  std::span<const std::int32_t> targets{};  // [local tokens] their successors, or [local samples] their classes
+  std::span<const std::int32_t> targets{};  // [local tokens] their successors or no_target; or [local samples] classes
   std::span<const std::int32_t> lengths{};  // [local samples] tokens that count, of texts with a class; else empty
   ConstMatrixView<T> features{};            // [local samples, features], or empty
 };
@@ -68,8 +69,9 @@ class Model {
   [[nodiscard]] ParameterView<const T> view() const { return ParameterView<const T>(values_.flat()); }
   /// tokens -> their rows of the table, [local tokens, width], in embedded_.
   void embed(const Step& step, const Embedding<T>& embedding, std::span<const std::int32_t> tokens);
-  /// The blocks' output; x must stay as it is until backward.
-  ConstMatrixView<T> blocks_forward(const Step& step, ConstMatrixView<T> x, std::span<const std::int32_t> token_ids);
+  /// The blocks' output; x must stay as it is until backward. `cache` as Block::forward.
+  ConstMatrixView<T> blocks_forward(const Step& step, ConstMatrixView<T> x, std::span<const std::int32_t> token_ids,
+                                    KeyValueCache<T>* cache = nullptr);
   /// d: the gradient of the blocks' output on entry, of their input on return.
   void blocks_backward(const Step& step, std::span<const std::int32_t> token_ids, MatrixView<T> d,
                        GroupGradients<T>& gradients);

@@ -10,6 +10,14 @@
 
 namespace conclave::model {
 
+/// Groups that go on with sequences, one each, whose earlier tokens are in a cache (key_value_cache.hpp). All
+/// [local groups].
+struct Continuation {
+  std::span<const Index> places;          // of the sequence in this rank's cache
+  std::span<const Index> positions;       // of the group's first token in its sequence
+  std::span<const TokenId> first_tokens;  // the number of the group's first token, for routing by numbers
+};
+
 /// A step's groups may come in several passes (gradient accumulation); its groups are numbered over all of them.
 struct Step {
   Index number = 0;              // the training step, for random draws
@@ -23,8 +31,11 @@ struct Step {
   std::span<const std::int32_t> domains{};
   /// Routers note logits that are not finite in their tapes, so that all ranks end the step, instead of refusing them.
   bool notes_not_finite = false;
+  const Continuation* continued = nullptr;  // null: groups are whole sequences, one after another
+  Index num_targets = 0;                    // tokens of the step that have a target, over all ranks and passes; 0: all
 
   [[nodiscard]] TokenId first_token(Index local_group) const {
+    if (continued != nullptr) return continued->first_tokens[static_cast<std::size_t>(local_group)];
     return TokenId{(first_group + local_group) * groups.rows};
   }
 };
