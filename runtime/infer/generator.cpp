@@ -31,11 +31,13 @@ void refuse_unsuited_router(const model::ModelOptions& options, bool cache) {
 std::vector<std::vector<std::int32_t>> Generator::generate(std::span<const Prompt> prompts,
                                                            FunctionRef<void(Index, std::int32_t)> told) {
   std::vector<std::vector<std::int32_t>> result;
+  // A last batch of fewer texts has no more of them anywhere.
+  const Index most = std::min(options_.batch, std::ssize(prompts));
+  model::KeyValueCache<float> cache(model_.options(),
+                                    even_share(most, communicator_.size(), communicator_.rank().value()).size());
   for (Index first = 0; first < std::ssize(prompts); first += options_.batch) {
     const Index count = std::min(options_.batch, std::ssize(prompts) - first);
     open(prompts.subspan(at(first), at(count)));
-    const Range mine = even_share(count, communicator_.size(), communicator_.rank().value());
-    model::KeyValueCache<float> cache(model_.options(), mine.size());
     while (next_pass()) {
       run_pass(cache);
       take_tokens(first, told);

@@ -29,7 +29,7 @@ struct Prompt {
 };
 
 struct GeneratorOptions {
-  ChoiceOptions choice;
+  ChoiceOptions choice{};
   Index seed = 1;
   Index tokens = 0;                   // of each text, at most
   std::optional<std::int32_t> end{};  // the token behind which a text ends, itself not part of it

@@ -10,7 +10,7 @@ namespace conclave::train {
 /// Samples side by side as a model takes them (model::BatchView).
 struct Batch {
   std::vector<std::int32_t> tokens;   // [samples * tokens in a sample]; of feature vectors all 0
-  std::vector<std::int32_t> targets;  // [samples * context] the tokens that follow, or [samples] classes
+  std::vector<std::int32_t> targets;  // [samples * context] the tokens that follow or no_target; or [samples] classes
   std::vector<std::int32_t> lengths;  // [samples] tokens that count, of texts with a class; else empty
   std::vector<std::int32_t> domains;  // [samples * tokens in a sample] or empty: the data has no known domains
   std::vector<float> features;        // [samples, num_features], or empty

@@ -47,4 +47,10 @@ double Confusion::macro_f1() const {
   return seen == 0 ? 0.0 : sum / static_cast<double>(seen);
 }
 
+double Confusion::weighted_f1() const {
+  double sum = 0.0;
+  for (Index c = 0; c < classes_; ++c) sum += static_cast<double>(samples_of(c)) * f1(c);
+  return samples() == 0 ? 0.0 : sum / static_cast<double>(samples());
+}
+
 }  // namespace conclave::train

@@ -37,6 +37,8 @@ class Confusion {
   [[nodiscard]] Index num_seen() const;
   /// The mean of the F1 over the classes that are seen; 0 without samples.
   [[nodiscard]] double macro_f1() const;
+  /// The mean of the F1 over the samples, each that of its class; 0 without samples.
+  [[nodiscard]] double weighted_f1() const;
 
  private:
   [[nodiscard]] Index& at(Index row, Index col) { return counts_[static_cast<std::size_t>(row * classes_ + col)]; }

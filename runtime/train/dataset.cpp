@@ -7,6 +7,7 @@
 #include "runtime/train/sampler.hpp"
 #include "runtime/train/text.hpp"
 #include "runtime/train/text_domains.hpp"
+#include "runtime/train/text_pairs.hpp"
 
 #include <array>
 
@@ -32,7 +33,7 @@ CorpusOptions checked(const CorpusOptions& options) {
 void check_read(const Dataset& data, Split split, Index n, std::size_t num_tokens) {
   invariant(static_cast<Index>(num_tokens) == data.context() + 1, "{} tokens for a context of {}", num_tokens,
             data.context());
-  invariant(n >= 0 && (split == Split::train || n < data.num_sequences(split)), "held-out sequence {} of {}", n,
+  invariant(n >= 0 && (split == Split::train || n < data.num_sequences(split)), "sequence {} of {}", n,
             data.num_sequences(split));
 }
 
@@ -120,7 +121,7 @@ class TextData final : public Dataset {
   [[nodiscard]] Index vocabulary() const override { return num_bytes; }
   [[nodiscard]] Index context() const override { return context_; }
   [[nodiscard]] Index num_sequences(Split split) const override {
-    return split == Split::train ? train_.count() : split == Split::validation ? held_out_.count() : 0;
+    return split == Split::train ? train_.count() : split == Split::test ? 0 : fixed(split).count();
   }
   void read(Split split, Index n, std::span<std::int32_t> tokens) const override;
   [[nodiscard]] std::vector<std::string> domain_names() const override { return domains_.names(); }
@@ -135,6 +136,8 @@ class TextData final : public Dataset {
  private:
   void check_size(const DataOptions& options) const;
   void notice_short_files();
+  // The windows of a part that comes in a fixed order.
+  [[nodiscard]] const Windows& fixed(Split split) const { return split == Split::all ? all_ : held_out_; }
   // The bytes of a sequence, [context + 1].
   [[nodiscard]] Range window(Split split, Index n) const;
 
@@ -144,6 +147,7 @@ class TextData final : public Dataset {
   Index border_;  // bytes from here on are held out
   Windows train_;
   Windows held_out_;
+  Windows all_;
   std::optional<Sampler> order_;
   std::vector<std::string> notices_;
 };
@@ -155,6 +159,7 @@ TextData::TextData(const DataOptions& options, Index context, Index seed)
       border_(files_.num_bytes() - part_of(files_.num_bytes(), options.validation_fraction)),
       train_(Windows::shifting(segments(files_, {0, border_}), context, seed)),
       held_out_(Windows::fixed(segments(files_, {border_, files_.num_bytes()}), context)),
+      all_(Windows::fixed(segments(files_, {0, files_.num_bytes()}), context)),
       notices_(files_.notices()) {
   check_size(options);
   order_.emplace(train_.count(), seed);
@@ -187,7 +192,7 @@ void TextData::notice_short_files() {
 }
 
 Range TextData::window(Split split, Index n) const {
-  if (split == Split::validation) return held_out_.window(n);
+  if (split != Split::train) return fixed(split).window(n);
   const Sampler::Draw draw = order_->draw(n);
   return train_.window(draw.item, draw.epoch);
 }
@@ -228,6 +233,10 @@ void describe(DataOptions& options, OptionTable& table) {
   table.add("data", options.data,
             "text to train on: a file or a folder of files; empty: a synthetic corpus. To classify: a file of texts, "
             "one label<TAB>text a line, or FILE.h5 with feature vectors x [N, D], label [N] and maybe class_names");
+  table.add(
+      "data_format", options.data_format,
+      "of a language model's data: text to go on with; or pairs, one source<TAB>target a line, of which the target "
+      "is learned");
   table.add("validation_fraction", options.validation_fraction,
             "part of the data that is held out for validation, in [0, 1); of text to go on with, its last bytes");
   table.add("test_fraction", options.test_fraction,
@@ -248,6 +257,12 @@ std::unique_ptr<Dataset> make_dataset(const DataOptions& options, Index context,
                      "it is at least 0 (nothing is held out) and below 1");
   }
   if (context < 1) throw InputError(fmt::format("sequences with a context of {}", context), "the context is 1 or more");
+  if (options.data_format == DataFormat::pairs) {
+    if (options.data.empty()) {
+      throw InputError("data_format = pairs without data", "give --data a file of source<TAB>target lines");
+    }
+    return std::make_unique<TextPairs>(options, context, seed);
+  }
   if (options.data.empty()) return std::make_unique<SyntheticData>(options, context, seed);
   return std::make_unique<TextData>(options, context, seed);
 }

@@ -14,8 +14,15 @@
 
 namespace conclave::train {
 
+/// What a language model's data is: text to go on with, or pairs of texts (text_pairs.hpp).
+enum class DataFormat { text, pairs };
+inline constexpr std::array<EnumName<DataFormat>, 2> enum_names(DataFormat) {
+  return {{{DataFormat::text, "text"}, {DataFormat::pairs, "pairs"}}};
+}
+
 struct DataOptions {
-  std::string data{};                // a text file or a folder of them; empty: the synthetic corpus
+  std::string data{};  // a text file or a folder of them; empty: the synthetic corpus
+  DataFormat data_format = DataFormat::text;
   double validation_fraction = 0.1;  // of text: the last part of its bytes; of the corpus: that part of its sequences
   double test_fraction = 0.1;        // of samples with a class, as validation_fraction: that part of a permutation
   bool standardise = true;           // feature vectors
@@ -31,7 +38,7 @@ class Dataset : public Samples {
   [[nodiscard]] virtual Index vocabulary() const = 0;
   /// Tokens of input in a sequence.
   [[nodiscard]] virtual Index context() const = 0;
-  /// Training: the n-th draw of the endless stream. Validation: the n-th held-out sequence, n < num_sequences.
+  /// Training: the n-th draw of the endless stream. Else: the n-th sequence of the part, n < num_sequences.
   /// tokens: [context + 1], in [0, vocabulary).
   virtual void read(Split split, Index n, std::span<std::int32_t> tokens) const = 0;
 

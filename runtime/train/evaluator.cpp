@@ -41,11 +41,13 @@ class Totals {
                           std::vector<Index>(static_cast<std::size_t>(*dataset.num_domains() * num_experts), 0));
   }
 
-  /// first_sequence: the number in the split of this rank's first sample.
-  void add(const model::Step& step, const model::Model<float>& model, const Batch& batch, Index first_sequence) {
+  /// first_sequence: the number in the split of this rank's first sample. num_targets: of the pass, over all ranks.
+  void add(const model::Step& step, const model::Model<float>& model, const Batch& batch, Index first_sequence,
+           Index num_targets) {
     report_.add_pass(step, model.group_losses());
     for (const model::LossSums& sums : model.group_losses()) correct_ += sums.correct;
     tokens_ += step.num_groups * step.groups.rows;
+    targets_ += num_targets;
     for (std::size_t i = 0; i < model.predictions().size(); ++i) {
       confusion_.add(batch.targets[i], model.predictions()[i]);
     }
@@ -57,11 +59,11 @@ class Totals {
     evaluation.tokens = tokens_;
     if (tokens_ == 0) return;
     const bool has_classes = confusion_.classes() > 0;
-    const Index targets = has_classes ? tokens_ / dataset_.tokens_in_sample() : tokens_;
+    evaluation.targets = targets_;
     report_.share();
-    evaluation.loss = report_.nats() / static_cast<double>(targets);
+    evaluation.loss = report_.nats() / static_cast<double>(targets_);
     evaluation.loss_unit = loss_unit(has_classes);
-    evaluation.accuracy = static_cast<double>(communicator_.sum(correct_)) / static_cast<double>(targets);
+    evaluation.accuracy = static_cast<double>(communicator_.sum(correct_)) / static_cast<double>(targets_);
     communicator_.sum(confusion_.counts());
     evaluation.confusion = confusion_;
     evaluation.layers = report_.layers();
@@ -108,6 +110,7 @@ class Totals {
   model::StepReport<float> report_;
   Index num_experts_;
   Index tokens_ = 0;
+  Index targets_ = 0;
   Confusion confusion_;                            // on this rank
   std::int64_t correct_ = 0;                       // on this rank
   std::vector<std::vector<Index>> domain_counts_;  // an MoE layer each, [domains, experts] on this rank
@@ -156,7 +159,8 @@ Evaluation evaluate(model::Model<float>& model, const Samples& dataset, const Ev
                            .notes_not_finite = true};
     model.evaluate(step, batch.view());
     refuse_not_finite(step, model, layers, {first, first + num_groups * in_group}, communicator);
-    totals.add(step, model, batch, first + mine.begin * in_group);
+    totals.add(step, model, batch, first + mine.begin * in_group,
+               dataset.num_targets(shape.split, first, num_groups * in_group));
     first += num_groups * in_group;
     remaining -= num_groups * in_group;
   }

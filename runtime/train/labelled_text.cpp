@@ -3,6 +3,7 @@
 
 #include "runtime/core/digest.hpp"
 #include "runtime/train/text.hpp"
+#include "runtime/train/text_lines.hpp"
 
 #include <algorithm>
 #include <set>
@@ -10,7 +11,6 @@
 namespace conclave::train {
 namespace {
 
-constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
 constexpr const char* form = "a line is label<TAB>text; files of feature vectors end in .h5 or .hdf5";
 
 }  // namespace
@@ -34,18 +34,12 @@ LabelledText::LabelledText(const DataOptions& options, Index context, Index seed
   notice_untrained(encoding_.classes, counts, notices_);
 }
 
-// Calls visit(line, its number from 1, the byte where it begins) for every line that is not empty.
+// Calls visit(line) for every line that is not empty.
 template <class Visit>
-void LabelledText::for_each_line(Visit&& visit) const {
-  const std::string_view bytes(reinterpret_cast<const char*>(file_.bytes().data()), file_.bytes().size());
-  std::size_t at = bytes.starts_with(byte_order_mark) ? byte_order_mark.size() : 0;
-  for (Index number = 1; at < bytes.size(); ++number) {
-    const std::size_t end = std::min(bytes.find('\n', at), bytes.size());
-    std::string_view line = bytes.substr(at, end - at);
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    if (!line.empty()) visit(line, number, static_cast<Index>(at));
-    at = end + 1;
-  }
+void LabelledText::visit_lines(Visit&& visit) const {
+  for_each_line(file_.bytes(), [&](const TextLine& line) {
+    if (!line.text.empty()) visit(line);
+  });
 }
 
 LabelledText::Parts LabelledText::parts_of(std::string_view line, Index number) const {
@@ -63,13 +57,13 @@ LabelledText::Parts LabelledText::parts_of(std::string_view line, Index number) 
 
 void LabelledText::find_classes() {
   std::set<std::string, std::less<>> names;
-  for_each_line([&](std::string_view line, Index number, Index) {
-    const Parts parts = parts_of(line, number);
+  visit_lines([&](const TextLine& line) {
+    const Parts parts = parts_of(line.text, line.number);
     if (names.contains(parts.label)) return;
     names.emplace(parts.label);
     if (std::ssize(names) <= max_classes) return;
     throw InputError(
-        fmt::format("'{}' line {}: '{}' is the {}th label", file_.path(), number, parts.label, names.size()),
+        fmt::format("'{}' line {}: '{}' is the {}th label", file_.path(), line.number, parts.label, names.size()),
         fmt::format("there may be {} classes: is the label what stands before the first tab?", max_classes));
   });
   if (names.empty()) throw InputError(fmt::format("there is no line in '{}'", file_.path()), form);
@@ -83,16 +77,17 @@ void LabelledText::find_classes() {
 void LabelledText::find_lines() {
   const ClassNumbers numbers(encoding_.classes);
   Index num_cut = 0;
-  for_each_line([&](std::string_view line, Index number, Index begin) {
-    const Parts parts = parts_of(line, number);
+  visit_lines([&](const TextLine& line) {
+    const Parts parts = parts_of(line.text, line.number);
     const std::int32_t label = numbers.find(parts.label);
     if (label < 0) {
-      throw InputError(fmt::format("'{}' line {}: the label '{}' is unknown", file_.path(), number, parts.label),
+      throw InputError(fmt::format("'{}' line {}: the label '{}' is unknown", file_.path(), line.number, parts.label),
                        fmt::format("the model's classes are {}", listed(encoding_.classes)));
     }
     const auto size = static_cast<Index>(parts.text.size());
     num_cut += size > context_ ? 1 : 0;
-    lines_.push_back({begin + std::ssize(line) - size, static_cast<std::int32_t>(std::min(size, context_)), label});
+    lines_.push_back(
+        {line.begin + std::ssize(line.text) - size, static_cast<std::int32_t>(std::min(size, context_)), label});
   });
   if (lines_.empty()) throw InputError(fmt::format("there is no line in '{}'", file_.path()), form);
   if (num_cut == 0) return;

@@ -41,7 +41,7 @@ class LabelledText final : public Samples {
   };
   [[nodiscard]] Parts parts_of(std::string_view line, Index number) const;
   template <class Visit>
-  void for_each_line(Visit&& visit) const;
+  void visit_lines(Visit&& visit) const;
   void find_classes();
   void find_lines();
 

@@ -64,7 +64,8 @@ double StepRecord::drop_rate() const {
 }
 
 std::string Evaluation::size_text() const {
-  return confusion.classes() > 0 ? fmt::format("{} samples", confusion.samples()) : fmt::format("{} tokens", tokens);
+  if (confusion.classes() > 0) return fmt::format("{} samples", confusion.samples());
+  return targets < tokens ? fmt::format("{} of {} tokens", targets, tokens) : fmt::format("{} tokens", tokens);
 }
 
 std::string to_json(const StepRecord& r) {

@@ -69,6 +69,7 @@ struct Evaluation {
   Split split = Split::validation;
   Index step = 0;     // steps trained
   Index tokens = 0;   // 0: nothing was held out
+  Index targets = 0;  // that have a loss: tokens, or samples
   double loss = 0.0;  // nats a token, or a sample that has a class
   std::string_view loss_unit = "nats/token";
   double accuracy = 0.0;  // of the largest logit, or of the vote
@@ -83,7 +84,7 @@ struct Evaluation {
   /// layers: mutual information of the first kept choices over the entropy of the former, 0 (none) to 1 (all).
   std::vector<double> layer_agreement;
 
-  /// What the loss is over: "120 tokens", "30 samples".
+  /// What the loss is over: "120 tokens", "30 samples", "40 of 120 tokens".
   [[nodiscard]] std::string size_text() const;
 };
 

@@ -83,6 +83,10 @@ void validate_task(const TrainOptions& o) {
     throw InputError(fmt::format("test_fraction = {} with task = lm", o.data.test_fraction),
                      "a test part is for classification: leave it out");
   }
+  if (o.data.data_format != DataFormat::text && o.task != Task::lm) {
+    throw InputError(fmt::format("data_format = {} with task = {}", name_of(o.data.data_format), name_of(o.task)),
+                     "it says what a language model's data is: leave it out");
+  }
   if (!o.data.standardise && o.kind() != model::ModelKind::feature_classifier) {
     throw InputError(fmt::format("standardise = no with task = {} on text", name_of(o.task)),
                      "it is for vectors of features: leave it out");

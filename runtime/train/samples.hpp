@@ -12,7 +12,7 @@
 
 namespace conclave::train {
 
-/// The parts of the data; `all` is every sample in the order of the file, of data with classes.
+/// The parts of the data; `all` is every sample in the order of the files.
 enum class Split { train, validation, test, all };
 
 inline constexpr std::array<EnumName<Split>, 4> enum_names(Split) {
@@ -32,6 +32,10 @@ class Samples {
   [[nodiscard]] virtual Index tokens_in_sample() const = 0;
   /// Samples of an epoch of training, at least 1; or of another part, 0 where it is empty.
   [[nodiscard]] virtual Index num_sequences(Split split) const = 0;
+  /// How many losses these samples have together, numbered as for read_batch: one a class, or one a token.
+  [[nodiscard]] virtual Index num_targets(Split, Index /*first*/, Index count) const {
+    return count * (shape().classes > 0 ? 1 : tokens_in_sample());
+  }
   /// Fills `batch` with `count` samples, from number `first` on. Training: draws of the endless stream, numbered step *
   /// samples a step + place in the step; every epoch of num_sequences draws visits each sample once. Else
   /// first + count <= num_sequences.

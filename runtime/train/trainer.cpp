@@ -207,7 +207,8 @@ void Trainer::train_pass(Index pass) {
                          .groups = {mine.size(), rows},
                          .times = &times_,
                          .domains = batch_.domains,
-                         .notes_not_finite = true};
+                         .notes_not_finite = true,
+                         .num_targets = num_targets()};
   model_->forward_backward(step, batch_.view(), optimizer_.pass_gradients());
   {
     const PhaseScope scope(times_, Phase::reduce);
@@ -223,6 +224,11 @@ void Trainer::train_pass(Index pass) {
   if (!options_.drop_ledger) return;
   const std::vector<model::DropRecord> drops = model::collect_drops<float>(communicator_, step, moe_layers_);
   record_.drops.insert(record_.drops.end(), drops.begin(), drops.end());
+}
+
+// Of the whole step: every rank can count them, whatever it reads.
+Index Trainer::num_targets() const {
+  return dataset_.num_targets(Split::train, step_ * options_.sequences, options_.sequences);
 }
 
 // The biases are part of the gate: they move when it does.
@@ -264,7 +270,7 @@ void Trainer::share_report(double seconds, Index request) {
   for (RankId rank; rank < RankId{communicator_.size()} && record_.request.what == 0; ++rank) {
     record_.request = {static_cast<Index>(report_.of_rank(rank)[at_request]), rank};
   }
-  record_.loss = report_.nats() / static_cast<double>(options_.targets_in_step());
+  record_.loss = report_.nats() / static_cast<double>(num_targets());
   record_.layers = report_.layers();
 }
 

@@ -85,6 +85,7 @@ class Trainer {
   void note(Activity activity);
   const StepRecord& do_step(FunctionRef<Index()> request);
   void train_pass(Index pass);
+  [[nodiscard]] Index num_targets() const;
   void finish_step();
   void finish_skipped_step();
   void add_to_history();

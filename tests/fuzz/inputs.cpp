@@ -126,7 +126,7 @@ void read_batches(const train::Samples& samples) {
       invariant(0 <= token && token < shape.vocabulary, "token {} of {}", token, shape.vocabulary);
     }
     for (const std::int32_t target : batch.targets) {
-      invariant(0 <= target && target < targets, "target {} of {}", target, targets);
+      invariant(target == model::no_target || (0 <= target && target < targets), "target {} of {}", target, targets);
     }
   }
 }
@@ -136,6 +136,14 @@ void read_corpus(std::string_view bytes) {
   train::DataOptions options;
   options.data = file.path();
   read_batches(*train::make_dataset(options, 6, 1));
+}
+
+void read_pairs(std::string_view bytes) {
+  const MemoryFile file(bytes);
+  train::DataOptions options;
+  options.data = file.path();
+  options.data_format = train::DataFormat::pairs;
+  read_batches(*train::make_dataset(options, 12, 1));
 }
 
 void read_labelled(std::string_view bytes) {
@@ -301,7 +309,8 @@ std::span<const Input> inputs() {
       {"labelled",
        read_labelled,
        {"even\tone text\nodd\tanother one\neven\ta third\nodd\tand a fourth\neven\tmore\nodd\tlast\n"},
-       {"\t", "\n", "\r\n", "even", "\xef\xbb\xbf", std::string(1, '\0')}}};
+       {"\t", "\n", "\r\n", "even", "\xef\xbb\xbf", std::string(1, '\0')}},
+      {"pairs", read_pairs, {"one\tuno\ntwo\tdue\nthree\ttre\nfour\tquattro\n"}, {"\t", "\n", "\r\n", "\xef\xbb\xbf"}}};
   return all;
 }
 

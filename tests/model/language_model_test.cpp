@@ -62,9 +62,10 @@ class LanguageRun : public test::ModelRun<T> {
  public:
   static constexpr Index sequences = 2;  // of a group
 
+  /// Every `without`-th token has no target; 0: all have one.
   LanguageRun(const ModelOptions& options, Index num_groups, const comm::Communicator& communicator,
-              Index num_passes = 1)
-      : test::ModelRun<T>(options, step_samples(options, num_groups), communicator, num_passes),
+              Index num_passes = 1, Index without = 0)
+      : test::ModelRun<T>(options, step_samples(options, num_groups, without), communicator, num_passes),
         communicator_(communicator) {}
 
   /// [tokens, vocabulary] for other tokens than the step's own.
@@ -79,10 +80,13 @@ class LanguageRun : public test::ModelRun<T> {
   [[nodiscard]] const std::vector<std::int32_t>& tokens() const { return this->samples().tokens; }
 
  private:
-  static test::StepSamples<T> step_samples(const ModelOptions& options, Index num_groups) {
+  static test::StepSamples<T> step_samples(const ModelOptions& options, Index num_groups, Index without) {
     test::StepSamples<T> samples{{.vocabulary = vocabulary}, options.context, sequences, {}, {}, {}, {}};
     samples.tokens = random_tokens(num_groups * samples.group_rows(), 1);
     samples.targets = random_tokens(num_groups * samples.group_rows(), 2);
+    for (std::size_t t = 0; without > 0 && t < samples.targets.size(); t += static_cast<std::size_t>(without)) {
+      samples.targets[t] = no_target;
+    }
     return samples;
   }
   const comm::Communicator& communicator_;
@@ -101,6 +105,20 @@ TEST_P(LanguageModelTest, BackwardIsTheGradientByCentralDifferences) {
   ASSERT_EQ(static_cast<Index>(point.size()), run.model().num_parameters());
   test::expect_gradient_at(
       test::telling_places(run.tensors(), gradient, world().size() <= 3),
+      [&](std::span<const double> at) { return run.objective(at); }, point, gradient);
+}
+
+// Of 3 groups in 3 passes, so that none of them knows how many targets there are.
+TEST_P(LanguageModelTest, BackwardIsTheGradientWhereTokensHaveNoTarget) {
+  ModelOptions options = GetParam().options;
+  options.router.balance_scope = gating::BalanceScope::group;
+  LanguageRun<double> run(options, 3, world(), 3, 3);
+  ASSERT_EQ(run.samples().num_targets(), 16);  // of 24
+  run.spread_values();
+  const std::vector<double> gradient = run.gradient();
+  const std::vector<double> point = run.point();
+  test::expect_gradient_at(
+      test::telling_places(run.tensors(), gradient, false),
       [&](std::span<const double> at) { return run.objective(at); }, point, gradient);
 }
 

@@ -6,6 +6,8 @@
 #include "runtime/model/model.hpp"
 #include "tests/model/moe_run.hpp"
 
+#include <algorithm>
+
 namespace conclave::test {
 
 /// The samples of a step, over all ranks, in equal groups.
@@ -21,6 +23,9 @@ struct StepSamples {
 
   [[nodiscard]] Index group_rows() const { return samples_in_group * tokens_in_sample; }
   [[nodiscard]] Index num_groups() const { return std::ssize(tokens) / group_rows(); }
+  [[nodiscard]] Index num_targets() const {
+    return std::ranges::count_if(targets, [](std::int32_t target) { return target != model::no_target; });
+  }
   /// Those of a rank's groups.
   [[nodiscard]] model::BatchView<T> local(const model::Step& step) const {
     const auto of = [&](const auto& all, Index each) {
@@ -135,7 +140,7 @@ class ModelRun {
   [[nodiscard]] double mean_loss() const {
     double sum = 0.0;
     for (const double nats : group_nats_) sum += nats;
-    return sum / static_cast<double>(samples_.targets.size());
+    return sum / static_cast<double>(samples_.num_targets());
   }
   /// Of the last gradient() or objective(): each group's loss, in order, and each sample's class.
   [[nodiscard]] const std::vector<double>& group_nats() const { return group_nats_; }
@@ -148,13 +153,15 @@ class ModelRun {
   [[nodiscard]] Index group_rows() const { return samples_.group_rows(); }
   [[nodiscard]] model::Step step_of(Index pass) {
     const Range groups = plan_.groups_of(communicator_.rank());
-    return {6,
-            true,
-            num_groups_,
-            plan_.num_groups(),
-            pass * plan_.num_groups() + groups.begin,
-            {groups.size(), group_rows()},
-            &times_};
+    model::Step step{6,
+                     true,
+                     num_groups_,
+                     plan_.num_groups(),
+                     pass * plan_.num_groups() + groups.begin,
+                     {groups.size(), group_rows()},
+                     &times_};
+    step.num_targets = samples_.num_targets();
+    return step;
   }
 
  private:

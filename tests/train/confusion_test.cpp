@@ -48,5 +48,12 @@ TEST(Confusion, LeavesClassesOutOfTheMacroF1ThatNobodyHasOrNames) {
   EXPECT_EQ(Confusion().macro_f1(), 0.0);
 }
 
+TEST(Confusion, WeighsTheF1OfAClassByItsSamples) {
+  const Confusion c = example();
+  EXPECT_DOUBLE_EQ(c.weighted_f1(), (4.0 * c.f1(0) + 2.0 * c.f1(1)) / 7.0);
+  EXPECT_NE(c.weighted_f1(), c.macro_f1());
+  EXPECT_EQ(Confusion(3).weighted_f1(), 0.0);
+}
+
 }  // namespace
 }  // namespace conclave::train

@@ -58,6 +58,8 @@ TEST(TaskOptions, WithoutMeaningUnderATaskAreRefused) {
   EXPECT_EQ(refusal(words, [](auto& o) { o.data.standardise = false; }), "standardise = no with task = lm on text");
   EXPECT_EQ(refusal(words, [](auto& o) { o.model.fusion = model::Fusion::vote; }), "fusion = vote with task = lm");
   const TrainOptions texts = classifier_of("a.tsv");
+  EXPECT_EQ(refusal(texts, [](auto& o) { o.data.data_format = DataFormat::pairs; }),
+            "data_format = pairs with task = classify");
   EXPECT_EQ(refusal(texts, [](auto& o) { o.data.standardise = false; }),
             "standardise = no with task = classify on text");
   EXPECT_EQ(refusal(texts, [](auto& o) { o.data.corpus.spread = 2.5; }), "corpus_spread = 2.5 with task = classify");

@@ -419,6 +419,24 @@ TEST_F(TrainerBits, OfAClassifierOfTexts) {
   }
 }
 
+TEST_F(TrainerBits, OfPairs) {
+  const TemporaryFolder folder("_data");
+  std::string lines;
+  for (Index i = 0; i < 60; ++i) lines += random_text(1 + i % 5, i) + '\t' + random_text(1 + i % 4, 100 + i) + '\n';
+  folder.write("pairs.tsv", lines);
+  TrainOptions options = small_run("");
+  options.data.data = folder.path("pairs.tsv");
+  options.data.data_format = DataFormat::pairs;
+  options.groups = 10;
+  options.passes = 2;
+  options.steps = 6;
+  const Outcome reference = train_whole(options, alone_);
+  // Of random values, over the targets alone: over all tokens it would be a third of that.
+  ASSERT_NEAR(reference.numbers.front(), std::log(256.0), 0.5);
+  expect_same(train_whole(options, world()), reference);
+  expect_same(train_cut(options, world(), alone_), reference);
+}
+
 TEST_F(TrainerBits, OfAClassifierOfFeatureVectors) {
   const TemporaryFolder folder("_data");
   write(three_classes(120, 1), folder.path("data.h5"));
