@@ -63,7 +63,8 @@ std::string class_report(const train::Confusion& confusion, const std::vector<st
 }
 
 std::string class_summary(const train::Confusion& confusion, double accuracy) {
-  std::string out = fmt::format("accuracy {:.2f} %, macro F1 {:.4f}", 100.0 * accuracy, confusion.macro_f1());
+  std::string out = fmt::format("accuracy {:.2f} %, macro F1 {:.4f}, weighted F1 {:.4f}", 100.0 * accuracy,
+                                confusion.macro_f1(), confusion.weighted_f1());
   if (confusion.num_seen() < confusion.classes()) {
     out += fmt::format(" (over the {} of {} classes that have samples or predictions)", confusion.num_seen(),
                        confusion.classes());

@@ -12,7 +12,7 @@ namespace conclave::apps {
 /// commonest confusions instead. Below it precision, recall and F1 of each class. names: by class.
 [[nodiscard]] std::string class_report(const train::Confusion& confusion, const std::vector<std::string>& names);
 
-/// "accuracy 93.33 %, macro F1 0.9325", and over how many classes if not over all.
+/// "accuracy 93.33 %, macro F1 0.9325, weighted F1 0.9329", and over how many classes if not over all.
 [[nodiscard]] std::string class_summary(const train::Confusion& confusion, double accuracy);
 
 }  // namespace conclave::apps

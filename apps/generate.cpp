@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The command `generate`: text from a checkpoint, token by token.
+// The command `generate`: text from a checkpoint, token by token, on any number of ranks.
 #include "apps/command.hpp"
 #include "apps/launch.hpp"
-#include "apps/loaded_model.hpp"
-#include "runtime/core/parallel.hpp"
+#include "apps/text_generation.hpp"
+#include "runtime/core/clock.hpp"
 #include "runtime/model/transport.hpp"
+#include "runtime/train/agreed.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -14,10 +15,11 @@ namespace {
 
 struct GenerateOptions {
   std::string checkpoint;
-  std::string prompt = "\n";
-  Index tokens = 400;
-  double temperature = 0.8;
-  Index seed = 1;
+  std::vector<std::string> prompt{"\n"};
+  std::string prompt_file;
+  Index samples = 1;
+  infer::GeneratorOptions generator{.tokens = 400};
+  double capacity_factor = 0.0;
   std::string exchange;
   ComputeOptions compute;
 };
@@ -25,96 +27,83 @@ struct GenerateOptions {
 void describe(GenerateOptions& o, OptionSections& sections) {
   OptionTable& table = sections.section("Generation");
   table.add("checkpoint", o.checkpoint, "a checkpoint, or a folder of them: the newest");
-  table.add("prompt", o.prompt, "what the text begins with; a line break unless given");
-  table.add("tokens", o.tokens, "bytes to add");
-  table.add("temperature", o.temperature, "0: always the likeliest byte; 1: as the model believes");
-  table.add("seed", o.seed, "of the draws: the same seed gives the same text on any number of ranks");
+  table.add_texts("prompt", o.prompt,
+                  "what a text begins with, a line break unless given; of a model of pairs, a source. Given again, one "
+                  "text more");
+  table.add("prompt_file", o.prompt_file, "in place of prompts: a file with one a line");
+  table.add("samples", o.samples, "texts of each prompt");
+  table.add("tokens", o.generator.tokens, "bytes to add, at most; a target ends where the model ends it");
+  table.add("temperature", o.generator.choice.temperature, "0: always the likeliest byte; 1: as the model believes");
+  table.add("top_k", o.generator.choice.top_k, "draw among that many likeliest bytes; 0: all");
+  table.add("top_p", o.generator.choice.top_p,
+            "draw among the likeliest bytes that have that probability together; 1: all");
+  table.add("seed", o.generator.seed, "of the draws: the same seed gives the same texts on any number of ranks");
+  table.add("batch", o.generator.batch, "texts at a time, over all ranks");
+  table.add("cache", o.generator.cache, "keep keys and values of earlier tokens; no: look at all again for every byte");
+  table.add(
+      "capacity_factor", o.capacity_factor,
+      "0: no limit; negative: the run's eval_capacity_factor. A text's tokens that come together are a group: the "
+      "prompt, then each byte by itself");
   table.add("exchange", o.exchange,
             "how rows travel between ranks: " + model::exchange_names() + "; empty: as in the run");
   conclave::describe(o.compute, table);
 }
 
-/// The logits after a text's last token. The text's end stands at the begin of one sequence, what follows it is ignored
-/// (attention looks back only, and without a capacity limit no token takes another's place).
-class NextToken {
- public:
-  NextToken(LoadedModel& loaded, const comm::Communicator& world)
-      : model_(loaded.language_model()),
-        world_(world),
-        context_(static_cast<std::size_t>(loaded.options.model.context)) {}
-
-  /// On the root; empty elsewhere. Collective.
-  std::vector<float> logits(std::span<const std::int32_t> text) {
-    const std::size_t used = std::min(text.size(), context_);
-    std::vector<std::int32_t> sequence;
-    if (world_.is_root()) {
-      sequence.assign(text.end() - static_cast<std::ptrdiff_t>(used), text.end());
-      sequence.resize(context_, 0);
+std::vector<infer::Prompt> prompts_of(const GenerateOptions& o, const train::TrainOptions& trained,
+                                      const Session& session) {
+  if (o.samples < 1) throw InputError(fmt::format("samples = {}", o.samples), "give 1 or more");
+  std::vector<std::string> texts = o.prompt;
+  if (!o.prompt_file.empty()) {
+    if (session.given.contains("prompt")) {
+      throw InputError(fmt::format("prompt_file = {} beside prompt", o.prompt_file), "give one of the two");
     }
-    const model::Step step{.number = 0,
-                           .training = false,
-                           .num_groups = 1,
-                           .num_groups_in_pass = 1,
-                           .first_group = 0,
-                           .groups = {world_.is_root() ? 1 : 0, static_cast<Index>(context_)},
-                           .times = &times_};
-    const ConstMatrixView<float> all = model_.logits(step, sequence);
-    if (!world_.is_root()) return {};
-    const auto row = all.row(static_cast<Index>(used) - 1);
-    return {row.begin(), row.end()};
+    train::agreed(session.world, [&] { texts = read_prompts(o.prompt_file); });
   }
+  std::vector<infer::Prompt> prompts;
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    for (Index sample = 0; sample < o.samples; ++sample) {
+      prompts.push_back({prompt_tokens(trained, texts[i]), static_cast<Index>(i), sample});
+    }
+  }
+  return prompts;
+}
 
- private:
-  model::LanguageModel<float>& model_;
-  const comm::Communicator& world_;
-  std::size_t context_;
-  PhaseTimes times_;
-};
+// Byte by byte as it comes.
+void put(std::int32_t token) {
+  std::fputc(token, stdout);
+  std::fflush(stdout);
+}
 
-// The token whose share of exp(logit / temperature) holds u of (0, 1).
-std::int32_t sample(const std::vector<float>& logits, double temperature, double u) {
-  const auto best = std::max_element(logits.begin(), logits.end());
-  if (temperature == 0.0) return static_cast<std::int32_t>(best - logits.begin());
-  std::vector<double> weights;
-  double total = 0.0;
-  for (const float z : logits) {
-    weights.push_back(std::exp((static_cast<double>(z) - static_cast<double>(*best)) / temperature));
-    total += weights.back();
+void print_texts(const std::vector<infer::Prompt>& prompts, const std::vector<std::vector<std::int32_t>>& texts,
+                 bool are_targets) {
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    if (!are_targets) fmt::print("== prompt {}, sample {}\n", prompts[i].number + 1, prompts[i].sample + 1);
+    fmt::print("{}{}\n", text_of(prompts[i].tokens), text_of(texts[i]));
   }
-  double reached = 0.0;
-  for (std::size_t i = 0; i < weights.size(); ++i) {
-    reached += weights[i] / total;
-    if (u < reached) return static_cast<std::int32_t>(i);
-  }
-  return static_cast<std::int32_t>(best - logits.begin());  // u rounded up to the very end
 }
 
 int run(const GenerateOptions& o, const Session& session) {
-  if (o.prompt.empty()) throw InputError("the prompt is empty", "give at least one byte, e.g. --prompt ' '");
-  if (o.seed < 0 || o.seed > max_seed) {
-    throw InputError(fmt::format("seed = {}", o.seed), fmt::format("give a whole number from 0 to {}", max_seed));
-  }
-  if (o.tokens < 0) throw InputError(fmt::format("tokens = {}", o.tokens), "give 0 or more");
-  if (!(o.temperature >= 0.0) || std::isinf(o.temperature)) {
-    throw InputError(fmt::format("temperature = {}", o.temperature), "give a finite number of at least 0");
-  }
-  LoadedModel loaded = load_model(session, o.checkpoint, 0.0, o.compute, o.exchange);
-  std::vector<std::int32_t> text;
-  for (const char c : o.prompt) text.push_back(static_cast<unsigned char>(c));
-  NextToken next(loaded, session.world);
-  if (session.world.is_root()) fmt::print("{}", o.prompt);
-  const Random random(o.seed, RandomStream::generate);
-  for (Index i = 0; i < o.tokens; ++i) {
-    const std::vector<float> logits = next.logits(text);
-    std::int32_t token = 0;
-    if (session.world.is_root()) token = sample(logits, o.temperature, random.uniform(i, 0));
-    session.world.broadcast(std::span(&token, 1));
-    text.push_back(token);
-    if (!session.world.is_root()) continue;
-    std::fputc(token, stdout);
-    std::fflush(stdout);
-  }
-  if (session.world.is_root()) std::fputc('\n', stdout);
+  if (std::isnan(o.capacity_factor)) throw InputError("capacity_factor = nan", "give a number; 0: no limit");
+  LoadedModel loaded = load_model(session, o.checkpoint, o.capacity_factor, o.compute, o.exchange);
+  static_cast<void>(loaded.language_model());
+  const std::vector<infer::Prompt> prompts = prompts_of(o, loaded.options, session);
+  infer::GeneratorOptions options = o.generator;
+  options.end = end_of_text(loaded.options);
+  options.batch = std::min(options.batch, std::ssize(prompts));
+  infer::Generator generator = make_generator(loaded, session, options);
+  const bool is_root = session.world.is_root();
+  const bool streams = prompts.size() == 1;
+  if (is_root && streams) fmt::print("{}", text_of(prompts.front().tokens));
+  const Clock::time_point start = Clock::now();
+  const auto texts = generator.generate(prompts, [&](Index, std::int32_t token) {
+    if (is_root && streams) put(token);
+  });
+  const double seconds = seconds_since(start);
+  if (!is_root) return 0;
+  if (streams) put('\n');
+  if (!streams) print_texts(prompts, texts, options.end.has_value());
+  std::fflush(stdout);
+  fmt::print(stderr, "{}\n", speed_text(texts, seconds));
   return 0;
 }
 

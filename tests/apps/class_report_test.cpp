@@ -19,9 +19,11 @@ TEST(ClassReport, ShowsFewClassesAsAMatrix) {
   EXPECT_TRUE(contains(report, fmt::format("  {:<22}{:8}{:8}{:8}\n", "b", 0, 4, 0))) << report;
   EXPECT_TRUE(contains(report, "  b                         0.3636    1.0000    0.5333         4\n")) << report;
   EXPECT_TRUE(contains(report, "nobody                   neither sampled nor predicted")) << report;
-  EXPECT_EQ(class_summary(c, 29.0 / 36.0),
-            fmt::format("accuracy 80.56 %, macro F1 {:.4f} (over the 2 of 3 classes that have samples or predictions)",
-                        c.macro_f1()));
+  EXPECT_EQ(
+      class_summary(c, 29.0 / 36.0),
+      fmt::format("accuracy 80.56 %, macro F1 {:.4f}, weighted F1 {:.4f} (over the 2 of 3 classes that have samples or "
+                  "predictions)",
+                  c.macro_f1(), c.weighted_f1()));
 }
 
 TEST(ClassReport, ShowsOfManyClassesTheCommonestConfusions) {

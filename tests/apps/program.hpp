@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cstdio>
+#include <regex>
 #include <string>
 
 namespace conclave::test {
@@ -46,6 +47,13 @@ inline Index count(const std::string& text, const std::string& part) {
   Index result = 0;
   for (auto at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++result;
   return result;
+}
+
+// What was written, without the line that says how fast. The launcher forwards stderr by itself, so that line may stand
+// anywhere.
+inline std::string without_speed(const std::string& output) {
+  static const std::regex speed("[0-9]+ tokens of [0-9]+ texts? in [0-9.e+-]+ s: [0-9.e+-]+ tokens/s\\n");
+  return std::regex_replace(output, speed, "");
 }
 
 // The step of "stopped by ... after step N;", -1 if nothing of the kind is there.

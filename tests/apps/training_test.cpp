@@ -127,7 +127,8 @@ TEST(Training, leaves_a_model_that_can_be_used_on_any_number_of_ranks) {
   const Outcome one = conclave(generate);
   expect_success(one);
   EXPECT_GE(one.output.size(), 23U);
-  EXPECT_EQ(on_ranks(3, CONCLAVE_PROGRAM, generate).output, one.output);
+  EXPECT_EQ(count(one.output, "20 tokens of 1 text in "), 1) << one.output;
+  EXPECT_EQ(without_speed(on_ranks(3, CONCLAVE_PROGRAM, generate).output), without_speed(one.output));
   const std::string evaluate = "evaluate --sequences 7 --checkpoint " + folder.path();
   const Outcome loss = conclave(evaluate);
   expect_success(loss);
