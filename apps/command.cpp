@@ -2,6 +2,7 @@
 #include "apps/command.hpp"
 
 #include "apps/command_line.hpp"
+#include "apps/examples.hpp"
 #include "apps/failure.hpp"
 #include "apps/model_commands.hpp"
 #include "apps/option_text.hpp"
@@ -47,6 +48,7 @@ std::string command_help(const CalledCommand& called, Index width) {
   std::string out =
       fmt::format("Usage: conclave {} [OPTION...]{}\n\n{}\n", called.name, arguments, wrapped(command.help, 0, width));
   const std::string described = options_help(options, width);
+  out += fmt::format("\nFor example:\n  {}\n", fmt::join(examples_of(called.name), "\n  "));
   if (!described.empty()) out += "\n" + described;
   OptionSections general;
   std::string config;

@@ -20,6 +20,7 @@ using test::digest_of;
 using test::on_ranks;
 using test::Outcome;
 using test::run;
+using test::without_speed;
 using train::TemporaryFolder;
 
 const std::string small =
