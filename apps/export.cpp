@@ -48,9 +48,6 @@ int run_export(const ExportOptions& o, const Session& session) {
   if (!fs::path(o.out).filename().string().ends_with(".safetensors")) {
     throw InputError(fmt::format("out = '{}'", o.out), "name a file that ends in .safetensors");
   }
-  if (o.checkpoint.empty()) {
-    throw InputError("no checkpoint was named", "give --checkpoint a file or the folder that a run wrote into");
-  }
   const OpenedCheckpoint opened = open_checkpoint(session.world, o.checkpoint);
   train::CheckpointContents contents = train::read_contents(opened.file);
   if (!o.optimizer) {

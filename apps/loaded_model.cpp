@@ -57,9 +57,6 @@ LoadedModel model_of(const Session& session, const OpenedCheckpoint& opened, dou
 LoadedModel load_model(const Session& session, const std::string& path, double eval_capacity_factor,
                        const ComputeOptions& compute, const std::string& exchange) {
   const comm::Communicator& world = session.world;
-  if (path.empty()) {
-    throw InputError("no checkpoint was named", "give --checkpoint a file or the folder that a run wrote into");
-  }
   if (!train::is_safetensors(path)) {
     const OpenedCheckpoint opened = open_checkpoint(world, path);
     LoadedModel loaded = model_of(session, opened, eval_capacity_factor, compute, exchange);

@@ -71,6 +71,8 @@ std::vector<std::string> adopt_options(const train::CheckpointHeader& header, co
 }
 
 OpenedCheckpoint open_checkpoint(const comm::Communicator& world, const std::string& path) {
+  if (path.empty())
+    throw InputError("no checkpoint was named", "give --checkpoint a file or the folder that a run wrote into");
   const train::FoundCheckpoint found = train::newest_checkpoint(world, path);
   if (world.is_root()) {
     for (const std::string& reason : found.passed_over) fmt::print(stderr, "passed over: {}\n", reason);
