@@ -41,7 +41,7 @@ ExpertMoves::ExpertMoves(const train::TrainOptions& o, Index num_ranks)
   for (const auto& shape : experts::expert_shapes(o.model.experts, o.model.width, experts)) {
     weights_.push_back(static_cast<double>(experts::expert_parameters({shape}, "", ExpertId{0}).size()));
   }
-  const auto layers = static_cast<std::size_t>(o.model.layers / o.model.moe_every);
+  const auto layers = static_cast<std::size_t>(o.model.num_moe_layers());
   placement_.assign(layers, ExpertMap::contiguous(experts, num_ranks));
   loads_.assign(layers, std::vector<double>(weights_.size()));
 }

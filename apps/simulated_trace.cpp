@@ -119,11 +119,7 @@ void write_trace(const SimulatedTrace& o, const SettledTraining& s, const Simula
     const sim::TrainingPrice price = sim::price_training_step(case_of(s, on, nullptr), &log);
     invariant(price.step_s == point.price.step_s, "a step of {} s, traced as one of {} s", point.price.step_s,
               price.step_s);
-    std::vector<bool> has_experts;
-    for (Index block = 0; block < s.training.model.layers; ++block) {
-      has_experts.push_back(s.training.model.is_moe(block));
-    }
-    const sim::StepTimeline step(log, on.workload, std::move(has_experts));
+    const sim::StepTimeline step(log, on.workload, s.training.model.moe_blocks());
     TraceFile file(o.trace, about(s, on, point));
     Rows rows(file, point.ranks);
     rows.add_of_all("critical path", {{"the slowest rank of each part", step.slowest()}});

@@ -72,7 +72,8 @@ sim::Workload training_workload(const train::TrainOptions& o, const model::DataS
                   .vocabulary = shape.vocabulary,
                   .tied_head = o.model.tied_head,
                   .norms = o.model.residual ? 2 : 1};
-  for (Index block = 0; block < o.model.layers; ++block) ++(o.model.is_moe(block) ? w.moe_blocks : w.dense_blocks);
+  w.moe_blocks = o.model.num_moe_layers();
+  w.dense_blocks = o.model.layers - w.moe_blocks;
   w.dense = sizes_of({o.model.dense_kind, o.model.width, o.model.dense_hidden, o.model.experts.expert_bias});
   if (w.moe_blocks > 0) w.moe = moe_sizes(o, w.group_tokens);
   w.replicated_parameters = model::replicated_elements(o.model, shape);

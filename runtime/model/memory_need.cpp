@@ -64,7 +64,7 @@ struct Blocks {
 };
 
 std::vector<Blocks> kinds_of_blocks(const ModelOptions& o) {
-  const Index with_experts = o.moe_every == 0 ? 0 : o.layers / o.moe_every;
+  const Index with_experts = o.num_moe_layers();
   std::vector<Blocks> kinds;
   if (with_experts > 0) kinds.push_back({with_experts, o.moe_every - 1});
   if (with_experts < o.layers) kinds.push_back({o.layers - with_experts, 0});

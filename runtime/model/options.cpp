@@ -6,6 +6,12 @@
 
 namespace conclave::model {
 
+std::vector<bool> ModelOptions::moe_blocks() const {
+  std::vector<bool> blocks;
+  for (Index block = 0; block < layers; ++block) blocks.push_back(is_moe(block));
+  return blocks;
+}
+
 void describe(ModelOptions& o, OptionTable& table) {
   table.add("layers", o.layers, "Transformer blocks");
   table.add("width", o.width, "features of a token");

@@ -28,6 +28,9 @@ struct ModelOptions {
 
   /// Whether block `b`'s feed-forward is an MoE layer: every moe_every-th is (GShard: 2), none if moe_every is 0.
   [[nodiscard]] bool is_moe(Index block) const { return moe_every > 0 && (block + 1) % moe_every == 0; }
+  [[nodiscard]] Index num_moe_layers() const { return moe_every > 0 ? layers / moe_every : 0; }
+  /// [layers] is_moe of each block.
+  [[nodiscard]] std::vector<bool> moe_blocks() const;
 };
 
 void describe(ModelOptions& options, OptionTable& table);

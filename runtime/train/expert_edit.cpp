@@ -10,8 +10,6 @@ using model::ModelOptions;
 
 namespace {
 
-Index num_moe_layers(const ModelOptions& o) { return o.moe_every == 0 ? 0 : o.layers / o.moe_every; }
-
 void require_experts(const ModelOptions& o) {
   if (o.moe_every == 0) throw InputError("the model has no experts (moe_every = 0)", "use a model with experts");
   if (o.router.router != "rule") return;
@@ -20,9 +18,9 @@ void require_experts(const ModelOptions& o) {
 }
 
 void require_layers(const ModelOptions& o, const ExpertsOfLayers& experts) {
-  if (std::ssize(experts) != num_moe_layers(o)) {
+  if (std::ssize(experts) != o.num_moe_layers()) {
     throw InputError(
-        fmt::format("experts of {} layers, the model has {} MoE layers", experts.size(), num_moe_layers(o)),
+        fmt::format("experts of {} layers, the model has {} MoE layers", experts.size(), o.num_moe_layers()),
         "name some in every layer: all have the same number of experts");
   }
   for (std::size_t l = 0; l < experts.size(); ++l) {
@@ -158,7 +156,7 @@ ExpertEdit cut_experts(const ModelOptions& o, Index parts) {
   }
   ExpertEdit edit;
   edit.parts = parts;
-  for (Index l = 0; l < num_moe_layers(o); ++l) {
+  for (Index l = 0; l < o.num_moe_layers(); ++l) {
     auto& origins = edit.layers.emplace_back();
     for (Index e = 0; e < o.router.experts * parts; ++e) {
       origins.push_back(whole(e / parts));

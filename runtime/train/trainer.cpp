@@ -27,12 +27,6 @@ enum ReportNumber : std::size_t {
   at_layers
 };
 
-std::vector<bool> blocks_with_experts(const model::ModelOptions& model) {
-  std::vector<bool> has_experts;
-  for (Index block = 0; block < model.layers; ++block) has_experts.push_back(model.is_moe(block));
-  return has_experts;
-}
-
 model::Ranks placed(model::Ranks ranks, std::span<const ExpertMap> placement) {
   ranks.placement = placement;
   return ranks;
@@ -54,7 +48,7 @@ Trainer::Trainer(const TrainOptions& options, const Samples& dataset, const comm
       skipped_(options.not_finite.skip_steps),
       watch_(options.collapse, options.model.router),
       straggler_watch_(options.watch, communicator.size()),
-      attributor_(blocks_with_experts(options.model), communicator.size()),
+      attributor_(options.model.moe_blocks(), communicator.size()),
       numbers_(at_layers + numbers_of_layer * static_cast<std::size_t>(options.model.layers)) {}
 
 void Trainer::note_in(Whereabouts* whereabouts) {
@@ -81,6 +75,7 @@ const StepRecord& Trainer::do_step(FunctionRef<Index()> request) {
   record_.drops.clear();
   record_.routing.reset();
   record_.learning_rate = learning_rate(options_.optimizer, step_, options_.steps);
+  num_targets_ = dataset_.num_targets(Split::train, step_ * options_.sequences, options_.sequences);
   if (skipped_.contains(step_ + 1)) {
     share_report(seconds_since(start), request());
     finish_skipped_step();
@@ -208,7 +203,7 @@ void Trainer::train_pass(Index pass) {
                          .times = &times_,
                          .domains = batch_.domains,
                          .notes_not_finite = true,
-                         .num_targets = num_targets()};
+                         .num_targets = num_targets_};
   model_->forward_backward(step, batch_.view(), optimizer_.pass_gradients());
   {
     const PhaseScope scope(times_, Phase::reduce);
@@ -224,11 +219,6 @@ void Trainer::train_pass(Index pass) {
   if (!options_.drop_ledger) return;
   const std::vector<model::DropRecord> drops = model::collect_drops<float>(communicator_, step, moe_layers_);
   record_.drops.insert(record_.drops.end(), drops.begin(), drops.end());
-}
-
-// Of the whole step: every rank can count them, whatever it reads.
-Index Trainer::num_targets() const {
-  return dataset_.num_targets(Split::train, step_ * options_.sequences, options_.sequences);
 }
 
 // The biases are part of the gate: they move when it does.
@@ -270,7 +260,7 @@ void Trainer::share_report(double seconds, Index request) {
   for (RankId rank; rank < RankId{communicator_.size()} && record_.request.what == 0; ++rank) {
     record_.request = {static_cast<Index>(report_.of_rank(rank)[at_request]), rank};
   }
-  record_.loss = report_.nats() / static_cast<double>(num_targets());
+  record_.loss = report_.nats() / static_cast<double>(num_targets_);
   record_.layers = report_.layers();
 }
 

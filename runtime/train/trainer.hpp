@@ -85,7 +85,6 @@ class Trainer {
   void note(Activity activity);
   const StepRecord& do_step(FunctionRef<Index()> request);
   void train_pass(Index pass);
-  [[nodiscard]] Index num_targets() const;
   void finish_step();
   void finish_skipped_step();
   void add_to_history();
@@ -116,7 +115,8 @@ class Trainer {
   double saving_s_ = 0.0;        // since the last step
   Whereabouts* whereabouts_ = nullptr;
   Index step_ = 0;
-  StepRecord record_;  // of the last step
+  Index num_targets_ = 1;  // of the step, over all ranks: each can count them, whatever it reads
+  StepRecord record_;      // of the last step
   NumberTable history_{0, 4, {}};
   Batch batch_;  // this rank's part of a pass
 };
