@@ -2,6 +2,8 @@
 #include "apps/changed_model.hpp"
 
 #include "apps/router_options.hpp"
+#include "apps/run_folder.hpp"
+#include "runtime/train/checkpoint_draft.hpp"
 #include "runtime/train/evaluator.hpp"
 #include "runtime/train/model_contents.hpp"
 
@@ -17,9 +19,6 @@ void describe(MeasureOptions& o, OptionTable& table) {
 }
 
 ReadCheckpoint read_checkpoint(const Session& session, const std::string& path) {
-  if (path.empty()) {
-    throw InputError("no checkpoint was named", "give --checkpoint a file or the folder that a run wrote into");
-  }
   const OpenedCheckpoint opened = open_checkpoint(session.world, path);
   ReadCheckpoint read{opened.file, train::read_contents(opened.file), {}};
   read.options = changed_options(read.contents);
@@ -63,17 +62,42 @@ train::Evaluation measure(LoadedModel& loaded, const MeasureOptions& o, const Se
 
 namespace {
 
-// Kept beside the parameters, and not trained.
-bool is_state(const std::string& path) { return path.ends_with("/selection_bias"); }
+ModelRow row_of(const std::string& name, const train::CheckpointContents& contents,
+                const model::ModelOptions& options) {
+  ModelRow row;
+  row.name = name;
+  std::map<std::string, std::vector<Index>> shapes;
+  for (const auto& [path, tensor] : contents.tensors) {
+    shapes[path] = tensor.shape;
+    if (!path.starts_with(train::parameter_group)) continue;
+    row.file_bytes += std::ssize(tensor.values) * static_cast<Index>(sizeof(float));
+    if (!train::is_trained(path)) continue;
+    row.nonzero += std::ssize(tensor.values) - std::count(tensor.values.begin(), tensor.values.end(), 0.0F);
+  }
+  row.counts = parameter_counts(shapes, options);
+  return row;
+}
 
 }  // namespace
+
+void refuse_used_out(const Session& session, const ReadCheckpoint& read, const std::string& out) {
+  train::TrainOptions options = read.options;
+  options.out = out;
+  refuse_used_folder(session.world, options, {});
+}
+
+std::filesystem::path write_changed(const Session& session, ReadCheckpoint& read, const std::string& out) {
+  const Index step = train::integer_of(read.contents.header, "step", read.file);
+  return train::write_checkpoint(session.world, out, step, {}, read.contents.header,
+                                 train::parts_of(read.contents.tensors));
+}
 
 ParameterCounts parameter_counts(const std::map<std::string, std::vector<Index>>& shapes,
                                  const model::ModelOptions& options) {
   ParameterCounts counts;
   double of_experts = 0.0;
   for (const auto& [path, shape] : shapes) {
-    if (!path.starts_with(train::parameter_group) || is_state(path)) continue;
+    if (!train::is_trained(path)) continue;
     const Index size = train::num_elements(shape);
     counts.total += size;
     if (path.find("/moe/expert/") != std::string::npos) of_experts += static_cast<double>(size);
@@ -87,19 +111,11 @@ ParameterCounts parameter_counts(const std::map<std::string, std::vector<Index>>
   return counts;
 }
 
-ModelRow row_of(const std::string& name, const train::CheckpointContents& contents,
-                const model::ModelOptions& options) {
-  ModelRow row;
-  row.name = name;
-  std::map<std::string, std::vector<Index>> shapes;
-  for (const auto& [path, tensor] : contents.tensors) {
-    shapes[path] = tensor.shape;
-    if (!path.starts_with(train::parameter_group)) continue;
-    row.file_bytes += std::ssize(tensor.values) * static_cast<Index>(sizeof(float));
-    if (is_state(path)) continue;
-    row.nonzero += std::ssize(tensor.values) - std::count(tensor.values.begin(), tensor.values.end(), 0.0F);
-  }
-  row.counts = parameter_counts(shapes, options);
+ModelRow measured_row(const std::string& name, const ReadCheckpoint& read, const MeasureOptions& o,
+                      const Session& session) {
+  ModelRow row = row_of(name, read.contents, read.options.model);
+  LoadedModel model = model_from(session, read.file, read.contents);
+  if (o.measure) row.loss = measure(model, o, session).loss;
   return row;
 }
 

@@ -39,6 +39,11 @@ struct ReadCheckpoint {
 /// InputError if nothing is held out.
 [[nodiscard]] train::Evaluation measure(LoadedModel& loaded, const MeasureOptions& o, const Session& session);
 
+/// Refuses, with an InputError, a folder in which there is a run already.
+void refuse_used_out(const Session& session, const ReadCheckpoint& read, const std::string& out);
+/// Writes the checkpoint, after as many steps, into the folder `out`. Returns the file.
+std::filesystem::path write_changed(const Session& session, ReadCheckpoint& read, const std::string& out);
+
 /// How many parameters there are, and how many a token passes: all but the experts that it does not choose.
 struct ParameterCounts {
   Index total = 0;
@@ -55,8 +60,10 @@ struct ModelRow {
   Index nonzero = 0;  // parameters other than 0
   std::optional<double> loss;
 };
-[[nodiscard]] ModelRow row_of(const std::string& name, const train::CheckpointContents& contents,
-                              const model::ModelOptions& options);
+/// Of a checkpoint as it is in memory, its loss measured where `o` says so. InputError if its tensors are not those of
+/// its options.
+[[nodiscard]] ModelRow measured_row(const std::string& name, const ReadCheckpoint& read, const MeasureOptions& o,
+                                    const Session& session);
 /// A line of names and one for each row. `unit`: of the loss.
 [[nodiscard]] std::string table_of(const std::vector<ModelRow>& rows, std::string_view unit);
 

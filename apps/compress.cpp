@@ -5,8 +5,6 @@
 #include "apps/model_commands.hpp"
 #include "apps/one_rank.hpp"
 #include "apps/pruning.hpp"
-#include "apps/run_folder.hpp"
-#include "runtime/train/checkpoint_draft.hpp"
 #include "runtime/train/safetensors_model.hpp"
 
 namespace conclave::apps {
@@ -71,6 +69,7 @@ class Compression {
  public:
   Compression(const CompressOptions& o, const Session& session)
       : o_(o), session_(session), read_(read_checkpoint(session, o.checkpoint)) {
+    if (!train::is_safetensors(o.out)) refuse_used_out(session, read_, o.out);
     add_row("before");
   }
 
@@ -91,11 +90,7 @@ class Compression {
 
   void write() {
     if (!train::is_safetensors(o_.out)) {
-      read_.options.out = o_.out;
-      refuse_used_folder(session_.world, read_.options, {});
-      const Index step = train::integer_of(read_.contents.header, "step", read_.file);
-      const auto file = train::write_checkpoint(session_.world, o_.out, step, {}, read_.contents.header,
-                                                train::parts_of(read_.contents.tensors));
+      const fs::path file = write_changed(session_, read_, o_.out);
       fmt::print("wrote {}, {} bytes with the optimizer's state\n", file.string(), fs::file_size(file));
       return;
     }
@@ -118,12 +113,7 @@ class Compression {
   }
 
  private:
-  void add_row(const std::string& name) {
-    rows_.push_back(row_of(name, read_.contents, read_.options.model));
-    if (!o_.measured.measure) return;
-    LoadedModel model = model_from(session_, read_.file, read_.contents);
-    rows_.back().loss = measure(model, o_.measured, session_).loss;
-  }
+  void add_row(const std::string& name) { rows_.push_back(measured_row(name, read_, o_.measured, session_)); }
 
   const CompressOptions& o_;
   const Session& session_;

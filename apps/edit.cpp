@@ -4,8 +4,6 @@
 #include "apps/expert_words.hpp"
 #include "apps/model_commands.hpp"
 #include "apps/one_rank.hpp"
-#include "apps/run_folder.hpp"
-#include "runtime/train/checkpoint_draft.hpp"
 #include "runtime/train/expert_edit.hpp"
 
 namespace conclave::apps {
@@ -56,7 +54,7 @@ train::ExpertEdit plan_of(const EditOptions& o, const model::ModelOptions& model
   if (o.add_experts == 0 && !o.copy.empty()) {
     throw InputError("copy without add_experts", "it says of which experts there are to be more: give --add-experts");
   }
-  const Index layers = model.moe_every == 0 ? 0 : model.layers / model.moe_every;
+  const Index layers = model.num_moe_layers();
   if (o.split_experts != 1) return train::cut_experts(model, o.split_experts);
   if (!o.merge.empty()) return train::merge_experts(model, experts_named("merge", o.merge, layers, 2));
   if (!o.remove.empty()) return train::remove_experts(model, experts_named("remove", o.remove, layers, 1));
@@ -79,30 +77,19 @@ int run(const EditOptions& o, const Session& session) {
   ReadCheckpoint read = read_checkpoint(session, o.checkpoint);
   const model::ModelOptions before = read.options.model;
   const train::ExpertEdit edit = plan_of(o, before);
-  read.options.out = o.out;
-  refuse_used_folder(session.world, read.options, {});
-  std::vector<ModelRow> rows{row_of("before", read.contents, before)};
-  std::string_view unit = train::loss_unit(read.options.task == train::Task::classify);
-  {
-    LoadedModel model = model_from(session, read.file, read.contents);  // so the tensors are those of the options
-    if (o.measured.measure) rows[0].loss = measure(model, o.measured, session).loss;
-  }
+  refuse_used_out(session, read, o.out);
+  std::vector<ModelRow> rows{measured_row("before", read, o.measured, session)};
   train::apply(edit, read.contents);
-  const model::ModelOptions after = changed_options(read.contents).model;
-  rows.push_back(row_of("after", read.contents, after));
-  {
-    LoadedModel model = model_from(session, read.file, read.contents);
-    if (o.measured.measure) rows[1].loss = measure(model, o.measured, session).loss;
-  }
-  const auto file =
-      train::write_checkpoint(session.world, o.out, train::integer_of(read.contents.header, "step", read.file), {},
-                              read.contents.header, train::parts_of(read.contents.tensors));
+  read.options = changed_options(read.contents);
+  const model::ModelOptions& after = read.options.model;
+  rows.push_back(measured_row("after", read, o.measured, session));
+  const auto file = write_changed(session, read, o.out);
   fmt::print("wrote {}: {} experts a layer, of which a token chooses {} (before: {} and {})\n", file.string(),
              after.router.experts, after.router.top_k, before.router.experts, before.router.top_k);
   const std::vector<std::string> changes = train::changes_of(edit, before);
   if (changes.empty()) fmt::print("  it computes what the model did, to rounding\n");
   for (const std::string& change : changes) fmt::print("  it computes something else: {}\n", change);
-  fmt::print("{}", table_of(rows, unit));
+  fmt::print("{}", table_of(rows, train::loss_unit(read.options.task == train::Task::classify)));
   return 0;
 }
 

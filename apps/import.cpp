@@ -65,10 +65,10 @@ train::CheckpointHeader header_from(const std::string& path, const train::WholeT
 void check_optimizer(const LoadedModel& loaded, const train::CheckpointContents& contents, const fs::path& file) {
   train::WholeTensors expected;
   for (const auto& [name, tensor] : contents.tensors) {
-    const bool is_trained = name.starts_with(train::parameter_group) && !name.ends_with("/selection_bias");
+    if (!train::is_trained(name)) continue;
+    const std::string path = name.substr(train::parameter_group.size());
     for (const std::string& state : train::make_optimizer(loaded.options.optimizer)->states()) {
-      const std::string path = name.substr(std::min(name.size(), train::parameter_group.size()));
-      if (is_trained) expected[train::optimizer_group + state + "/" + path] = tensor;
+      expected[train::optimizer_group + state + "/" + path] = tensor;
     }
   }
   train::fill(contents.tensors, train::optimizer_group, train::parts_of(expected), file);

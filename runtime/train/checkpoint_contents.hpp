@@ -25,6 +25,10 @@ struct CheckpointContents {
 
 inline const std::string parameter_group = "/params/";
 inline const std::string optimizer_group = "/optimizer/";
+/// Whether a path is of a parameter that the optimizer changes; what routers learn without it lies beside these.
+[[nodiscard]] inline bool is_trained(std::string_view path) {
+  return path.starts_with(parameter_group) && !path.ends_with("/selection_bias");
+}
 
 /// Reads a checkpoint and compares every checksum. InputError if it is not a complete checkpoint of this version or is
 /// damaged. On this rank alone.
