@@ -222,10 +222,7 @@ void add_exchanges(const TrainingCase& t, const LayerTraffic& traffic, const Exp
   log->backward_tail_s += backward.tail_s / static_cast<double>(t.loads.size());
 }
 
-}  // namespace
-
-namespace {
-
+// As if messages cost the experts nothing.
 WavesTime time_of_free_waves(Index waves, const WaveCosts& wave) {
   double wires_s = static_cast<double>(waves) * wave.in_s;  // when they are free of what was given to them
   double experts_s = 0.0;                                   // likewise

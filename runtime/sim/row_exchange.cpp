@@ -41,14 +41,18 @@ struct Costs {
   double busy_s = 0.0;   // of the rank whose computing loses most
 };
 
+const std::optional<MessageCosts>& costs_at(const Machine& machine, Level level) {
+  return level == Level::node ? machine.node : machine.network;
+}
+
 double post_s(const Machine& machine, Level level) {
-  const std::optional<MessageCosts>& costs = level == Level::node ? machine.node : machine.network;
+  const std::optional<MessageCosts>& costs = costs_at(machine, level);
   return costs ? costs->post_s.value : 0.0;
 }
 
 // A message's part of the computing that goes on meanwhile, of each of its two ranks.
 double busy_s(const Machine& machine, Level level, double bytes) {
-  const std::optional<MessageCosts>& costs = level == Level::node ? machine.node : machine.network;
+  const std::optional<MessageCosts>& costs = costs_at(machine, level);
   return costs ? costs->post_s.value + bytes * costs->busy_s_per_byte.value : 0.0;
 }
 

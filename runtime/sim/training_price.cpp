@@ -230,7 +230,7 @@ TrainingPrice price_training_step(const TrainingCase& t, StepLog* log) {
   }
   // What slow hosts add to the mean is no phase's: others wait for it.
   price.phases_s[static_cast<std::size_t>(Phase::wait)] = price.step_s - named_s;
-  price.imbalance_s = price.step_s - named_s - price.exposed_s;
+  price.imbalance_s = std::max(0.0, price.step_s - named_s - price.exposed_s);  // rounding may leave less than nothing
   price.checkpoint_s = checkpoint_s(t);
   price.limit = limit_of(price, sum.bottleneck);
   tell_interval(t, speed, sum.work, price);
