@@ -152,23 +152,28 @@ class Measuring {
 
   void done(const std::string& what) { progress_.update(++num_done_, what); }
 
-  // On the root, the others asleep. What fails there fails on all.
+  // How the work failed, done here or not; the others are asleep.
+  template <class Work>
+  train::Failure while_others_sleep(bool works_here, const Work& work) {
+    train::Failure failure;
+    if (works_here) failure = train::failure_of(work);
+    world_.idle_barrier();
+    return failure;
+  }
+
+  // On the root. What fails there fails on all.
   template <class Work>
   void alone(const Work& work) {
-    train::Failure failure;
-    if (world_.is_root()) failure = train::failure_of(work);
-    world_.idle_barrier();
+    const train::Failure failure = while_others_sleep(world_.is_root(), work);
     train::on_root(world_, [&] {
       if (!failure.message.empty()) throw InputError(failure.message, failure.hint);
     });
   }
 
-  // On the first rank of each node, the others asleep: what nodes share, they share in trainings too.
+  // On the first rank of each node: what nodes share, they share in trainings too.
   template <class Work>
   void on_one_rank_a_node(const Work& work) {
-    train::Failure failure;
-    if (node_.is_root()) failure = train::failure_of(work);
-    world_.idle_barrier();
+    const train::Failure failure = while_others_sleep(node_.is_root(), work);
     world_.agree(failure.message, failure.hint);
   }
 

@@ -123,9 +123,8 @@ std::string thinning_text(std::span<const RecordedRun> runs) {
   for (const RecordedRun& run : runs) most = std::max(most, run.steps.rows_a_bucket);
   if (most <= 1) return "Every logged step is a point of its own.";
   return fmt::format(
-      "Steps are thinned: a point is the mean of up to {} consecutive steps, and the shaded band around a line goes "
-      "from "
-      "the least to the largest of them. Skipped steps and values that are not finite do not count.",
+      "Steps are thinned: a point is the mean of up to {} consecutive steps, and the shaded band around a line "
+      "goes from the least to the largest of them. Skipped steps and values that are not finite do not count.",
       most);
 }
 

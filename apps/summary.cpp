@@ -142,9 +142,8 @@ std::string RunSummary::attribution() const {
   if (timed_steps_ == 0 || total_s <= 0.0) return "";
   const auto share = [&](double seconds) { return 100.0 * seconds / total_s; };
   std::string out = fmt::format(
-      "Of ranks' time: compute {:.1f} %, exposed communication {:.1f} %, waiting for the slowest rank {:.1f} %, data "
-      "and "
-      "checkpoints {:.1f} %\n",
+      "Of ranks' time: compute {:.1f} %, exposed communication {:.1f} %, waiting for the slowest rank {:.1f} %, "
+      "data and checkpoints {:.1f} %\n",
       share(attribution_.compute_s), share(attribution_.exposed_s), share(attribution_.imbalance_s),
       share(attribution_.io_s));
   for (std::size_t l = 0; l < attribution_.layers.size(); ++l) {
