@@ -3,6 +3,7 @@
 #include "apps/changed_model.hpp"
 #include "apps/command.hpp"
 #include "apps/expert_facts.hpp"
+#include "apps/inspect_routing.hpp"
 #include "apps/train_options.hpp"
 #include "runtime/train/agreed.hpp"
 #include "runtime/train/checkpoint_folder.hpp"
@@ -19,6 +20,8 @@ struct InspectOptions {
   bool tensors = false;
   bool digests = false;
   bool experts = false;
+  bool routing = false;
+  InspectRoutingOptions of_routing;
 };
 
 void describe(InspectOptions& o, OptionSections& sections) {
@@ -31,6 +34,10 @@ void describe(InspectOptions& o, OptionSections& sections) {
   table.add("experts", o.experts,
             "of every expert the norms, the one that it is most like (the cosine of all parameters), and whether no "
             "gradient has ever reached it");
+  table.add("routing", o.routing,
+            "of every MoE layer which experts serve which bytes and domains of held-out data, and how much an expert "
+            "tells about them [bits]");
+  describe(o.of_routing, table);
 }
 
 /// A tensor of the file, read whole.
@@ -111,6 +118,16 @@ int run(const InspectOptions& o, const Session& session) {
     throw InputError("no checkpoint was named",
                      "give --checkpoint (or --verify) a file or the folder that a run wrote into");
   }
+  if (o.routing) {
+    if (o.tensors || o.digests || o.experts) {
+      throw InputError("routing stands alone", "ask for tensors, digests and experts in another call");
+    }
+    inspect_routing(o.of_routing, o.checkpoint, session);
+    return 0;
+  }
+  for (const std::string name : {"data", "sequences", "sentence", "html"}) {
+    if (session.given.contains(name)) throw InputError(fmt::format("{} without routing", name), "add --routing");
+  }
   const OpenedCheckpoint opened = open_checkpoint(session.world, o.checkpoint);
   train::on_root(session.world, [&] {
     std::vector<StoredTensor> tensors;
@@ -150,8 +167,9 @@ int run(const InspectOptions& o, const Session& session) {
 
 Command inspect_command() {
   return make_command<InspectOptions>(
-      "inspect", "what is in a checkpoint (options, record, tensors, digests), and whether it is sound", "", describe,
-      run);
+      "inspect",
+      "what is in a checkpoint (options, record, tensors, digests), who serves what, and whether it is sound", "",
+      describe, run);
 }
 
 }  // namespace conclave::apps

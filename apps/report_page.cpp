@@ -29,6 +29,10 @@ constexpr std::string_view head =
     "figure { margin: 0; }\n"
     "svg { display: block; width: 100%; height: auto; max-width: 640px; }\n"
     "figcaption { font-size: .85rem; color: #666; padding: 0 12px; max-width: 600px; overflow-wrap: anywhere; }\n"
+    "h3 { font-size: 1rem; margin: 1rem 0 .3rem; }\n"
+    ".path span { display: inline-block; min-width: 1.1em; margin: 0 1px 4px; text-align: center; line-height: 1.2;"
+    " border-bottom: 4px solid; }\n"
+    ".path small { display: block; font-size: .7rem; color: #666; }\n"
     "</style>\n";
 
 std::string table_text(const PageTable& table) {
@@ -64,6 +68,7 @@ std::string page_text(const std::string& title, const std::vector<PageSection>& 
   for (const PageSection& section : sections) {
     out += fmt::format("<h2>{}</h2>\n", markup_text(section.heading));
     for (const std::string& paragraph : section.paragraphs) out += fmt::format("<p>{}</p>\n", markup_text(paragraph));
+    out += section.markup;
     for (const PageTable& table : section.tables) out += table_text(table);
     if (section.pictures.empty()) continue;
     out += "<div class=\"pictures\">\n";

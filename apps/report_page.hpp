@@ -19,12 +19,13 @@ struct PageTable {
   std::vector<std::vector<std::string>> rows;
 };
 
-/// All texts are plain: whatever they hold is shown as it is.
+/// All texts but `markup` are plain: whatever they hold is shown as it is.
 struct PageSection {
   std::string heading;
   std::vector<std::string> paragraphs{};
   std::vector<PageTable> tables{};
   std::vector<Picture> pictures{};
+  std::string markup{};  // HTML, below the paragraphs; who makes it escapes what it holds
 };
 
 [[nodiscard]] std::string page_text(const std::string& title, const std::vector<PageSection>& sections);

@@ -133,7 +133,7 @@ void refuse_not_finite(const model::Step& step, const model::Model<float>& model
 }  // namespace
 
 Evaluation evaluate(model::Model<float>& model, const Samples& dataset, const EvaluationShape& shape,
-                    const comm::Communicator& communicator, Whereabouts* whereabouts) {
+                    const comm::Communicator& communicator, Whereabouts* whereabouts, const PassObserver& observer) {
   const auto moe_layers = model.moe_layers();
   const Layers layers(moe_layers.begin(), moe_layers.end());
   Totals totals(dataset, shape.split, communicator, layers, model.options().router.experts);
@@ -161,6 +161,7 @@ Evaluation evaluate(model::Model<float>& model, const Samples& dataset, const Ev
     refuse_not_finite(step, model, layers, {first, first + num_groups * in_group}, communicator);
     totals.add(step, model, batch, first + mine.begin * in_group,
                dataset.num_targets(shape.split, first, num_groups * in_group));
+    if (observer) observer(step, batch);
     first += num_groups * in_group;
     remaining -= num_groups * in_group;
   }
