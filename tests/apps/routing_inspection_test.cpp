@@ -42,10 +42,10 @@ TEST_F(RoutingInspection, shows_exactly_what_rules_say_on_any_ranks) {
     const auto line = one.output.substr(one.output.find("expert and " + kind));
     EXPECT_EQ(test::number_after(line, "at most "), test::number_after(line, "(uncorrected ")) << line;
   }
-  EXPECT_EQ(count(one.output, "s          expert 0 1.000   expert 0 1.000"), 1) << one.output;
-  EXPECT_EQ(count(one.output, "o          expert 0 1.000   expert 0 1.000"), 1);
-  EXPECT_EQ(count(one.output, ",          expert 2 1.000   expert 2 1.000"), 1);
-  EXPECT_EQ(count(one.output, "space    expert 1 1.000   expert 1 1.000"), 1);
+  EXPECT_EQ(count(one.output, "s         expert 0 1.000    expert 0 1.000"), 1) << one.output;
+  EXPECT_EQ(count(one.output, "o         expert 0 1.000    expert 0 1.000"), 1);
+  EXPECT_EQ(count(one.output, ",         expert 2 1.000    expert 2 1.000"), 1);
+  EXPECT_EQ(count(one.output, "space     expert 1 1.000    expert 1 1.000"), 1);
   EXPECT_EQ(count(one.output, "\033"), 0) << "colours in a pipe";
   for (const Index ranks : {2, 3, 4, 6}) {
     const std::string page = folder_.path(std::to_string(ranks) + ".html");

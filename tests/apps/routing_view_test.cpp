@@ -25,7 +25,7 @@ TEST(RoutingText, TellsWhatWasCounted) {
   const std::string text = text_of(two_experts(), names);
   EXPECT_THAT(text, HasSubstr("block 3: 2 experts, 16 claims served"));
   EXPECT_THAT(text, HasSubstr("bits of at most 0.8113 (uncorrected 0.8113)"));
-  EXPECT_THAT(text, HasSubstr("expert and domain       -0.0451 bits of at most 0.8113 (uncorrected 0.0000)"));
+  EXPECT_THAT(text, HasSubstr("expert and domain      -0.0451 bits of at most 0.8113 (uncorrected 0.0000)"));
   EXPECT_THAT(text, HasSubstr("a x1.33 (8), < x1.33 (4); -"));
   EXPECT_THAT(text, HasSubstr("space x4.00 (4); -"));
   std::vector<LayerView> without = two_experts();
@@ -37,9 +37,9 @@ TEST(RoutingText, FollowsASentence) {
   const SentencePath path{"<\n", {{{0, 0.75}, {}}}};
   const std::string text = text_of(path, two_experts(), false);
   EXPECT_THAT(text, HasSubstr("<         expert 0 0.750\n"));
-  EXPECT_THAT(text, HasSubstr("\\n           no expert\n"));
+  EXPECT_THAT(text, HasSubstr("\\n             no expert\n"));
   EXPECT_THAT(text, Not(HasSubstr("\033")));
-  EXPECT_THAT(text_of(path, two_experts(), true), HasSubstr("\033[31m  expert 0 0.750\033[0m"));
+  EXPECT_THAT(text_of(path, two_experts(), true), HasSubstr("\033[31m    expert 0 0.750\033[0m"));
 }
 
 TEST(RoutingPage, EscapesTextAndNames) {
