@@ -99,6 +99,8 @@ void inspect_routing(const InspectRoutingOptions& o, const std::string& checkpoi
   refuse_unknown_domains(loaded.options.model, *dataset);
   const train::RoutingCensus census = census_of(o, loaded, *dataset, session.world);
   const SentencePath path = path_of(o.sentence, loaded, session.world);
+  // Behind a launcher stdout may look like a terminal wherever the launcher writes to.
+  const bool on_terminal = session.world.size() == 1 && isatty(STDOUT_FILENO) == 1;
   train::on_root(session.world, [&] {
     std::vector<LayerView> layers;
     for (std::size_t l = 0; l < census.layers().size(); ++l) {
@@ -108,7 +110,7 @@ void inspect_routing(const InspectRoutingOptions& o, const std::string& checkpoi
     const std::string title = fmt::format("{}, step {}, on {} tokens of {}", loaded.file.string(), loaded.step,
                                           census.tokens(), dataset->description());
     fmt::print("{}\n{}", title, text_of(layers, names));
-    if (!path.text.empty()) fmt::print("{}", text_of(path, layers, isatty(STDOUT_FILENO) == 1));
+    if (!path.text.empty()) fmt::print("{}", text_of(path, layers, on_terminal));
     if (!o.html.empty())
       train::replace_file(o.html, std::string_view(page_text(title, routing_sections(layers, names, path))));
   });
