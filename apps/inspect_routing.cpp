@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "apps/inspect_routing.hpp"
 
+#include "apps/bench.hpp"
 #include "apps/loaded_model.hpp"
 #include "apps/router_options.hpp"
 #include "apps/routing_view.hpp"
@@ -90,6 +91,7 @@ void describe(InspectRoutingOptions& o, OptionTable& table) {
 }
 
 void inspect_routing(const InspectRoutingOptions& o, const std::string& checkpoint, const Session& session) {
+  refuse_unwritable(session.world, "html", o.html);
   if (o.sequences < 0) throw InputError(fmt::format("sequences = {}", o.sequences), "give 0 (all) or more");
   LoadedModel loaded = load_model(session, checkpoint, -1.0, {}, "");
   refuse_unsuited(o, loaded);
@@ -107,12 +109,14 @@ void inspect_routing(const InspectRoutingOptions& o, const std::string& checkpoi
       layers.push_back({loaded.model->moe_layers()[l]->layer(), census.experts(), census.layers()[l]});
     }
     const std::vector<std::string> names = dataset->domain_names();
-    const std::string title = fmt::format("{}, step {}, on {} tokens of {}", loaded.file.string(), loaded.step,
-                                          census.tokens(), dataset->description());
-    fmt::print("{}\n{}", title, text_of(layers, names));
+    const std::string title = fmt::format("{}, step {}", loaded.file.string(), loaded.step);
+    const std::string on = fmt::format("on {} tokens of {}", census.tokens(), dataset->description());
+    fmt::print("{}, {}\n{}", title, on, text_of(layers, names));
     if (!path.text.empty()) fmt::print("{}", text_of(path, layers, on_terminal));
-    if (!o.html.empty())
-      train::replace_file(o.html, std::string_view(page_text(title, routing_sections(layers, names, path))));
+    if (o.html.empty()) return;
+    std::vector<PageSection> sections = routing_sections(layers, names, path);
+    sections.insert(sections.begin(), {.heading = "Who serves what", .paragraphs = {on}});
+    train::replace_file(o.html, std::string_view(page_text(title, sections)));
   });
 }
 

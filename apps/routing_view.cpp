@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "apps/routing_view.hpp"
 
-#include "apps/svg.hpp"
+#include "apps/heat_map.hpp"
 #include "runtime/core/at.hpp"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <cmath>
 #include <numeric>
 
 namespace conclave::apps {
@@ -26,6 +27,7 @@ std::vector<InformationRow> informations(const LayerView& layer) {
   std::vector<InformationRow> rows{
       {"byte", train::information(layer.census.tokens, layer.experts, cols(layer.census.tokens))},
       {"byte class", train::information(classes, layer.experts, cols(classes))}};
+  if (rows.back().bits.most == 0.0) rows.pop_back();  // all bytes are of one class
   if (!layer.census.domains.empty()) {
     rows.push_back({"domain", train::information(layer.census.domains, layer.experts, cols(layer.census.domains))});
   }
@@ -41,10 +43,24 @@ std::string favourites_text(const std::vector<train::Favourite>& favourites, Nam
   return texts.empty() ? "-" : fmt::format("{}", fmt::join(texts, ", "));
 }
 
+// The classes that there are bytes of.
+std::vector<std::size_t> classes_served(const LayerView& layer) {
+  const auto classes = train::counts_of_classes(layer.census.tokens, layer.experts);
+  std::vector<std::size_t> served;
+  for (std::size_t c = 0; c < at(train::num_character_classes); ++c) {
+    for (std::size_t i = c; i < classes.size(); i += at(train::num_character_classes)) {
+      if (classes[i] == 0) continue;
+      served.push_back(c);
+      break;
+    }
+  }
+  return served;
+}
+
 /// What is told of one expert.
 struct ExpertRow {
   double share = 0.0;                // of the layer's claims
-  std::vector<double> class_shares;  // [num_character_classes] of the expert's claims
+  std::vector<double> class_shares;  // [classes_served] of the expert's claims
   std::string bytes;
   std::string domains;  // empty: none are known
 };
@@ -61,7 +77,7 @@ std::vector<ExpertRow> expert_rows(const LayerView& layer, const std::vector<std
   std::vector<ExpertRow> rows;
   for (std::size_t e = 0; e < claims.size(); ++e) {
     ExpertRow row{ratio(claims[e], all), {}, favourites_text(bytes[e], byte_name), {}};
-    for (std::size_t c = 0; c < at(train::num_character_classes); ++c) {
+    for (const std::size_t c : classes_served(layer)) {
       row.class_shares.push_back(ratio(classes[e * at(train::num_character_classes) + c], claims[e]));
     }
     if (!layer.census.domains.empty()) {
@@ -72,10 +88,31 @@ std::vector<ExpertRow> expert_rows(const LayerView& layer, const std::vector<std
   return rows;
 }
 
-std::vector<std::string_view> class_names() {
+std::vector<std::string_view> class_names(const LayerView& layer) {
   std::vector<std::string_view> names;
-  for (const auto& entry : enum_names(train::CharacterClass{})) names.push_back(entry.name);
+  for (const std::size_t c : classes_served(layer)) names.push_back(enum_names(train::CharacterClass{})[c].name);
   return names;
+}
+
+// How much of what there is to tell.
+std::string bar_of(const train::Information& bits) {
+  constexpr Index marks = 20;
+  const auto told = static_cast<std::size_t>(std::lround(bits.share() * static_cast<double>(marks)));
+  return std::string(told, '#') + std::string(at(marks) - told, '.');
+}
+
+// Domains that an expert serves beyond or below their share.
+Picture domain_picture(const LayerView& layer, const std::vector<std::string>& domain_names) {
+  const Index domains = std::ssize(domain_names);
+  HeatMap map{.title = fmt::format("block {}: experts and domains", layer.block),
+              .x_label = "domain",
+              .y_label = "expert",
+              .value_label = "share of a domain in an expert's claims over its share of all",
+              .first = -0.5,
+              .last = static_cast<double>(domains) - 0.5,
+              .strips = {{"", layer.experts, domains, train::lifts(layer.census.domains, layer.experts)}}};
+  return {fmt::format("domains-{}", layer.block), svg_text(map),
+          fmt::format("Expert 0 at the top. Domains from the left: {}.", fmt::join(domain_names, ", "))};
 }
 
 std::string heading(const LayerView& layer) {
@@ -88,17 +125,18 @@ constexpr std::string_view reading =
     "bits: mutual information, without the bias of few counts (Miller-Madow); claims of one text are not independent";
 
 PageTable information_table(const LayerView& layer) {
-  PageTable table{{"an expert tells about", "bits", "of at most", "uncorrected"}, {}};
+  PageTable table{{"an expert tells about", "bits", "of at most", "share", "uncorrected"}, {}};
   for (const InformationRow& row : informations(layer)) {
     table.rows.push_back({std::string(row.about), fmt::format("{:.4f}", row.bits.corrected),
-                          fmt::format("{:.4f}", row.bits.most), fmt::format("{:.4f}", row.bits.plug_in)});
+                          fmt::format("{:.4f}", row.bits.most), fmt::format("{:.1f} %", 100.0 * row.bits.share()),
+                          fmt::format("{:.4f}", row.bits.plug_in)});
   }
   return table;
 }
 
 PageTable expert_table(const LayerView& layer, const std::vector<std::string>& domain_names) {
   PageTable table{{"expert", "share"}, {}};
-  for (const std::string_view name : class_names()) table.heads.emplace_back(name);
+  for (const std::string_view name : class_names(layer)) table.heads.emplace_back(name);
   table.heads.emplace_back("bytes beyond their share");
   if (!layer.census.domains.empty()) table.heads.emplace_back("domains beyond their share");
   for (const ExpertRow& expert : expert_rows(layer, domain_names)) {
@@ -141,11 +179,11 @@ std::string text_of(const std::vector<LayerView>& layers, const std::vector<std:
   for (const LayerView& layer : layers) {
     text += fmt::format("{}\n", heading(layer));
     for (const InformationRow& row : informations(layer)) {
-      text += fmt::format("  expert and {:<11}{:>8.4f} bits of at most {:.4f} (uncorrected {:.4f})\n", row.about,
-                          row.bits.corrected, row.bits.most, row.bits.plug_in);
+      text += fmt::format("  expert and {:<11}{:>8.4f} bits of at most {:.4f}  {}  (uncorrected {:.4f})\n", row.about,
+                          row.bits.corrected, row.bits.most, bar_of(row.bits), row.bits.plug_in);
     }
     text += fmt::format("  {:>6}{:>8}", "expert", "share");
-    for (const std::string_view name : class_names()) text += fmt::format("{:>12}", name);
+    for (const std::string_view name : class_names(layer)) text += fmt::format("{:>12}", name);
     text += fmt::format("  bytes beyond their share: lift (claims){}\n",
                         layer.census.domains.empty() ? "" : "; domains beyond theirs");
     Index number = 0;
@@ -188,9 +226,11 @@ std::vector<PageSection> routing_sections(const std::vector<LayerView>& layers,
     sections.push_back(std::move(way));
   }
   for (const LayerView& layer : layers) {
-    sections.push_back({.heading = heading(layer),
+    PageSection section{.heading = heading(layer),
                         .paragraphs = {std::string(reading)},
-                        .tables = {information_table(layer), expert_table(layer, domain_names)}});
+                        .tables = {information_table(layer), expert_table(layer, domain_names)}};
+    if (!layer.census.domains.empty()) section.pictures.push_back(domain_picture(layer, domain_names));
+    sections.push_back(std::move(section));
   }
   return sections;
 }

@@ -2,6 +2,7 @@
 #include "runtime/train/evaluator.hpp"
 
 #include "runtime/model/step_report.hpp"
+#include "runtime/train/routing_census.hpp"
 #include "runtime/train/step_health.hpp"
 
 #include <algorithm>
@@ -11,22 +12,18 @@ namespace {
 
 using Layers = std::vector<const model::MoeLayer<float>*>;
 
-// The rows of counts [rows, cols] that are not all 0.
-Index rows_with_counts(const std::vector<Index>& counts, Index rows) {
-  const Index cols = std::ssize(counts) / rows;
-  Index result = 0;
-  for (auto row = counts.begin(); row != counts.end(); row += cols) {
-    result += std::any_of(row, row + cols, [](Index count) { return count > 0; }) ? 1 : 0;
-  }
-  return result;
+// The columns of counts [rows, cols] that are not all 0.
+Index cols_with_counts(const std::vector<Index>& counts, Index cols) {
+  std::vector<bool> has(static_cast<std::size_t>(cols), false);
+  for (std::size_t i = 0; i < counts.size(); ++i) has[i % has.size()] = has[i % has.size()] || counts[i] > 0;
+  return std::ranges::count(has, true);
 }
 
 /// Adds up what passes find.
 class Totals {
  public:
-  Totals(const Samples& dataset, Split split, const comm::Communicator& communicator, Layers layers, Index num_experts)
+  Totals(const Samples& dataset, const comm::Communicator& communicator, Layers layers, Index num_experts)
       : dataset_(dataset),
-        split_(split),
         communicator_(communicator),
         layers_(std::move(layers)),
         report_(communicator, layers_),
@@ -41,9 +38,8 @@ class Totals {
                           std::vector<Index>(static_cast<std::size_t>(*dataset.num_domains() * num_experts), 0));
   }
 
-  /// first_sequence: the number in the split of this rank's first sample. num_targets: of the pass, over all ranks.
-  void add(const model::Step& step, const model::Model<float>& model, const Batch& batch, Index first_sequence,
-           Index num_targets) {
+  /// num_targets: of the pass, over all ranks.
+  void add(const model::Step& step, const model::Model<float>& model, const Batch& batch, Index num_targets) {
     report_.add_pass(step, model.group_losses());
     for (const model::LossSums& sums : model.group_losses()) correct_ += sums.correct;
     tokens_ += step.num_groups * step.groups.rows;
@@ -51,7 +47,9 @@ class Totals {
     for (std::size_t i = 0; i < model.predictions().size(); ++i) {
       confusion_.add(batch.targets[i], model.predictions()[i]);
     }
-    for (std::size_t l = 0; l < domain_counts_.size(); ++l) count_domains(step, first_sequence, l);
+    for (std::size_t l = 0; l < domain_counts_.size(); ++l) {
+      count_claims(*layers_[l], step, batch.domains, domain_counts_[l]);
+    }
     for (std::size_t l = 0; l < pair_counts_.size(); ++l) count_pairs(step, l);
   }
 
@@ -69,27 +67,17 @@ class Totals {
     evaluation.layers = report_.layers();
     for (std::vector<Index>& counts : domain_counts_) {
       communicator_.sum(counts);
-      evaluation.domains_seen = rows_with_counts(counts, *dataset_.num_domains());
-      evaluation.domain_information.push_back(normalised_information(counts, *dataset_.num_domains(), num_experts_));
+      const Index domains = *dataset_.num_domains();
+      evaluation.domains_seen = cols_with_counts(counts, domains);
+      evaluation.domain_information.push_back(information(counts, num_experts_, domains).share());
     }
     for (std::vector<Index>& counts : pair_counts_) {
       communicator_.sum(counts);
-      evaluation.layer_agreement.push_back(normalised_information(counts, num_experts_, num_experts_));
+      evaluation.layer_agreement.push_back(information(counts, num_experts_, num_experts_).share());
     }
   }
 
  private:
-  // counts[domain, expert] += kept choices of this rank's tokens
-  void count_domains(const model::Step& step, Index first_sequence, std::size_t layer) {
-    for (Index g = 0; g < step.groups.num_groups; ++g) {
-      for (const auto& kept : layers_[layer]->routed(g).routing.kept()) {
-        const Index sequence = first_sequence + (step.groups.of(g).begin + kept.token) / dataset_.tokens_in_sample();
-        const Index domain = *dataset_.domain(split_, sequence);
-        ++domain_counts_[layer][static_cast<std::size_t>(domain * num_experts_ + kept.expert.value())];
-      }
-    }
-  }
-
   // counts[expert in this layer, expert in the next] += this rank's tokens that have one in both, by first kept choices
   void count_pairs(const model::Step& step, std::size_t layer) {
     for (Index g = 0; g < step.groups.num_groups; ++g) {
@@ -104,7 +92,6 @@ class Totals {
   }
 
   const Samples& dataset_;
-  Split split_;
   const comm::Communicator& communicator_;
   Layers layers_;
   model::StepReport<float> report_;
@@ -113,7 +100,7 @@ class Totals {
   Index targets_ = 0;
   Confusion confusion_;                            // on this rank
   std::int64_t correct_ = 0;                       // on this rank
-  std::vector<std::vector<Index>> domain_counts_;  // an MoE layer each, [domains, experts] on this rank
+  std::vector<std::vector<Index>> domain_counts_;  // an MoE layer each, [experts, domains] on this rank
   std::vector<std::vector<Index>> pair_counts_;    // a pair of MoE layers each, [experts, experts]
 };
 
@@ -136,7 +123,7 @@ Evaluation evaluate(model::Model<float>& model, const Samples& dataset, const Ev
                     const comm::Communicator& communicator, Whereabouts* whereabouts, const PassObserver& observer) {
   const auto moe_layers = model.moe_layers();
   const Layers layers(moe_layers.begin(), moe_layers.end());
-  Totals totals(dataset, shape.split, communicator, layers, model.options().router.experts);
+  Totals totals(dataset, communicator, layers, model.options().router.experts);
   Index remaining = dataset.num_sequences(shape.split);
   if (shape.sequences > 0) remaining = std::min(remaining, shape.sequences);
   PhaseTimes times;
@@ -159,8 +146,7 @@ Evaluation evaluate(model::Model<float>& model, const Samples& dataset, const Ev
                            .notes_not_finite = true};
     model.evaluate(step, batch.view());
     refuse_not_finite(step, model, layers, {first, first + num_groups * in_group}, communicator);
-    totals.add(step, model, batch, first + mine.begin * in_group,
-               dataset.num_targets(shape.split, first, num_groups * in_group));
+    totals.add(step, model, batch, dataset.num_targets(shape.split, first, num_groups * in_group));
     if (observer) observer(step, batch);
     first += num_groups * in_group;
     remaining -= num_groups * in_group;

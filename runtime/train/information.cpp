@@ -10,19 +10,22 @@
 namespace conclave::train {
 namespace {
 
+// Of what was counted, in bits, and how much too small the counts' own number is.
 struct Entropy {
   double bits = 0.0;
-  Index cells = 0;  // that are not 0
+  double lacking = 0.0;
 };
 
 Entropy entropy_of(const std::vector<Index>& counts, Index total) {
   Entropy entropy;
+  Index cells = 0;  // that are not 0
   for (const Index count : counts) {
     if (count == 0) continue;
     const double share = static_cast<double>(count) / static_cast<double>(total);
     entropy.bits -= share * std::log2(share);
-    ++entropy.cells;
+    ++cells;
   }
+  entropy.lacking = static_cast<double>(cells - 1) / (2.0 * static_cast<double>(total) * std::numbers::ln2);
   return entropy;
 }
 
@@ -44,9 +47,8 @@ Information information(const std::vector<Index>& counts, Index rows, Index cols
   const Entropy both = entropy_of(counts, total);
   Information result;
   result.plug_in = std::max(0.0, row.bits + col.bits - both.bits);
-  result.corrected = result.plug_in + static_cast<double>(row.cells + col.cells - both.cells - 1) /
-                                          (2.0 * static_cast<double>(total) * std::numbers::ln2);
-  result.most = std::min(row.bits, col.bits);
+  result.corrected = result.plug_in + row.lacking + col.lacking - both.lacking;
+  result.most = std::min(row.bits + row.lacking, col.bits + col.lacking);
   return result;
 }
 

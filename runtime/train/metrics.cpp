@@ -115,26 +115,4 @@ std::string to_json(const Evaluation& e) {
   return line.dump();
 }
 
-double normalised_information(const std::vector<Index>& counts, Index rows, Index cols) {
-  std::vector<double> of_row(static_cast<std::size_t>(rows), 0.0);
-  std::vector<double> of_col(static_cast<std::size_t>(cols), 0.0);
-  double total = 0.0;
-  for (std::size_t i = 0; i < counts.size(); ++i) {
-    const auto n = static_cast<double>(counts[i]);
-    of_row[i / of_col.size()] += n;
-    of_col[i % of_col.size()] += n;
-    total += n;
-  }
-  double entropy = 0.0;
-  for (const double n : of_row) entropy -= n > 0.0 ? n / total * std::log(n / total) : 0.0;
-  if (entropy <= 0.0) return 0.0;
-  double information = 0.0;
-  for (std::size_t i = 0; i < counts.size(); ++i) {
-    const auto n = static_cast<double>(counts[i]);
-    if (n > 0.0)
-      information += n / total * std::log(n * total / (of_row[i / of_col.size()] * of_col[i % of_col.size()]));
-  }
-  return information / entropy;
-}
-
 }  // namespace conclave::train

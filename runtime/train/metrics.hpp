@@ -75,13 +75,13 @@ struct Evaluation {
   double accuracy = 0.0;  // of the largest logit, or of the vote
   Confusion confusion;    // of samples that have a class, else of no classes
   std::vector<model::LayerStatistics> layers;
-  /// How much an expert says about a token's domain, one number an MoE layer: mutual information over the domains'
-  /// entropy, 0 (none) to 1 (all). Empty where the data has no known domains.
+  /// How much an expert says about a token's domain, one number an MoE layer: Information::share(), 0 (nothing) to 1
+  /// (all). Empty where the data has no known domains.
   std::vector<double> domain_information;
   /// The domains that the held-out tokens come from; with fewer than 2 the information is 0 for want of a difference.
   Index domains_seen = 0;
   /// How much the expert of a token in one MoE layer says about its expert in the next one, one number a pair of
-  /// layers: mutual information of the first kept choices over the entropy of the former, 0 (none) to 1 (all).
+  /// layers: Information::share() of the first kept choices, 0 (nothing) to 1 (all).
   std::vector<double> layer_agreement;
 
   /// What the loss is over: "120 tokens", "30 samples", "40 of 120 tokens".
@@ -103,8 +103,5 @@ struct SavedCheckpoint {
 /// One line of JSON, for metrics.jsonl.
 [[nodiscard]] std::string to_json(const StepRecord& record);
 [[nodiscard]] std::string to_json(const Evaluation& evaluation);
-
-/// I(row; column) / H(row) of a table of counts [rows, cols], 0 where the rows have no entropy.
-[[nodiscard]] double normalised_information(const std::vector<Index>& counts, Index rows, Index cols);
 
 }  // namespace conclave::train

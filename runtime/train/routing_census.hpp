@@ -39,10 +39,18 @@ struct Favourite {
 [[nodiscard]] std::vector<Index> claims_of_experts(const std::vector<Index>& counts, Index experts);
 /// tokens: [experts, vocabulary]; the result is [experts, num_character_classes].
 [[nodiscard]] std::vector<Index> counts_of_classes(const std::vector<Index>& tokens, Index experts);
+/// Of each expert and thing the thing's share of the expert's claims over its share of all; not a number where either
+/// has none. [experts, things]
+[[nodiscard]] std::vector<double> lifts(const std::vector<Index>& counts, Index experts);
 /// Of each expert at most `most` things that it serves beyond their share, those first that it serves most claims of
 /// beyond what the share lets expect; of equals the one with the lower number. [experts]
 [[nodiscard]] std::vector<std::vector<Favourite>> favourites(const std::vector<Index>& counts, Index experts,
                                                              Index most);
+
+/// counts[expert, thing] += the claims that the layer's last forward served of this rank's tokens. things: what each
+/// of them is, below the number of things.
+void count_claims(const model::MoeLayer<float>& layer, const model::Step& step, std::span<const std::int32_t> things,
+                  std::vector<Index>& counts);
 
 /// Adds up what the layers do in the passes of an evaluation.
 class RoutingCensus {
@@ -62,7 +70,7 @@ class RoutingCensus {
 
  private:
   Layers layers_;
-  Index experts_, vocabulary_, domains_;
+  Index experts_;
   Index tokens_ = 0;
   std::vector<LayerCensus> counts_;  // [layers]
 };

@@ -40,7 +40,7 @@ TEST_F(RoutingInspection, shows_exactly_what_rules_say_on_any_ranks) {
   EXPECT_EQ(count(one.output, "expert and domain"), 2);
   for (const std::string kind : {"byte ", "byte class"}) {
     const auto line = one.output.substr(one.output.find("expert and " + kind));
-    EXPECT_EQ(test::number_after(line, "at most "), test::number_after(line, "(uncorrected ")) << line;
+    EXPECT_EQ(test::number_after(line, "at most "), test::number_after(line, "expert and " + kind)) << line;
   }
   EXPECT_EQ(count(one.output, "s         expert 0 1.000    expert 0 1.000"), 1) << one.output;
   EXPECT_EQ(count(one.output, "o         expert 0 1.000    expert 0 1.000"), 1);

@@ -24,8 +24,13 @@ const std::vector<std::string> names{"<b>", "plain"};
 TEST(RoutingText, TellsWhatWasCounted) {
   const std::string text = text_of(two_experts(), names);
   EXPECT_THAT(text, HasSubstr("block 3: 2 experts, 16 claims served"));
-  EXPECT_THAT(text, HasSubstr("bits of at most 0.8113 (uncorrected 0.8113)"));
-  EXPECT_THAT(text, HasSubstr("expert and domain      -0.0451 bits of at most 0.8113 (uncorrected 0.0000)"));
+  EXPECT_THAT(
+      text,
+      HasSubstr("expert and byte class   0.8564 bits of at most 0.8564  ####################  (uncorrected 0.8113)"));
+  EXPECT_THAT(
+      text,
+      HasSubstr("expert and domain      -0.0451 bits of at most 0.8564  ....................  (uncorrected 0.0000)"));
+  EXPECT_THAT(text, Not(HasSubstr("digit"))) << "no byte is one";
   EXPECT_THAT(text, HasSubstr("a x1.33 (8), < x1.33 (4); -"));
   EXPECT_THAT(text, HasSubstr("space x4.00 (4); -"));
   std::vector<LayerView> without = two_experts();

@@ -12,15 +12,18 @@ namespace {
 TEST(Information, IsAllWhereRowsAndColumnsAreOne) {
   const Information bits = information({50, 0, 0, 0, 0, 50, 0, 0, 0, 0, 50, 0, 0, 0, 0, 50}, 4, 4);
   EXPECT_NEAR(bits.plug_in, 2.0, 1e-12);
-  EXPECT_NEAR(bits.most, 2.0, 1e-12);
   EXPECT_NEAR(bits.corrected, 2.0 + 3.0 / (400.0 * std::log(2.0)), 1e-12) << "4 rows, 4 columns, 4 cells of 200";
+  EXPECT_NEAR(bits.most, bits.corrected, 1e-12) << "each of the three entropies is as much too small";
+  EXPECT_NEAR(bits.share(), 1.0, 1e-12);
 }
 
 TEST(Information, IsNoneOfIndependentCounts) {
   const Information bits = information({10, 20, 30, 20, 40, 60}, 2, 3);
   EXPECT_NEAR(bits.plug_in, 0.0, 1e-12);
   EXPECT_NEAR(bits.corrected, -2.0 / (360.0 * std::log(2.0)), 1e-12) << "2 rows, 3 columns, 6 cells of 180";
-  EXPECT_NEAR(bits.most, -(std::log2(1.0 / 3.0) + 2.0 * std::log2(2.0 / 3.0)) / 3.0, 1e-12);
+  EXPECT_NEAR(bits.most, -(std::log2(1.0 / 3.0) + 2.0 * std::log2(2.0 / 3.0)) / 3.0 + 1.0 / (360.0 * std::log(2.0)),
+              1e-12);
+  EXPECT_EQ(bits.share(), 0.0);
 }
 
 TEST(Information, IsThatOfANoisyChannel) {
@@ -36,6 +39,7 @@ TEST(Information, OfEmptyCellsAndTablesIsThatOfTheOthers) {
   EXPECT_EQ(nothing.plug_in, 0.0);
   EXPECT_EQ(nothing.corrected, 0.0);
   EXPECT_EQ(nothing.most, 0.0);
+  EXPECT_EQ(nothing.share(), 0.0);
 }
 
 TEST(Favourites, AreWhatAnExpertServesBeyondItsShare) {
@@ -52,6 +56,13 @@ TEST(Favourites, AreWhatAnExpertServesBeyondItsShare) {
   EXPECT_EQ(of_experts[1][0].what, 1);
   EXPECT_EQ(favourites({60, 25, 15, 20, 75, 5}, 2, 1)[0].size(), 1U);
   EXPECT_TRUE(favourites({1, 1, 0, 0}, 2, 9)[1].empty()) << "serves nothing";
+}
+
+TEST(Lifts, AreSharesOverShares) {
+  const std::vector<double> found = lifts({60, 25, 15, 20, 75, 5}, 2);
+  const std::vector<double> expected{1.5, 0.5, 1.5, 0.5, 1.5, 0.5};
+  for (std::size_t i = 0; i < expected.size(); ++i) EXPECT_NEAR(found[i], expected[i], 1e-12) << i;
+  EXPECT_TRUE(std::isnan(lifts({1, 0, 1, 0}, 2)[1])) << "nobody serves it";
 }
 
 TEST(CharacterClasses, AreCountedFromBytes) {
