@@ -80,6 +80,7 @@ std::string tick_text(double value) {
   for (const auto& [unit, letter] : {std::pair(1e12, 'T'), {1e9, 'G'}, {1e6, 'M'}, {1e3, 'k'}}) {
     if (size >= unit && size >= 1e4) return fmt::format("{:.6g}{}", value / unit, letter);
   }
+  if (size == 0.0) return "0";  // -0 too
   return size < 1.0 ? fmt::format("{:.3g}", value) : fmt::format("{:.6g}", value);
 }
 

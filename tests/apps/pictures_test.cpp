@@ -35,6 +35,7 @@ TEST(TickText, IsShort) {
   EXPECT_EQ(tick_text(-2.5e6), "-2.5M");
   EXPECT_EQ(tick_text(3e9), "3G");
   EXPECT_EQ(tick_text(0.0001), "0.0001");
+  EXPECT_EQ(tick_text(-0.0), "0");
   EXPECT_EQ(tick_text(1.0 / 256), "0.00391");
 }
 
