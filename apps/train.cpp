@@ -3,27 +3,22 @@
 #include "apps/bench_report.hpp"
 #include "apps/class_report.hpp"
 #include "apps/command.hpp"
-#include "apps/exchange_report.hpp"
 #include "apps/expert_moves.hpp"
 #include "apps/failure.hpp"
 #include "apps/launch.hpp"
 #include "apps/memory.hpp"
-#include "apps/metrics_textfile.hpp"
-#include "apps/progress.hpp"
 #include "apps/router_options.hpp"
 #include "apps/run_folder.hpp"
 #include "apps/run_record.hpp"
+#include "apps/run_reports.hpp"
 #include "apps/run_trace.hpp"
 #include "apps/saver.hpp"
 #include "apps/stopping.hpp"
-#include "apps/summary.hpp"
 #include "apps/train_options.hpp"
 #include "apps/training_needs.hpp"
 #include "runtime/core/clock.hpp"
-#include "runtime/core/parallel.hpp"
 #include "runtime/train/agreed.hpp"
 #include "runtime/train/checkpoint_folder.hpp"
-#include "runtime/train/disk_file.hpp"
 #include "runtime/train/folder_lock.hpp"
 #include "runtime/train/trainer.hpp"
 #include "runtime/train/watchdog.hpp"
@@ -87,47 +82,30 @@ class Run {
   }
 
  private:
-  struct Reports {
-    Progress& progress;
-    RunJournal& journal;
-    RunSummary& summary;
-    MetricsTextfile& textfile;
-  };
-
   int steps() {
     const Index last = options_.stop_after > 0 ? std::min(options_.stop_after, options_.steps) : options_.steps;
     take_folder();
-    Progress progress(trainer_->steps_done(), last, world_.is_root());
-    const auto tell = [&](const std::string& text) { progress.note(text); };
-    RunJournal journal(options_, trainer_->steps_done(), option_values(options_), record_, world_, tell);
-    train::on_root(world_, [&] {
-      if (options_.record_routing.empty()) return;
-      journal.record_routing(options_.record_routing, trainer_->routing_sizes(), trainer_->steps_done());
-    });
+    RunReports reports(options_, world_, *trainer_, last, record_);
     const bool is_done = trainer_->steps_done() >= last;
-    const bool owes_evaluation = world_.any(journal.owes_evaluation() && evaluation_steps() > 0.0 &&
+    const bool owes_evaluation = world_.any(reports.journal().owes_evaluation() && evaluation_steps() > 0.0 &&
                                             (is_done || is_due(trainer_->steps_done(), options_.eval_every)));
     if (is_done && !owes_evaluation) {
       say(fmt::format("nothing to do: {} of {} steps are done", trainer_->steps_done(), last));
       return 0;
     }
     write_configuration(world_, options_);
-    MetricsTextfile textfile(world_.is_root() ? options_.metrics_textfile : "", options_.out, trainer_->steps_done(),
-                             last, tell);
     const auto saved = [&](const std::filesystem::path& file, double seconds) {
       saved_ = file;
       move_s_ = std::max(move_s_, seconds);
       stop_rule_.saw_save(seconds);
       watchdog_.saved(file);
-      journal.append(train::SavedCheckpoint{train::step_of(file).value_or(0), seconds});
-      textfile.add_checkpoint();
+      reports.saved({train::step_of(file).value_or(0), seconds});
     };
-    Saver saver(*trainer_, world_, journal, option_values(options_), what_bits_depend_on(record_), tell, saved);
-    introduce();
-    RunTrace trace(options_.trace, world_, trainer_->steps_done(), tell);
+    Saver saver(*trainer_, world_, reports.journal(), option_values(options_), what_bits_depend_on(record_),
+                reports.teller(), saved);
+    reports.introduce(dataset_, router_notices_);
+    RunTrace trace(options_.trace, world_, trainer_->steps_done(), reports.teller());
     if (!stopping_.notice().empty()) say(stopping_.notice());
-    RunSummary summary;
-    const Reports reports{progress, journal, summary, textfile};
     if (owes_evaluation) evaluate(reports);
     std::string stopped_by;
     bool is_first = true;  // step of this process
@@ -135,7 +113,7 @@ class Run {
       const train::StepRecord* done = nullptr;
       trace.before_step(*trainer_);
       try {
-        done = &do_step(saver, journal);
+        done = &do_step(saver, reports.journal());
       } catch (const train::NotFiniteError& error) {
         refuse_lost_folder();
         saver.finish();
@@ -146,9 +124,9 @@ class Run {
       }
       const train::StepRecord& step = *done;
       if (step.request.what == folder_is_lost) refuse_lost_folder();
-      tell_of(step, reports);
+      reports.step_done(step);
       // A log that takes not even its first record is told before anything is saved beside it.
-      if (step.request.what == log_is_lost || is_first) journal.refuse_failure();
+      if (step.request.what == log_is_lost || is_first) reports.journal().refuse_failure();
       is_first = false;
       const bool at_end = step.step == last;
       if (!at_end && step.request.what != 0) stopped_by = stopping_.reason(step.request);
@@ -166,18 +144,14 @@ class Run {
       }
       trace.after_step(*trainer_, saver, ends);
     }
-    journal.flush();
-    textfile.close();
-    progress.finish();
+    reports.finish();
     return end(stopped_by, last, reports);
   }
 
-  int end(const std::string& stopped_by, Index last, const Reports& reports) {
-    if (noted_choices_ > 0) say("exchange auto: " + summary_of(trainer_->exchange_choices()));
-    const std::vector<ExpertMap> maps = expert_maps();
-    if (world_.is_root()) fmt::print("{}", reports.summary.text(options_, dataset_.entropy(), maps));
-    if (stopped_by.empty() && last == options_.steps) test(reports.journal);
-    reports.journal.close();
+  int end(const std::string& stopped_by, Index last, RunReports& reports) {
+    reports.summarise(dataset_.entropy(), expert_maps());
+    if (stopped_by.empty() && last == options_.steps) test(reports);
+    reports.journal().close();
     return stopped_by.empty() ? 0 : stop(stopped_by);
   }
 
@@ -200,27 +174,11 @@ class Run {
     });
   }
 
-  void tell_of(const train::StepRecord& step, const Reports& reports) {
-    reports.summary.add(step);
-    note_choices(reports.journal);
-    reports.journal.append(step);
-    reports.textfile.add(step);
-    for (const std::string& alarm : step.alarms) reports.progress.note(alarm);
-    if (!step.straggler.empty()) reports.progress.note(step.straggler);
-    if (!step.skipped.empty()) {
-      reports.progress.note("skipped: " + step.skipped);
-      return;
-    }
-    reports.progress.update(step.step, fmt::format("loss {:.4f}  dropped {:.1f} %  {:.0f} tokens/s", step.loss,
-                                                   100.0 * step.drop_rate(), step.tokens_per_s()));
-  }
-
   // What no step can be done with any more is left, and the run goes on from its last checkpoint, or its beginning, as
   // another start of the program would, but that it passes over the step. InputError on every rank if the options do
   // not want that.
-  void go_back(const train::NotFiniteError& error, const Reports& reports) {
-    const auto tell = [&](const std::string& text) { reports.progress.note(text); };
-    std::optional<OpenedCheckpoint> last = last_checkpoint(world_, options_, tell);
+  void go_back(const train::NotFiniteError& error, RunReports& reports) {
+    std::optional<OpenedCheckpoint> last = last_checkpoint(world_, options_, reports.teller());
     if (!last) last = resumed_from_;
     const std::string hint = fmt::format(
         "{} ({})", error.hint(),
@@ -242,16 +200,14 @@ class Run {
                        hint);
     }
     trainer_->skipped() = std::move(skipped);
-    tell(fmt::format("{}; back to the end of step {} ({}), and on without the data of step {}", error.what(), done,
-                     last ? last->file.string() : "the beginning", error.step()));
-    reports.journal.go_back(done);
-    reports.summary.go_back();
-    noted_choices_ = 0;
+    reports.note(fmt::format("{}; back to the end of step {} ({}), and on without the data of step {}", error.what(),
+                             done, last ? last->file.string() : "the beginning", error.step()));
+    reports.gone_back();
   }
 
   // To where the loads of the steps since the last move are balanced, by way of the checkpoint that was just saved, if
   // that takes no longer than the steps to come will gain.
-  void move_experts(Saver& saver, const Reports& reports) {
+  void move_experts(Saver& saver, RunReports& reports) {
     const double element_s = moves_.makes_replicas() ? measured_element_s(world_, moves_.most_parameters()) : 0.0;
     std::array of_root{moves_.load_s(), element_s, move_s_};  // times are not the same on all
     world_.broadcast(std::span<double>(of_root));
@@ -262,8 +218,7 @@ class Run {
     const Index to_come = std::min(options_.placement_within, options_.steps - trainer_->steps_done());
     if (!(gain_s * static_cast<double>(to_come) > cost_s)) return;
     saver.finish();
-    const auto tell = [&](const std::string& text) { reports.progress.note(text); };
-    const std::optional<OpenedCheckpoint> last = last_checkpoint(world_, options_, tell);
+    const std::optional<OpenedCheckpoint> last = last_checkpoint(world_, options_, reports.teller());
     const Index done = trainer_->steps_done();
     if (!last || train::integer_of(last->header, "step", last->file) != done) return;  // the save has failed
     const Clock::time_point start = Clock::now();
@@ -271,13 +226,9 @@ class Run {
     placement_ = move->placement;
     make_trainer().restore(last->file, last->header);
     trainer_->skipped() = std::move(skipped);
-    noted_choices_ = 0;
     moves_.made(*move);
-    reports.summary.experts_moved();
     move_s_ = world_.max(seconds_since(start));
-    const std::string text = fmt::format("{}; took {}", text_of(*move), seconds_text(move_s_));
-    tell(fmt::format("experts moved after step {}: {}", done, text));
-    reports.journal.note(fmt::format("experts moved after step {}", done), text);
+    reports.experts_moved(fmt::format("{}; took {}", text_of(*move), seconds_text(move_s_)));
   }
 
   // In the place of the one that there is, if any: what refers to it refers to the new one.
@@ -327,52 +278,22 @@ class Run {
     if (world_.is_root()) fmt::print(stderr, "{}\n", text);
   }
 
-  // How rows travel is decided in the first steps.
-  void note_choices(RunJournal& journal) {
-    const std::span<const comm::ExchangeChoice> choices = trainer_->exchange_choices();
-    for (; noted_choices_ < choices.size(); ++noted_choices_) {
-      const comm::ExchangeChoice& choice = choices[noted_choices_];
-      journal.note("exchange " + choice.inbox, text_of(choice));
-    }
-  }
-
-  void introduce() {
-    say(fmt::format("{}: {} ranks, {} threads a rank", dataset_.description(), world_.size(), num_threads()));
-    const std::string samples =
-        options_.kind() == model::ModelKind::feature_classifier
-            ? fmt::format("{} vectors", options_.sequences)
-            : fmt::format("{} sequences of {} tokens", options_.sequences, options_.model.context);
-    say(fmt::format("{} parameters; {} a step, in {} groups", trainer_->model().num_parameters(), samples,
-                    options_.groups));
-    if (options_.model.moe_every > 0) say(expert_costs(trainer_->model(), options_.optimizer));
-    for (const std::string& notice : dataset_.notices()) say(notice);
-    for (const std::string& notice : router_notices_) say(notice);
-  }
-
-  void evaluate(const Reports& reports) {
+  void evaluate(RunReports& reports) {
     const Clock::time_point start = Clock::now();
     const train::Evaluation evaluation = trainer_->evaluate();
     stop_rule_.saw_evaluation(seconds_since(start));
     if (evaluation.tokens == 0) return;
-    reports.summary.add(evaluation);
-    reports.journal.append(evaluation);
-    reports.textfile.add(evaluation);
-    std::string note = fmt::format("step {}: held-out loss {:.4f} {} over {}", evaluation.step, evaluation.loss,
-                                   evaluation.loss_unit, evaluation.size_text());
-    if (evaluation.confusion.classes() > 0) {
-      note += ", " + class_summary(evaluation.confusion, evaluation.accuracy);
-    }
-    reports.progress.note(note);
+    reports.evaluated(evaluation);
   }
 
   // Of classifiers, once the run is done: samples that no decision of the run has looked at, or, where there are none,
   // the last look at the held-out ones.
-  void test(RunJournal& journal) {
+  void test(RunReports& reports) {
     if (dataset_.class_names().empty()) return;
     const bool has_test = dataset_.num_sequences(train::Split::test) > 0;
     const train::Evaluation evaluation = has_test ? trainer_->evaluate(train::Split::test, 0) : trainer_->evaluate();
     if (evaluation.tokens == 0) return;
-    if (has_test) journal.append(evaluation);
+    if (has_test) reports.tested(evaluation);
     if (!world_.is_root()) return;
     fmt::print("\n{}: loss {:.4f} {} over {}, {}\n{}", has_test ? "Test" : "Held out", evaluation.loss,
                evaluation.loss_unit, evaluation.size_text(), class_summary(evaluation.confusion, evaluation.accuracy),
@@ -394,7 +315,6 @@ class Run {
   std::optional<OpenedCheckpoint> resumed_from_;  // when this call began
   std::optional<OpenedCheckpoint> began_at_;      // whose parameters were the run's first
   std::map<std::string, std::string> record_;
-  std::size_t noted_choices_ = 0;
   std::vector<std::string> router_notices_;
 };
 
