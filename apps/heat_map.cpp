@@ -14,7 +14,6 @@ namespace conclave::apps {
 namespace {
 
 constexpr double width = 480.0;
-constexpr double left = 58.0;
 constexpr double right = 16.0;
 constexpr double top = 78.0;
 constexpr double bottom = 44.0;
@@ -69,10 +68,25 @@ std::string cells(const HeatStrip& strip, HeatMap::Colours colours, double most)
   return out;
 }
 
+// Where the cells begin: right of the strips' names.
+double left_of(const HeatMap& map) {
+  double widest = 42.0;
+  for (const HeatStrip& strip : map.strips) widest = std::max(widest, text_width(strip.name));
+  return widest + 16.0;
+}
+
 double height_of(const HeatMap& map, const HeatStrip& strip) {
-  if (map.square) return width - left - right;
+  if (map.square) return width - left_of(map) - right;
   constexpr double of_a_row = 8.0;
   return std::clamp(of_a_row * static_cast<double>(strip.rows), 24.0, 160.0);
+}
+
+// Whether there are values beyond the last colour.
+bool is_cut(const HeatMap& map) {
+  const auto is_beyond = [&](double value) { return value > map.most; };
+  return map.most > 0.0 && std::ranges::any_of(map.strips, [&](const HeatStrip& strip) {
+           return std::ranges::any_of(strip.values, is_beyond);
+         });
 }
 
 // The colours from the first to the last, with what they mean.
@@ -87,12 +101,14 @@ std::string key(const HeatMap& map, double most) {
   }
   const bool around_one = map.colours == HeatMap::Colours::around_one;
   out += text_at(begin - 8.0, 44.0, "end", around_one ? "1/4 or less" : "0");
-  out += text_at(begin + span + 8.0, 44.0, "start", around_one ? "4 or more" : tick_text(most));
+  out += text_at(begin + span + 8.0, 44.0, "start",
+                 around_one ? "4 or more" : tick_text(most) + (is_cut(map) ? " or more" : ""));
   return out + text_at(begin + 0.5 * span, 60.0, "middle", map.value_label);
 }
 
 std::string strip_text(const HeatMap& map, const HeatStrip& strip, double y, double most) {
   const double height = height_of(map, strip);
+  const double left = left_of(map);
   std::string out = fmt::format(
       "<g transform=\"translate({:.1f},{:.1f}) scale({:.5f},{:.5f})\" shape-rendering=\"crispEdges\">\n{}</g>\n", left,
       y, (width - left - right) / static_cast<double>(strip.columns), height / static_cast<double>(strip.rows),
@@ -106,13 +122,16 @@ std::string strip_text(const HeatMap& map, const HeatStrip& strip, double y, dou
 }  // namespace
 
 std::string svg_text(const HeatMap& map) {
-  double most = 0.0;
+  double most = map.most;
+  const double left = left_of(map);
   double height = top + bottom - gap;
   for (const HeatStrip& strip : map.strips) {
     invariant(strip.rows > 0 && strip.columns > 0 && std::ssize(strip.values) == strip.rows * strip.columns,
               "{} values of {} x {} cells", strip.values.size(), strip.rows, strip.columns);
     height += height_of(map, strip) + gap;
-    for (const double value : strip.values) most = std::isnan(value) ? most : std::max(most, value);
+    for (const double value : strip.values) {
+      if (map.most == 0.0 && value > most) most = value;
+    }
   }
   std::string out = svg_begin(width, height, map.title) + text_at(0.5 * width, 22.0, "middle", map.title);
   out += key(map, most);
@@ -121,6 +140,10 @@ std::string svg_text(const HeatMap& map) {
     if (tick != std::round(tick)) continue;  // steps and ranks are whole numbers
     out += fmt::format("<path d=\"M{:.1f},{:.1f}v4\" stroke=\"#555\"/>\n", x.place(tick), height - bottom);
     out += text_at(x.place(tick), height - bottom + 18.0, "middle", tick_text(tick));
+    if (!map.square) continue;
+    const double y = top + x.place(tick) - left;
+    out += fmt::format("<path d=\"M{:.1f},{:.1f}h-4\" stroke=\"#555\"/>\n", left, y);
+    out += text_at(left - 8.0, y + 4.0, "end", tick_text(tick));
   }
   double y = top;
   for (const HeatStrip& strip : map.strips) {

@@ -33,7 +33,8 @@ struct HeatMap {
   std::vector<HeatStrip> strips{};
   Colours colours = Colours::around_one;
   std::vector<double> marks{};  // vertical lines at these x
-  bool square = false;          // strips are as high as they are wide
+  bool square = false;          // strips are as high as they are wide, and y is numbered as x is
+  double most = 0.0;            // of the last colour from_zero; 0: the largest value
 };
 
 [[nodiscard]] std::string svg_text(const HeatMap& map);

@@ -2,6 +2,7 @@
 #include "apps/recorded_run.hpp"
 
 #include "apps/bench_report.hpp"
+#include "apps/recorded_tables.hpp"
 #include "apps/training_needs.hpp"
 #include "runtime/core/parse_number.hpp"
 #include "runtime/train/checkpoint_folder.hpp"
@@ -20,111 +21,6 @@ using train::Hdf5File;
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
-// The values of a bucket that count.
-struct Tally {
-  double sum = 0.0;
-  Index count = 0;
-  double least = std::numeric_limits<double>::infinity();
-  double most = -std::numeric_limits<double>::infinity();
-
-  void add(double value) {
-    if (!std::isfinite(value)) return;
-    sum += value;
-    ++count;
-    least = std::min(least, value);
-    most = std::max(most, value);
-  }
-};
-
-// The tables of a group, row i of all of which belongs together.
-class Tables {
- public:
-  Tables(const Hdf5File& file, std::string group) : file_(file), group_(std::move(group)) {
-    if (!file.exists(group_)) return;
-    steps_ = file.read<Index>(group_ + "/step");
-    if (!std::ranges::is_sorted(steps_)) refuse("steps that do not ascend");
-    counts_.assign(steps_.size(), 1);
-    if (file.exists(group_ + "/skipped")) {
-      const std::vector<Index> skipped = file.read<Index>(group_ + "/skipped");
-      if (skipped.size() != steps_.size()) refuse("a column 'skipped' of another length");
-      std::ranges::transform(skipped, counts_.begin(), [](Index s) { return s == 0 ? 1 : 0; });
-    }
-    const Index buckets = std::min(most_buckets, std::ssize(steps_));
-    for (Index b = 0; b < buckets; ++b) buckets_.push_back(even_share(std::ssize(steps_), buckets, b));
-  }
-
-  [[noreturn]] void refuse(const std::string& what) const {
-    throw InputError(fmt::format("'{}', {}: {}", file_.path().string(), group_, what),
-                     "no run writes such a log: name the folder of another run");
-  }
-
-  [[nodiscard]] const std::vector<Index>& steps() const { return steps_; }
-  [[nodiscard]] bool counts(Index row) const { return counts_[static_cast<std::size_t>(row)] != 0; }
-  [[nodiscard]] std::string path(const std::string& table) const { return fmt::format("{}/{}", group_, table); }
-  [[nodiscard]] bool has(const std::string& table) const { return !steps_.empty() && file_.exists(path(table)); }
-  [[nodiscard]] const std::vector<Range>& buckets() const { return buckets_; }
-  [[nodiscard]] const Hdf5File& file() const { return file_; }
-
-  // The shape of a row. InputError if the table has not a row a step.
-  [[nodiscard]] std::vector<Index> row_shape(const std::string& table) const {
-    std::vector<Index> shape = file_.shape(path(table));
-    if (shape.empty() || shape.front() != std::ssize(steps_))
-      refuse(fmt::format("a column '{}' of another length", table));
-    shape.erase(shape.begin());
-    return shape;
-  }
-
-  // Calls tally(column, value) for the rows of one bucket that count.
-  void for_values(const std::string& table, Index width, const Range& bucket,
-                  const std::function<void(Index, double)>& tally) const {
-    std::vector<double> values(static_cast<std::size_t>(bucket.size() * width));
-    file_.read_range<double>(path(table), {bucket.begin * width, bucket.end * width}, values.data());
-    for (Index row = bucket.begin; row < bucket.end; ++row) {
-      if (!counts(row)) continue;
-      for (Index c = 0; c < width; ++c) tally(c, values[static_cast<std::size_t>((row - bucket.begin) * width + c)]);
-    }
-  }
-
-  // Of each column of a table of `width` numbers a row.
-  [[nodiscard]] std::vector<Thinned> thinned(const std::string& table, Index width) const {
-    std::vector<Thinned> columns(static_cast<std::size_t>(width));
-    for (const Range& bucket : buckets_) {
-      std::vector<Tally> tallies(columns.size());
-      for_values(table, width, bucket, [&](Index c, double value) { tallies[static_cast<std::size_t>(c)].add(value); });
-      for (std::size_t c = 0; c < columns.size(); ++c) {
-        const Tally& t = tallies[c];
-        columns[c].mean.push_back(t.count == 0 ? nan : t.sum / static_cast<double>(t.count));
-        columns[c].least.push_back(t.count == 0 ? nan : t.least);
-        columns[c].most.push_back(t.count == 0 ? nan : t.most);
-      }
-    }
-    return columns;
-  }
-
-  [[nodiscard]] ThinnedGroup group(const std::vector<std::string>& names) const {
-    ThinnedGroup result{.rows = std::ssize(steps_)};
-    for (const Range& bucket : buckets_) {
-      result.rows_a_bucket = std::max(result.rows_a_bucket, bucket.size());
-      const auto first = steps_[static_cast<std::size_t>(bucket.begin)];
-      const auto last = steps_[static_cast<std::size_t>(bucket.end - 1)];
-      result.at.push_back(0.5 * (static_cast<double>(first) + static_cast<double>(last)));
-    }
-    for (const std::string& name : names) {
-      if (!has(name)) continue;
-      if (!row_shape(name).empty()) refuse(fmt::format("a column '{}' of more than one number", name));
-      result.numbers[name] = thinned(name, 1).front();
-    }
-    return result;
-  }
-
- private:
-  const Hdf5File& file_;
-  std::string group_;
-  std::vector<Index> steps_{};
-  std::vector<Index> counts_{};  // 1: the step was not skipped
-  std::vector<Range> buckets_{};
-};
-
 std::map<std::string, std::string> texts_of(const Hdf5File& file, const std::string& group) {
   std::map<std::string, std::string> result;
   if (!file.exists(group)) return result;
@@ -132,7 +28,7 @@ std::map<std::string, std::string> texts_of(const Hdf5File& file, const std::str
   return result;
 }
 
-double median_step_s(const Tables& tables, const std::vector<double>& seconds) {
+double median_step_s(const RecordedTables& tables, const std::vector<double>& seconds) {
   std::vector<double> steady;
   for (Index row = steady_from(std::ssize(seconds)); row < std::ssize(seconds); ++row) {
     const double s = seconds[static_cast<std::size_t>(row)];
@@ -141,7 +37,7 @@ double median_step_s(const Tables& tables, const std::vector<double>& seconds) {
   return steady.empty() ? 0.0 : Timings{steady}.median();
 }
 
-void read_totals(const Tables& tables, RecordedRun& run) {
+void read_totals(const RecordedTables& tables, RecordedRun& run) {
   if (tables.steps().empty()) return;
   run.first_step = tables.steps().front();
   run.last_step = tables.steps().back();
@@ -165,7 +61,7 @@ void read_totals(const Tables& tables, RecordedRun& run) {
   run.median_step_s = median_step_s(tables, seconds);
 }
 
-void read_phases(const Tables& tables, RecordedRun& run) {
+void read_phases(const RecordedTables& tables, RecordedRun& run) {
   if (!tables.has("phases")) return;
   std::string names = tables.file().attribute<std::string>("/steps/phases", "phases");
   for (std::size_t end = 0; !names.empty(); names.erase(0, end == std::string::npos ? end : end + 1)) {
@@ -179,7 +75,7 @@ void read_phases(const Tables& tables, RecordedRun& run) {
   for (Index p = 0; p < num_phases; ++p) run.phase_s.push_back(all[static_cast<std::size_t>(p * columns + 1)]);
 }
 
-void read_layers(const Tables& tables, RecordedRun& run) {
+void read_layers(const RecordedTables& tables, RecordedRun& run) {
   if (!tables.has("load")) return;
   const std::vector<Index> shape = tables.row_shape("load");
   if (shape.size() != 2 || shape[0] < 1 || shape[1] < 1) tables.refuse("loads of another shape");
@@ -243,20 +139,22 @@ RecordedRun recorded_run(const std::string& folder) {
                      "name a folder that conclave train wrote into");
   }
   RecordedRun run{.name = folder, .config = texts_of(file, "/config"), .record = texts_of(file, "/record")};
-  const Tables steps(file, "/steps");
+  const RecordedTables steps(file, "/steps");
   read_totals(steps, run);
   run.steps = steps.group({"loss", "learning_rate", "gradient_norm", "tokens_per_s", "drop_rate", "seconds"});
   read_phases(steps, run);
   read_layers(steps, run);
-  const Tables evaluations(file, "/evaluations");
+  const RecordedTables evaluations(file, "/evaluations");
   run.evaluations = evaluations.group({"loss", "accuracy", "macro_f1"});
   if (const auto loss = run.evaluations.numbers.find("loss"); loss != run.evaluations.numbers.end()) {
     for (const double least : loss->second.least) {
       if (std::isfinite(least)) run.best_evaluation = std::min(least, run.best_evaluation.value_or(least));
     }
   }
-  run.tests = Tables(file, "/tests").group({"loss", "accuracy", "macro_f1"});
+  run.tests = RecordedTables(file, "/tests").group({"loss", "accuracy", "macro_f1"});
   read_events(file, folder, run);
+  run.waiting = recorded_waiting(steps, run.layers, run.experts);
+  run.traffic = recorded_traffic(file);
   return run;
 }
 

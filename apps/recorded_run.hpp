@@ -2,6 +2,9 @@
 // What a run's log tells, thinned to what a picture can show.
 #pragma once
 
+#include "apps/recorded_tables.hpp"
+#include "apps/recorded_traffic.hpp"
+#include "apps/recorded_waiting.hpp"
 #include "runtime/train/metrics.hpp"
 
 #include <filesystem>
@@ -11,22 +14,6 @@
 #include <vector>
 
 namespace conclave::apps {
-
-/// A number of a run over its steps: of each bucket of consecutive steps the mean, the least and the largest. Steps
-/// that were skipped, and values that are not finite, do not count; a bucket without any has NaN.
-struct Thinned {
-  std::vector<double> mean{};
-  std::vector<double> least{};
-  std::vector<double> most{};
-};
-
-/// Buckets of consecutive rows of a group of tables, and the tables over them.
-struct ThinnedGroup {
-  Index rows = 0;
-  Index rows_a_bucket = 0;                   // of the largest one
-  std::vector<double> at{};                  // the step that a bucket is drawn at: the middle of its steps
-  std::map<std::string, Thinned> numbers{};  // by name, those of one number a row
-};
 
 struct RecordedRun {
   std::string name;  // as its folder was given
@@ -51,14 +38,14 @@ struct RecordedRun {
   std::optional<double> best_evaluation{};  // the least loss on held-out data
   std::vector<train::RunStart> starts{};    // none in logs of versions that did not write them
   std::vector<Index> saves{};               // checkpoints that were saved or are there; rising
+  RecordedWaiting waiting{};
+  std::optional<RecordedTraffic> traffic{};
 
   /// By its record; 0 where that does not tell.
   [[nodiscard]] Index ranks() const;
   /// The load of an expert over the mean of its layer's experts in a bucket; NaN where there is none.
   [[nodiscard]] double relative_load(Index layer, Index expert, Index bucket) const;
 };
-
-inline constexpr Index most_buckets = 200;
 
 /// Of the run whose folder this is; one that has not done a step yet has no buckets. InputError where there is no log,
 /// it is damaged, or it has tables that no run writes.

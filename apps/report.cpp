@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The command `report`: runs, studies of scaling and predictions as one HTML page with pictures.
 #include "apps/command.hpp"
-#include "apps/run_pictures.hpp"
 #include "apps/run_report.hpp"
 #include "apps/scaling_report.hpp"
+#include "apps/traffic_pictures.hpp"
 #include "runtime/train/agreed.hpp"
 #include "runtime/train/disk_file.hpp"
 #include "runtime/train/routing_file.hpp"
@@ -67,7 +67,7 @@ gating::RoutingTrace routing_of(const std::string& file, const std::vector<Recor
 
 PageSection traffic_section(const RecordedRun& run, const gating::RoutingTrace& routing) {
   const RankTraffic traffic = traffic_between(routing, run.ranks());
-  PageSection section{.heading = "Traffic", .pictures = {traffic_picture(traffic)}};
+  PageSection section{.heading = "Traffic by the recorded routing", .pictures = {traffic_picture(traffic)}};
   section.paragraphs.push_back("Experts are taken to be in even runs over the ranks.");
   if (!traffic.is_exact) {
     section.paragraphs.push_back(

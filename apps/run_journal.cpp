@@ -65,6 +65,10 @@ void RunJournal::append(const train::SavedCheckpoint& save) {
   attempt([&] { log_->append(save); });
 }
 
+void RunJournal::append(const train::TrafficRecord& traffic) {
+  attempt([&] { log_->append(traffic); });
+}
+
 void RunJournal::note(const std::string& name, const std::string& value) {
   if (log_) log_->note(name, value);
 }

@@ -173,14 +173,6 @@ LineChart entropy_chart(std::span<const RecordedRun> runs, const std::vector<std
   return chart;
 }
 
-std::string of_run(const std::string& what, std::span<const RecordedRun> runs, const std::string& name) {
-  return runs.size() == 1 ? what : fmt::format("{}: {}", what, name);
-}
-
-std::string file_of(const std::string& what, std::span<const RecordedRun> runs, std::size_t r) {
-  return runs.size() == 1 ? what : fmt::format("{}-{}", what, r + 1);
-}
-
 // A strip a layer; neighbouring experts share a row where there are too many.
 Picture load_picture(const RecordedRun& run, std::string title, std::string file) {
   const Index rows = std::min(most_strip_rows, run.experts);
@@ -236,7 +228,94 @@ LineChart phases_chart(std::span<const RecordedRun> alone, const std::vector<std
   return chart;
 }
 
+// In the words of simulations.
+constexpr std::array<std::string_view, 4> parts{"compute", "exposed communication", "waiting for the slowest rank",
+                                                "data and checkpoints"};
+
+LineChart attribution_chart(std::span<const RecordedRun> alone, const std::vector<std::string>& names,
+                            std::string title) {
+  const RecordedRun& run = alone.front();
+  LineChart chart = over_steps(std::move(title), "ms a step, mean over ranks", alone, names);
+  chart.stacked = true;
+  for (std::size_t p = 0; p < run.waiting.step_s.size(); ++p) {
+    const Thinned& part = run.waiting.step_s[p];
+    Curve curve{.name = std::string(parts[p]), .points = {}, .colour = p};
+    for (std::size_t b = 0; b < run.steps.at.size(); ++b) {
+      if (std::isfinite(part.mean[b])) curve.points.push_back({run.steps.at[b], 1e3 * part.mean[b]});
+    }
+    chart.curves.push_back(std::move(curve));
+  }
+  return chart;
+}
+
+// Of all but the highest twentieth: a start or a save would leave no colour for the rest. Of two digits.
+double most_of(const HeatMap& map) {
+  std::vector<double> values;
+  for (const HeatStrip& strip : map.strips) {
+    std::ranges::copy_if(strip.values, std::back_inserter(values), [](double v) { return v > 0.0; });
+  }
+  if (values.empty()) return 0.0;
+  const auto nth = values.begin() + (std::ssize(values) - 1) * 19 / 20;
+  std::ranges::nth_element(values, nth);
+  const double digit = std::pow(10.0, std::floor(std::log10(*nth)) - 1.0);
+  return digit * std::ceil(*nth / digit);
+}
+
+// A strip for each part, with a row a layer.
+Picture layers_picture(const RecordedRun& run, std::string title, std::string file) {
+  const Index buckets = std::ssize(run.steps.at);
+  HeatMap map{.title = std::move(title),
+              .x_label = "steps",
+              .y_label = "",
+              .value_label = "ms a step of a layer, mean over ranks",
+              .first = static_cast<double>(run.first_step) - 0.5,
+              .last = static_cast<double>(run.last_step) + 0.5,
+              .colours = HeatMap::Colours::from_zero};
+  constexpr std::array names{"compute", "exposed", "waiting"};
+  const Index rows = std::min(most_strip_rows, run.waiting.blocks);
+  for (Index part = 0; part < std::ssize(names); ++part) {
+    HeatStrip strip{names[static_cast<std::size_t>(part)], rows, buckets, {}};
+    for (Index row = 0; row < rows; ++row) {
+      const Range blocks = even_share(run.waiting.blocks, rows, row);
+      for (Index b = 0; b < buckets; ++b) {
+        double sum = 0.0;
+        for (Index block = blocks.begin; block < blocks.end; ++block) {
+          const Thinned& layer = run.waiting.layer_s[static_cast<std::size_t>(block * std::ssize(names) + part)];
+          sum += layer.mean[static_cast<std::size_t>(b)];
+        }
+        strip.values.push_back(1e3 * sum / static_cast<double>(blocks.size()));
+      }
+    }
+    map.strips.push_back(std::move(strip));
+  }
+  map.most = most_of(map);
+  const std::string rows_text = rows < run.waiting.blocks ? "Rows are neighbouring layers" : "A row is a layer";
+  return {std::move(file), svg_text(map),
+          fmt::format("{}, the first of {} at the top of each part: compute, exposed communication, waiting for the "
+                      "slowest rank.",
+                      rows_text, run.waiting.blocks)};
+}
+
+void add_attribution(std::vector<Picture>& pictures, std::span<const RecordedRun> runs,
+                     const std::vector<std::string>& names, std::size_t r) {
+  const RecordedRun& run = runs[r];
+  if (run.waiting.step_s.empty()) return;
+  add_picture(pictures, file_of("attribution", runs, r),
+              attribution_chart(runs.subspan(r, 1), {names[r]}, of_run("What ranks' time was for", runs, names[r])),
+              "Exposed: what of communication nothing hid, less what ranks waited for the slowest of them.");
+  if (run.waiting.blocks == 0) return;
+  pictures.push_back(layers_picture(run, of_run("The same by layer", runs, names[r]), file_of("layers", runs, r)));
+}
+
 }  // namespace
+
+std::string of_run(const std::string& what, std::span<const RecordedRun> runs, const std::string& name) {
+  return runs.size() == 1 ? what : fmt::format("{}: {}", what, name);
+}
+
+std::string file_of(const std::string& what, std::span<const RecordedRun> runs, std::size_t r) {
+  return runs.size() == 1 ? what : fmt::format("{}-{}", what, r + 1);
+}
 
 std::vector<Picture> learning_pictures(std::span<const RecordedRun> runs, const std::vector<std::string>& names) {
   std::vector<Picture> pictures;
@@ -276,35 +355,8 @@ std::vector<Picture> speed_pictures(std::span<const RecordedRun> runs, const std
                 phases_chart(runs.subspan(r, 1), {names[r]}, of_run("Where a step's time goes", runs, names[r])),
                 "wait: what of communication nothing hid.");
   }
+  for (std::size_t r = 0; r < runs.size(); ++r) add_attribution(pictures, runs, names, r);
   return pictures;
-}
-
-Picture traffic_picture(const RankTraffic& traffic) {
-  constexpr Index most_cells = 128;  // in a row
-  const Index cells = std::min(most_cells, traffic.ranks);
-  HeatMap map{.title = "Rows from rank to rank",
-              .x_label = "to rank",
-              .y_label = "from rank",
-              .value_label = cells < traffic.ranks ? "rows a step, mean of a block of ranks" : "rows a step",
-              .first = -0.5,
-              .last = static_cast<double>(traffic.ranks) - 0.5,
-              .strips = {{"", cells, cells, {}}},
-              .colours = HeatMap::Colours::from_zero,
-              .square = true};
-  for (Index row = 0; row < cells; ++row) {
-    for (Index column = 0; column < cells; ++column) {
-      const Range from = even_share(traffic.ranks, cells, row);
-      const Range to = even_share(traffic.ranks, cells, column);
-      double sum = 0.0;
-      for (Index f = from.begin; f < from.end; ++f) {
-        for (Index t = to.begin; t < to.end; ++t) sum += traffic.rows[static_cast<std::size_t>(f * traffic.ranks + t)];
-      }
-      map.strips[0].values.push_back(sum / static_cast<double>(from.size() * to.size()));
-    }
-  }
-  return {"traffic", svg_text(map),
-          "Rank 0 sends in the top row; the diagonal stays where it is. Mean over the recorded steps, all MoE layers "
-          "together, forward, one way."};
 }
 
 }  // namespace conclave::apps

@@ -3,7 +3,6 @@
 #pragma once
 
 #include "apps/recorded_run.hpp"
-#include "apps/replayed_routing.hpp"
 #include "apps/report_page.hpp"
 
 #include <span>
@@ -17,11 +16,12 @@ namespace conclave::apps {
 /// Drop rate, entropy of the routers, and, of each run, the load of its experts. None where no run has MoE layers.
 [[nodiscard]] std::vector<Picture> routing_pictures(std::span<const RecordedRun> runs,
                                                     const std::vector<std::string>& names);
-/// Tokens a second, and, of each run, where its steps' time went.
+/// Tokens a second, and, of each run, where its steps' time went: by phase, by what ranks did, and by layer.
 [[nodiscard]] std::vector<Picture> speed_pictures(std::span<const RecordedRun> runs,
                                                   const std::vector<std::string>& names);
 
-/// Rows that ranks send to one another; many ranks are drawn as blocks.
-[[nodiscard]] Picture traffic_picture(const RankTraffic& traffic);
+/// What a picture of one run is called, and its file: by its name, and its number, if it is not the only one.
+[[nodiscard]] std::string of_run(const std::string& what, std::span<const RecordedRun> runs, const std::string& name);
+[[nodiscard]] std::string file_of(const std::string& what, std::span<const RecordedRun> runs, std::size_t r);
 
 }  // namespace conclave::apps

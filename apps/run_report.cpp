@@ -3,6 +3,7 @@
 
 #include "apps/progress.hpp"
 #include "apps/run_pictures.hpp"
+#include "apps/traffic_pictures.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -118,6 +119,64 @@ PageTable differences(std::span<const RecordedRun> runs, const std::vector<std::
   return table;
 }
 
+// The ranks that were waited for through a hundredth of the steps' time and more, the first few.
+PageSection waiting_section(std::span<const RecordedRun> runs, const std::vector<std::string>& names) {
+  constexpr double least_share = 0.01;
+  constexpr Index most_named = 5;
+  PageSection section{.heading = "For whom ranks waited"};
+  PageTable table{{"of the steps' time", "waited for", "in steps", "at worst"}, {}};
+  for (std::size_t r = 0; r < runs.size(); ++r) {
+    const RecordedWaiting& waiting = runs[r].waiting;
+    for (Index i = 0; i < std::min(most_named, std::ssize(waiting.culprits)); ++i) {
+      const Culprit& culprit = waiting.culprits[static_cast<std::size_t>(i)];
+      const double share = culprit.waited_s / waiting.seconds;
+      if (share < least_share) break;
+      const std::string of = runs.size() == 1 ? "" : names[r] + ": ";
+      table.rows.push_back({fmt::format("{}{:.1f} %", of, 100.0 * share),
+                            fmt::format("rank {}: {}", culprit.rank, work_of(culprit)),
+                            fmt::format("{}", culprit.steps), worst_of(culprit)});
+    }
+  }
+  if (!table.rows.empty()) {
+    section.paragraphs = {"Of each step the rank counts that the others waited for longest, with what it did then."};
+    section.tables = {std::move(table)};
+  } else {
+    section.paragraphs = {"No rank was waited for through a hundredth of the steps' time."};
+  }
+  return section;
+}
+
+PageTable traffic_facts(std::span<const RecordedRun> runs, const std::vector<std::string>& names) {
+  PageTable table{{""}, {}};
+  const auto add = [&](const std::string& name, const auto& of) {
+    std::vector<std::string> row{name};
+    for (const RecordedRun& run : runs) row.push_back(run.traffic ? of(*run.traffic) : "not recorded");
+    table.rows.push_back(std::move(row));
+  };
+  table.heads.insert(table.heads.end(), names.begin(), names.end());
+  add("counted", [](const RecordedTraffic& t) {
+    const std::string by =
+        t.nodes > 0 ? fmt::format("{} nodes of {} ranks", t.nodes, t.ranks) : fmt::format("{} ranks", t.ranks);
+    return fmt::format("{} steps, to step {}, between {}", t.steps, t.last_step, by);
+  });
+  add("rows a step", [](const RecordedTraffic& t) { return fmt::format("{:.1f}", t.all_rows()); });
+  add("of them to another place", [](const RecordedTraffic& t) {
+    return fmt::format("{:.1f} %", t.all_rows() > 0.0 ? 100.0 * t.rows_away() / t.all_rows() : 0.0);
+  });
+  add("these, there and back, forward and backward",
+      [](const RecordedTraffic& t) { return fmt::format("{:.3f} MiB a step", t.bytes_away() / (1 << 20)); });
+  return table;
+}
+
+PageSection traffic_section(std::span<const RecordedRun> runs, const std::vector<std::string>& names) {
+  return {.heading = "Traffic",
+          .paragraphs = {"Copies of tokens on their way to experts, one way, forward, all MoE layers together: counted "
+                         "by every rank from what it sent. An exchange may send copies for several experts of a node "
+                         "once, or by way of other ranks."},
+          .tables = {traffic_facts(runs, names)},
+          .pictures = traffic_pictures(runs, names)};
+}
+
 std::string thinning_text(std::span<const RecordedRun> runs) {
   Index most = 0;
   for (const RecordedRun& run : runs) most = std::max(most, run.steps.rows_a_bucket);
@@ -176,6 +235,10 @@ std::vector<PageSection> run_sections(std::span<const RecordedRun> runs) {
   if (routing.pictures.empty()) routing.paragraphs = {"No MoE layers are recorded."};
   sections.push_back(std::move(routing));
   sections.push_back({.heading = "Speed", .pictures = speed_pictures(runs, names)});
+  const auto tells_culprits = [](const RecordedRun& run) { return run.waiting.seconds > 0.0; };
+  if (std::ranges::any_of(runs, tells_culprits)) sections.push_back(waiting_section(runs, names));
+  const auto has_traffic = [](const RecordedRun& run) { return run.traffic.has_value(); };
+  if (std::ranges::any_of(runs, has_traffic)) sections.push_back(traffic_section(runs, names));
   return sections;
 }
 

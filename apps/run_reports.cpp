@@ -77,6 +77,10 @@ void RunReports::saved(const train::SavedCheckpoint& save) {
   textfile_.add_checkpoint();
 }
 
+void RunReports::record_traffic() {
+  if (const std::optional<train::TrafficRecord> traffic = trainer_.take_traffic()) journal_.append(*traffic);
+}
+
 void RunReports::gone_back() {
   journal_.go_back(trainer_.steps_done());
   summary_.go_back();

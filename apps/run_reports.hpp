@@ -35,6 +35,8 @@ class RunReports {
   /// Of the test part, at its end.
   void tested(const train::Evaluation& evaluation) { journal_.append(evaluation); }
   void saved(const train::SavedCheckpoint& save);
+  /// What ranks have sent one another since this was last called. Collective.
+  void record_traffic();
   /// The trainer is a new one, that has done fewer steps. InputError as RunJournal. Collective.
   void gone_back();
   /// The trainer is a new one, with its experts elsewhere; text: from where to where.

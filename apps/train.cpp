@@ -31,6 +31,8 @@ using train::TrainOptions;
 constexpr Index folder_is_lost = -2;  // a step's request, beside those of Stopping
 constexpr Index log_is_lost = -3;     // so
 
+constexpr Index traffic_every = 100;  // steps: what is told of them is no more than a row of numbers for each rank
+
 /// One call of the command: what the root shows and writes, and when the run is evaluated and saved.
 class Run {
  public:
@@ -133,6 +135,7 @@ class Run {
       // First what must not be lost. A run that is stopped has no time for the evaluation: it is made up for later.
       const bool is_boundary = !at_end && stopped_by.empty() && saver.is_due(step.step);
       const bool ends = at_end || !stopped_by.empty();
+      if (ends || saver.is_due(step.step) || is_due(step.step, traffic_every)) reports.record_traffic();
       trace.around_save(saver, ends || saver.is_due(step.step),
                         [&] { ends ? saver.at_end() : saver.after_step(step); });
       if (stopped_by.empty() && (at_end || is_due(step.step, options_.eval_every))) {

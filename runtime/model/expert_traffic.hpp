@@ -17,6 +17,7 @@ class ExpertTraffic {
   /// Collective: P x (experts of a rank) counts travel, those of all waves at once.
   void update(const comm::Communicator& communicator, const ExpertWaves& waves, std::span<const Index> rows_per_expert);
 
+  [[nodiscard]] Index num_waves() const { return std::ssize(waves_); }
   /// The exchange that brings a wave's rows to the experts, and the one that brings results back.
   [[nodiscard]] const plan::ExchangeShape& dispatch(Index wave) const { return at(wave).dispatch; }
   [[nodiscard]] const plan::ExchangeShape& combine(Index wave) const { return at(wave).combine; }

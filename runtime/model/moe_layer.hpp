@@ -99,6 +99,8 @@ class MoeLayer {
   }
   /// [num_experts], or empty: state that selection adds to the scores and that no gradient reaches.
   [[nodiscard]] std::span<T> selection_bias() { return selection_bias_; }
+  /// Which rows the last forward sent to whom.
+  [[nodiscard]] const ExpertTraffic& traffic() const { return traffic_; }
   /// Rows that the last forward brought here for each of the experts that this rank hosts.
   [[nodiscard]] const std::vector<Index>& rows_per_local_expert() const { return traffic_.rows_per_local_expert(); }
   /// What the last forward decided for each of this rank's groups.

@@ -19,6 +19,19 @@ void Attribution::add(const Attribution& more) {
   }
 }
 
+std::optional<ExpertId> fullest_expert(RankId rank, const ExpertMap& map, std::span<const Index> load) {
+  std::optional<ExpertId> fullest;
+  double most = -1.0;
+  for (const ExpertId e : map.experts_of(rank)) {
+    const double here =
+        static_cast<double>(load[static_cast<std::size_t>(e.value())]) / static_cast<double>(map.hosts(e).size());
+    if (here <= most) continue;
+    most = here;
+    fullest = e;
+  }
+  return fullest;
+}
+
 StretchSpread spread_of_stretch(std::span<const double> stretches_s, Index num_ranks, Index stretch) {
   const Index num_stretches = std::ssize(stretches_s) / num_ranks;
   StretchSpread spread;
@@ -37,17 +50,19 @@ StretchSpread spread_of_stretch(std::span<const double> stretches_s, Index num_r
 Attributor::Attributor(std::vector<bool> has_experts, Index num_ranks)
     : has_experts_(std::move(has_experts)),
       num_moe_(std::ranges::count(has_experts_, true)),
-      waited_for_s_(static_cast<std::size_t>(num_ranks)) {}
+      waited_for_(static_cast<std::size_t>(num_ranks)) {}
 
 void Attributor::begin(Attribution& a) const {
   a.compute_s = a.exposed_s = a.imbalance_s = a.io_s = 0.0;
   a.layers.assign(has_experts_.size(), {});
-  a.stretches_s.assign(waited_for_s_.size() * static_cast<std::size_t>(num_stretches()), 0.0);
+  a.waited_s = 0.0;
+  a.slowest_expert.reset();
+  a.stretches_s.assign(waited_for_.size() * static_cast<std::size_t>(num_stretches()), 0.0);
 }
 
 // exposed_s is all that was waited until finish.
 void Attributor::take(RankId rank, const RankTimes& times, Attribution& a) const {
-  const double share = 1.0 / static_cast<double>(waited_for_s_.size());
+  const double share = 1.0 / static_cast<double>(waited_for_.size());
   const auto of = [&](Phase phase) { return times.phases_s[static_cast<std::size_t>(phase)]; };
   const double computed_s =
       std::accumulate(times.phases_s.begin(), times.phases_s.end(), 0.0) - of(Phase::wait) - of(Phase::data);
@@ -74,11 +89,16 @@ void Attributor::take(RankId rank, const RankTimes& times, Attribution& a) const
 }
 
 void Attributor::finish(Attribution& a) {
-  const Index num_ranks = std::ssize(waited_for_s_);
-  std::ranges::fill(waited_for_s_, 0.0);
+  const Index num_ranks = std::ssize(waited_for_);
+  std::ranges::fill(waited_for_, WaitedFor{});
   const auto excess_of = [&](Index stretch) {
     const StretchSpread spread = spread_of_stretch(a.stretches_s, num_ranks, stretch);
-    waited_for_s_[static_cast<std::size_t>(spread.slowest.value())] += spread.excess_s();
+    WaitedFor& waited = waited_for_[static_cast<std::size_t>(spread.slowest.value())];
+    waited.seconds += spread.excess_s();
+    if (spread.excess_s() > waited.longest_s) {
+      waited.longest_s = spread.excess_s();
+      waited.longest = stretch;
+    }
     return spread.excess_s();
   };
   double all_s = excess_of(stretch_of_data) + excess_of(stretch_outside);
@@ -89,10 +109,13 @@ void Attributor::finish(Attribution& a) {
     all_s += a.layers[b].imbalance_s;
     ++moe;
   }
-  a.slowest = RankId{std::ranges::max_element(waited_for_s_) - waited_for_s_.begin()};
+  const auto slowest = std::ranges::max_element(waited_for_, {}, &WaitedFor::seconds);
+  a.slowest = RankId{slowest - waited_for_.begin()};
+  a.slowest_stretch = slowest->longest;
   const double waited_s = a.exposed_s;
   a.imbalance_s = std::min(all_s, waited_s);
   a.exposed_s = waited_s - a.imbalance_s;
+  a.waited_s = std::min(slowest->seconds, a.imbalance_s);
   const double scale = all_s > 0.0 ? a.imbalance_s / all_s : 0.0;
   for (Attribution::Layer& layer : a.layers) {
     layer.imbalance_s *= scale;

@@ -8,19 +8,34 @@
 //   exposed   = mean time that ranks waited - imbalance
 #pragma once
 
+#include "runtime/core/expert_map.hpp"
 #include "runtime/core/trace.hpp"
 
 #include <vector>
 
 namespace conclave::train {
 
+/// The places of stretches: data, all that lies in no MoE layer, and of each MoE layer what ranks do for their own
+/// tokens, then the experts.
+inline constexpr Index stretch_of_data = 0;
+inline constexpr Index stretch_outside = 1;
+[[nodiscard]] constexpr Index stretch_of_own(Index moe_layer) { return 2 + 2 * moe_layer; }
+[[nodiscard]] constexpr Index stretch_of_experts(Index moe_layer) { return 3 + 2 * moe_layer; }
+/// The MoE layer whose experts' stretch this is; nothing of the other stretches.
+[[nodiscard]] constexpr std::optional<Index> layer_of_experts(Index stretch) {
+  return stretch >= stretch_of_experts(0) && stretch % 2 == 1 ? std::optional((stretch - 3) / 2) : std::nullopt;
+}
+
 /// Of one step; seconds are means over ranks.
 struct Attribution {
-  double compute_s = 0.0;    // all phases but `data` and `wait`
-  double exposed_s = 0.0;    // communication that nothing hid
-  double imbalance_s = 0.0;  // waiting for the slowest rank
-  double io_s = 0.0;         // reading data, and saving since the step before
-  RankId slowest{0};         // for which the others waited longest; of one rank itself
+  double compute_s = 0.0;                    // all phases but `data` and `wait`
+  double exposed_s = 0.0;                    // communication that nothing hid
+  double imbalance_s = 0.0;                  // waiting for the slowest rank
+  double io_s = 0.0;                         // reading data, and saving since the step before
+  RankId slowest{0};                         // for which the others waited longest; of one rank itself
+  double waited_s = 0.0;                     // for it, of imbalance_s
+  Index slowest_stretch = stretch_outside;   // of its stretches the one that they waited most for
+  std::optional<ExpertId> slowest_expert{};  // if that is one of experts: the fullest of its experts there
 
   struct Layer {
     double compute_s = 0.0;
@@ -33,18 +48,11 @@ struct Attribution {
   /// [ranks, stretches] seconds that each rank computed (or read data) in each stretch.
   std::vector<double> stretches_s;
 
-  /// Adds all but the slowest rank and the stretches.
+  /// Adds all but what is of the slowest rank, and the stretches.
   void add(const Attribution& more);
   /// Of compute, exposed, imbalance and io.
   [[nodiscard]] double total_s() const { return compute_s + exposed_s + imbalance_s + io_s; }
 };
-
-/// The places of stretches: data, all that lies in no MoE layer, and of each MoE layer what ranks do for their own
-/// tokens, then the experts.
-inline constexpr Index stretch_of_data = 0;
-inline constexpr Index stretch_outside = 1;
-[[nodiscard]] constexpr Index stretch_of_own(Index moe_layer) { return 2 + 2 * moe_layer; }
-[[nodiscard]] constexpr Index stretch_of_experts(Index moe_layer) { return 3 + 2 * moe_layer; }
 
 /// A rank's times of a step.
 struct RankTimes {
@@ -68,6 +76,7 @@ class Attributor {
   void begin(Attribution& attribution) const;
   /// Of every rank, once.
   void take(RankId rank, const RankTimes& times, Attribution& attribution) const;
+  /// All but slowest_expert.
   void finish(Attribution& attribution);
 
  private:
@@ -75,8 +84,17 @@ class Attributor {
 
   std::vector<bool> has_experts_;
   Index num_moe_ = 0;
-  std::vector<double> waited_for_s_;  // [ranks]
+  struct WaitedFor {
+    double seconds = 0.0;
+    double longest_s = 0.0;  // for one stretch
+    Index longest = stretch_outside;
+  };
+  std::vector<WaitedFor> waited_for_;  // [ranks]
 };
+
+/// Of the experts that a rank hosts in a layer the one that most claims came for, as one of its hosts shares them out;
+/// nothing where it hosts none. load: [experts].
+[[nodiscard]] std::optional<ExpertId> fullest_expert(RankId rank, const ExpertMap& map, std::span<const Index> load);
 
 /// The largest of a stretch's times and the mean over ranks.
 struct StretchSpread {

@@ -20,8 +20,15 @@ Json attribution_json(const Attribution& a) {
     layers.push_back(
         {{"compute_s", layer.compute_s}, {"exposed_s", layer.exposed_s}, {"imbalance_s", layer.imbalance_s}});
   }
-  return {{"compute_s", a.compute_s}, {"exposed_s", a.exposed_s},          {"imbalance_s", a.imbalance_s},
-          {"io_s", a.io_s},           {"slowest_rank", a.slowest.value()}, {"layers", layers}};
+  return {{"compute_s", a.compute_s},
+          {"exposed_s", a.exposed_s},
+          {"imbalance_s", a.imbalance_s},
+          {"io_s", a.io_s},
+          {"slowest_rank", a.slowest.value()},
+          {"waited_s", a.waited_s},
+          {"slowest_stretch", a.slowest_stretch},
+          {"slowest_expert", a.slowest_expert ? Json(a.slowest_expert->value()) : Json()},
+          {"layers", layers}};
 }
 
 Json layers_json(const std::vector<model::LayerStatistics>& layers) {

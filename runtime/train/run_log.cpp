@@ -87,6 +87,12 @@ void RunLog::append(const SavedCheckpoint& save) {
   tables_.append(rows_of(save));
 }
 
+void RunLog::append(const TrafficRecord& traffic) {
+  const std::vector<Table> rows = rows_of(traffic);
+  begin();
+  tables_.append(rows);
+}
+
 void RunLog::flush() {
   begin();
   flushed_at_ = Clock::now();

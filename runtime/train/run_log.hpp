@@ -23,6 +23,10 @@
 //                           (communication that nothing hid), imbalance (waiting for the slowest rank), io (data, and
 //                           saves since the step before)
 //   /steps/slowest_rank     [n] int64  the rank that the others waited for longest
+//   /steps/waited_s         [n] float64, s  that they waited for it, of the imbalance
+//   /steps/slowest_stretch  [n] int64  for what of it most: 0 data, 1 what it does outside of MoE layers, 2 + 2 l what
+//                           it does in MoE layer l for its own tokens, 3 + 2 l its experts there
+//   /steps/slowest_expert   [n] int64  the fullest of these experts; -1: it was not for experts
 //   /steps/layer_attribution                              [n, blocks, 3] float64, s  compute, exposed, imbalance
 //   /steps/load             [n, layers, experts] int64  claims before capacity
 //   /steps/over_capacity, refused_second, rerouted        [n, layers] int64  claims
@@ -43,6 +47,13 @@
 //                           group comes with the first record of a step
 //   /saves/step             [c] int64    checkpoints that stood, also those that were removed since
 //   /saves/seconds          [c] float64
+//   /traffic/...            [t] int64    a row for each pair of places that rows of tokens went between in a run of
+//   steps: step, steps             the last of these steps, and how many they are ranks, nodes            ranks then.
+//   nodes = 0: places are ranks; else there were so many nodes, which are the places from, to                the place
+//   of the tokens and that of their experts rows                    copies of tokens for experts, all passes and MoE
+//   layers together. Their results come back, and
+//                           backward moves as many rows both ways once more: row_bytes [B] each. It depends on the
+//                           ranks and on where experts are. Not of more than 64 nodes, and not of evaluations
 // Every dataset has the attributes "unit" ("1": a plain number) and "meaning". A group comes with its first record. A
 // run without MoE layers has no tables with a dimension of layers (one with a single one no layer_agreement), data
 // without known domains no domain_information, data without classes no macro_f1 and confusion; a log that was begun by
@@ -52,6 +63,7 @@
 #include "runtime/core/clock.hpp"
 #include "runtime/train/line_file.hpp"
 #include "runtime/train/metrics.hpp"
+#include "runtime/train/row_traffic.hpp"
 #include "runtime/train/run_file.hpp"
 
 namespace conclave::train {
@@ -78,6 +90,8 @@ class RunLog {
   void append(const Evaluation& evaluation);
   /// Of run.h5 alone; written with the next flush.
   void append(const SavedCheckpoint& save);
+  /// The same; of as many steps as have been appended.
+  void append(const TrafficRecord& traffic);
   /// Adds to /record what was learnt while the run was on; kept with the next record, once for each name.
   void note(const std::string& name, const std::string& value) { tables_.note(name, value); }
   /// Hands all records to the operating system. Call it before a checkpoint is saved: a resumed run's log then has no

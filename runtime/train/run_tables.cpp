@@ -121,6 +121,20 @@ std::vector<Table> attribution_rows(const Attribution& a) {
                     {},
                     described("1", "the rank that the others waited for longest"),
                     std::vector<Index>{a.slowest.value()}});
+  tables.push_back({"/steps/waited_s",
+                    {},
+                    described("s", "of the imbalance, what was waited for that rank"),
+                    std::vector<double>{a.waited_s}});
+  tables.push_back({"/steps/slowest_stretch",
+                    {},
+                    described("1",
+                              "what of that rank was waited for: 0 data, 1 what it does outside of MoE layers, "
+                              "2 + 2 l its own tokens in MoE layer l, 3 + 2 l its experts there"),
+                    std::vector<Index>{a.slowest_stretch}});
+  tables.push_back({"/steps/slowest_expert",
+                    {},
+                    described("1", "the fullest of these experts; -1 where it was not for experts"),
+                    std::vector<Index>{a.slowest_expert ? a.slowest_expert->value() : -1}});
   if (!a.layers.empty()) {
     std::vector<double> numbers;
     for (const Attribution::Layer& layer : a.layers) {
@@ -202,6 +216,32 @@ std::vector<Table> rows_of(const SavedCheckpoint& save) {
   return {
       {"/saves/step", {}, described("steps", "steps of a checkpoint that stood"), std::vector<Index>{save.step}},
       {"/saves/seconds", {}, described("s", "from its beginning until it stood"), std::vector<double>{save.seconds}}};
+}
+
+std::vector<Table> rows_of(const TrafficRecord& traffic) {
+  std::vector<Index> from, to, rows;
+  for (Index i = 0; i < std::ssize(traffic.rows); ++i) {
+    const Index count = traffic.rows[static_cast<std::size_t>(i)];
+    if (count == 0 && i > 0) continue;
+    from.push_back(i / traffic.places());
+    to.push_back(i % traffic.places());
+    rows.push_back(count);
+  }
+  const auto all = [&](Index value) { return std::vector<Index>(rows.size(), value); };
+  return {{"/traffic/step", {}, described("steps", "the last of the steps that are counted"), all(traffic.step)},
+          {"/traffic/steps", {}, described("steps", "how many they are"), all(traffic.steps)},
+          {"/traffic/ranks", {}, described("1", "ranks then"), all(traffic.ranks)},
+          {"/traffic/nodes",
+           {},
+           described("1", "0: places are ranks; else they are nodes, of which there were so many"),
+           all(traffic.nodes)},
+          {"/traffic/row_bytes", {}, described("B", "of a row, each time that it travels"), all(traffic.row_bytes)},
+          {"/traffic/from", {}, described("1", "the place of the tokens"), from},
+          {"/traffic/to", {}, described("1", "the place of their experts"), to},
+          {"/traffic/rows",
+           {},
+           described("rows", "copies of tokens that went to experts in these steps, over passes and MoE layers"),
+           rows}};
 }
 
 std::vector<Table> rows_of(const Evaluation& evaluation) {

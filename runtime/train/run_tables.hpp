@@ -4,6 +4,7 @@
 
 #include "runtime/train/hdf5_table.hpp"
 #include "runtime/train/metrics.hpp"
+#include "runtime/train/row_traffic.hpp"
 
 namespace conclave::train {
 
@@ -14,6 +15,8 @@ namespace conclave::train {
 /// One row of every table of /starts, and of /saves.
 [[nodiscard]] std::vector<Table> rows_of(const RunStart& start);
 [[nodiscard]] std::vector<Table> rows_of(const SavedCheckpoint& save);
+/// A row of every table of /traffic for each pair of places that rows went between, and for the first pair.
+[[nodiscard]] std::vector<Table> rows_of(const TrafficRecord& traffic);
 /// One row of every table of /evaluations, or, of the test part, of /tests.
 [[nodiscard]] std::vector<Table> rows_of(const Evaluation& evaluation);
 

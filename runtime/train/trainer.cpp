@@ -49,6 +49,8 @@ Trainer::Trainer(const TrainOptions& options, const Samples& dataset, const comm
       watch_(options.collapse, options.model.router),
       straggler_watch_(options.watch, communicator.size()),
       attributor_(options.model.moe_blocks(), communicator.size()),
+      traffic_(transport_.exchange().topology(), communicator.rank(),
+               options.model.width * transport_.row_transport().element_bytes),
       numbers_(at_layers + numbers_of_layer * static_cast<std::size_t>(options.model.layers)) {}
 
 void Trainer::note_in(Whereabouts* whereabouts) {
@@ -106,6 +108,7 @@ const StepRecord& Trainer::do_step(FunctionRef<Index()> request) {
 void Trainer::finish_step() {
   update_selection_biases(record_.layers);
   record_.step = ++step_;
+  traffic_.end_step();
   record_.tokens = options_.tokens_in_step();
   record_.skipped.clear();
   if (record_.routing) share_routing();
@@ -127,6 +130,7 @@ void Trainer::share_routing() {
 // The same whether the step was told to be skipped or found to have numbers that are not finite.
 void Trainer::finish_skipped_step() {
   record_.step = ++step_;
+  traffic_.end_step();
   record_.tokens = 0;
   record_.skipped = skipped_.reason(step_);
   record_.drops.clear();
@@ -212,6 +216,7 @@ void Trainer::train_pass(Index pass) {
   const PhaseScope scope(times_, Phase::other);
   health_.add_pass(step, model_->group_losses(), moe_layers_);
   report_.add_pass(step, model_->group_losses());
+  traffic_.add_pass(moe_layers_);
   if (!options_.record_routing.empty()) {
     if (!record_.routing) record_.routing.emplace();
     model::add_routing<float>(step, moe_layers_, routing_sizes(), *record_.routing);
@@ -255,13 +260,13 @@ void Trainer::share_report(double seconds, Index request) {
   for (std::size_t p = 0; p < num_phases; ++p) record_.phases[p] = spread(p);
   record_.communication = spread(at_communication);
   record_.seconds = spread(at_seconds).max_s;
-  attribute();
   record_.request = {};
   for (RankId rank; rank < RankId{communicator_.size()} && record_.request.what == 0; ++rank) {
     record_.request = {static_cast<Index>(report_.of_rank(rank)[at_request]), rank};
   }
   record_.loss = report_.nats() / static_cast<double>(num_targets_);
   record_.layers = report_.layers();
+  attribute();
 }
 
 void Trainer::attribute() {
@@ -272,6 +277,11 @@ void Trainer::attribute() {
                      record_.attribution);
   }
   attributor_.finish(record_.attribution);
+  const std::optional<Index> moe_layer = layer_of_experts(record_.attribution.slowest_stretch);
+  if (!moe_layer) return;
+  record_.attribution.slowest_expert =
+      fullest_expert(record_.attribution.slowest, moe_layers_[static_cast<std::size_t>(*moe_layer)]->map(),
+                     record_.layers[static_cast<std::size_t>(*moe_layer)].load);
 }
 
 Evaluation Trainer::evaluate(Split split, Index sequences) {

@@ -9,6 +9,7 @@
 #include "runtime/train/evaluator.hpp"
 #include "runtime/train/not_finite.hpp"
 #include "runtime/train/options.hpp"
+#include "runtime/train/row_traffic.hpp"
 #include "runtime/train/sharded_optimizer.hpp"
 #include "runtime/train/skipped_steps.hpp"
 #include "runtime/train/step_health.hpp"
@@ -57,6 +58,8 @@ class Trainer {
   }
   /// The steps that are passed over; before one is done it can be added.
   [[nodiscard]] SkippedSteps& skipped() { return skipped_; }
+  /// The rows that ranks sent one another in the steps since this was last asked for: as RowTraffic::take. Collective.
+  [[nodiscard]] std::optional<TrafficRecord> take_traffic() { return traffic_.take(communicator_, step_); }
   /// Steps done.
   [[nodiscard]] Index steps_done() const { return step_; }
   [[nodiscard]] model::Model<float>& model() { return *model_; }
@@ -111,6 +114,7 @@ class Trainer {
   CollapseWatch watch_;
   StragglerWatch straggler_watch_;
   Attributor attributor_;
+  RowTraffic traffic_;
   std::vector<double> numbers_;  // this rank's, of a step's report
   double saving_s_ = 0.0;        // since the last step
   Whereabouts* whereabouts_ = nullptr;

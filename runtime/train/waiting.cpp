@@ -65,15 +65,8 @@ std::string Waiting::reason_of_experts(RankId rank, double times_as_long, Index 
   const double mean_load = claims / static_cast<double>(load.size());
   const auto load_of = [&](ExpertId e) { return static_cast<double>(load[static_cast<std::size_t>(e.value())]); };
   double rank_load = 0.0;
-  double hottest_share = -1.0;  // that comes to this rank
-  ExpertId hottest{0};
-  for (const ExpertId e : map.experts_of(rank)) {
-    const double here = load_of(e) / static_cast<double>(map.hosts(e).size());
-    rank_load += here;
-    if (here <= hottest_share) continue;
-    hottest_share = here;
-    hottest = e;
-  }
+  for (const ExpertId e : map.experts_of(rank)) rank_load += load_of(e) / static_cast<double>(map.hosts(e).size());
+  const ExpertId hottest = fullest_expert(rank, map, load).value_or(ExpertId{0});
   const double rank_ratio = claims > 0.0 ? rank_load * static_cast<double>(num_ranks_) / claims : 0.0;
   if (!explains(rank_ratio, times_as_long)) {
     return fmt::format(

@@ -124,6 +124,11 @@ TEST(HeatMap, ColoursCellsFromZeroToTheLargest) {
   map.colours = HeatMap::Colours::from_zero;
   EXPECT_THAT(svg_text(map), HasSubstr("<path stroke=\"#fafafa\" d=\"M0,0.5h1\"/>"));
   EXPECT_THAT(svg_text(map), HasSubstr("<path stroke=\"#780f3c\" d=\"M1,0.5h1\"/>"));
+  map.most = 25.0;
+  EXPECT_THAT(svg_text(map), HasSubstr(">25 or more<"));
+  map.strips[0].values[1] = 12.5;
+  EXPECT_THAT(svg_text(map), HasSubstr(">25<"));
+  EXPECT_THAT(svg_text(map), Not(HasSubstr("#780f3c\" d="))) << "half of the most is no last colour";
   map.strips[0].values.pop_back();
   EXPECT_THROW(static_cast<void>(svg_text(map)), InvariantError);
 }

@@ -109,6 +109,72 @@ TEST(RecordedRun, TellsStartsAndCheckpoints) {
   EXPECT_THAT(page, HasSubstr("2: after step 0 on 3 ranks; after step 6 on 2 ranks"));
 }
 
+// Of the last steps between the same places.
+TEST(RecordedRun, TellsTheTrafficBetweenRanks) {
+  const train::TemporaryFolder folder;
+  {
+    train::RunLog log(folder.path(), 0, {}, {});
+    for (Index step = 1; step <= 10; ++step) train::append(log, step);
+    log.append(train::TrafficRecord{.step = 4, .steps = 4, .ranks = 1, .row_bytes = 8, .rows = {100}});
+    log.append(train::TrafficRecord{.step = 7, .steps = 3, .ranks = 2, .row_bytes = 8, .rows = {0, 8, 1, 2}});
+    log.append(train::TrafficRecord{.step = 10, .steps = 1, .ranks = 2, .row_bytes = 8, .rows = {4, 0, 3, 2}});
+  }
+  const RecordedRun run = recorded_run(folder.path());
+  ASSERT_TRUE(run.traffic);
+  EXPECT_EQ(run.traffic->steps, 4);
+  EXPECT_EQ(run.traffic->first_step, 5);
+  EXPECT_EQ(run.traffic->last_step, 10);
+  EXPECT_EQ(run.traffic->rows, (std::vector<double>{1, 2, 1, 1}));
+  EXPECT_EQ(run.traffic->all_rows(), 5.0);
+  EXPECT_EQ(run.traffic->rows_away(), 3.0);
+  EXPECT_EQ(run.traffic->bytes_away(), 3.0 * 8.0 * 4.0) << "there and back, twice";
+  write_run(folder.path("without"), 3);
+  const RecordedRun without = recorded_run(folder.path("without"));
+  EXPECT_FALSE(without.traffic);
+  const std::string page = page_text("t", run_sections(std::vector{run, without}));
+  EXPECT_THAT(page, HasSubstr("<title>Rows from rank to rank: "));
+  EXPECT_THAT(page, HasSubstr("4 steps, to step 10, between 2 ranks"));
+  EXPECT_THAT(page, HasSubstr(">60.0 %<"));
+  EXPECT_THAT(page, HasSubstr(">not recorded<"));
+  EXPECT_THAT(page_text("t", run_sections(std::vector{without})), Not(HasSubstr("<h2>Traffic")));
+}
+
+// Skipped steps do not count.
+TEST(RecordedRun, TellsForWhomRanksWaited) {
+  const train::TemporaryFolder folder;
+  {
+    train::RunLog log(folder.path(), 0, {}, {});
+    for (Index step = 1; step <= 9; ++step) {
+      train::StepRecord record = train::some_step(step);
+      record.seconds = 2.0;
+      record.attribution.slowest = RankId{step == 9 ? 0 : 1};
+      record.attribution.slowest_stretch = step == 9 ? train::stretch_of_own(1) : train::stretch_of_experts(2);
+      record.attribution.slowest_expert = step == 9 ? std::nullopt : std::optional(ExpertId{3});
+      record.attribution.waited_s = step == 5 ? 0.62 : 0.1;
+      record.layers[2].load = step == 5 ? std::vector<Index>{1, 1, 1, 16, 1} : std::vector<Index>{1, 1, 1, 2, 0};
+      log.append(record);
+    }
+  }
+  const RecordedRun run = recorded_run(folder.path());
+  ASSERT_EQ(run.skipped, 1);
+  ASSERT_EQ(run.waiting.culprits.size(), 2U);
+  EXPECT_EQ(run.waiting.seconds, 16.0);
+  const Culprit& worst = run.waiting.culprits[0];
+  EXPECT_EQ(worst.steps, 7);
+  EXPECT_NEAR(worst.waited_s, 0.62 + 6 * 0.1, 1e-12);
+  EXPECT_NEAR(worst.load, (4.0 + 6 * 2.0) / 7.0, 1e-12);
+  EXPECT_EQ(worst_of(worst), "31 % of step 5 waited for rank 1: expert 3 of MoE layer 2 had 4.0 times the mean load");
+  EXPECT_EQ(work_of(run.waiting.culprits[1]), "its own tokens in MoE layer 1");
+  ASSERT_EQ(run.waiting.step_s.size(), 4U);
+  EXPECT_EQ(run.waiting.step_s[1].mean[0], train::some_step(1).attribution.exposed_s);
+  EXPECT_EQ(run.waiting.layer_s[3 * 3 + 2].mean[1], train::some_step(2).attribution.layers[3].imbalance_s);
+  const std::string page = page_text("t", run_sections(std::vector{run}));
+  EXPECT_THAT(page, HasSubstr(">7.6 %<"));
+  EXPECT_THAT(page, HasSubstr("31 % of step 5 waited for rank 1"));
+  EXPECT_THAT(page, Not(HasSubstr("waited for rank 0"))) << "for 0.6 % of the time";
+  EXPECT_THAT(page, HasSubstr("<title>The same by layer</title>"));
+}
+
 std::string page_of(const std::vector<RecordedRun>& runs) { return page_text("title", run_sections(runs)); }
 
 TEST(Report, IsWholeForRunsOfEverySize) {
@@ -235,6 +301,37 @@ TEST(Report, RefusesTablesThatNoRunWrites) {
     seconds(f);
     f.write<Index>("/steps/load", {2, 2}, std::vector<Index>{1, 2, 3, 4});
   });
+  const auto traffic = [&](train::Hdf5File& f, Index ranks, Index to, Index steps) {
+    seconds(f);
+    for (const auto& [name, value] : {std::pair{"step", Index{2}},
+                                      {"steps", steps},
+                                      {"ranks", ranks},
+                                      {"nodes", 0},
+                                      {"row_bytes", 4},
+                                      {"from", 0},
+                                      {"to", to},
+                                      {"rows", 5}}) {
+      f.write<Index>(std::string("/traffic/") + name, {1}, std::vector<Index>{value});
+    }
+  };
+  EXPECT_TRUE(recorded_run(forged("traffic", [&](train::Hdf5File& f) { traffic(f, 2, 1, 2); })).traffic);
+  refused("too many ranks", [&](train::Hdf5File& f) { traffic(f, Index{1} << 40, 1, 2); });
+  refused("no ranks", [&](train::Hdf5File& f) { traffic(f, 0, 0, 2); });
+  refused("to nobody", [&](train::Hdf5File& f) { traffic(f, 2, 2, 2); });
+  refused("no steps", [&](train::Hdf5File& f) { traffic(f, 2, 1, 0); });
+  const auto waiting = [&](train::Hdf5File& f, Index stretch, Index expert) {
+    seconds(f);
+    f.write<Index>("/steps/load", {2, 1, 2}, std::vector<Index>{1, 2, 3, 4});
+    f.write<double>("/steps/waited_s", {2}, std::vector<double>{0, 0.5});
+    f.write<Index>("/steps/slowest_rank", {2}, std::vector<Index>{0, 1});
+    f.write<Index>("/steps/slowest_stretch", {2}, std::vector<Index>{0, stretch});
+    f.write<Index>("/steps/slowest_expert", {2}, std::vector<Index>{-1, expert});
+  };
+  const std::string waits = forged("waiting", [&](train::Hdf5File& f) { waiting(f, 3, 1); });
+  EXPECT_EQ(recorded_run(waits).waiting.culprits.size(), 1U);
+  refused("an expert too many", [&](train::Hdf5File& f) { waiting(f, 3, 2); });
+  refused("no such stretch", [&](train::Hdf5File& f) { waiting(f, 5, 1); });
+  refused("an expert of no layer", [&](train::Hdf5File& f) { waiting(f, 1, 1); });
   refused("phases", [&](train::Hdf5File& f) {
     seconds(f);
     f.write<double>("/steps/phases", {2, 1, 3}, std::vector<double>{1, 2, 3, 4, 5, 6});

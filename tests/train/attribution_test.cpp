@@ -55,6 +55,8 @@ TEST(Attribution, OfAStepThatOneRankHoldsUp) {
   EXPECT_DOUBLE_EQ(a.io_s, 0.0);
   EXPECT_DOUBLE_EQ(a.total_s(), 8.5) << "what every rank took";
   EXPECT_EQ(a.slowest, RankId{1});
+  EXPECT_DOUBLE_EQ(a.waited_s, 2.25);
+  EXPECT_EQ(a.slowest_stretch, stretch_of_experts(0)) << "MoE layers are counted without the first layer";
   ASSERT_EQ(a.layers.size(), 2U);
   EXPECT_DOUBLE_EQ(a.layers[0].compute_s, 1.0);
   EXPECT_DOUBLE_EQ(a.layers[0].imbalance_s, 0.0);
@@ -68,6 +70,7 @@ TEST(Attribution, DifferentRanksMayBeSlowestInDifferentStretches) {
   const Attribution a =
       attributed({{.own_s = 4.0, .experts_s = 1.0, .wait_s = 3.0}, {.own_s = 1.0, .experts_s = 4.0, .wait_s = 3.0}});
   EXPECT_DOUBLE_EQ(a.imbalance_s, 3.0) << "1.5 s at either";
+  EXPECT_DOUBLE_EQ(a.waited_s, 1.5) << "for one of them";
   EXPECT_DOUBLE_EQ(a.exposed_s, 0.0);
 }
 
@@ -93,12 +96,30 @@ TEST(Attribution, FilesAreDataAndSaves) {
   EXPECT_DOUBLE_EQ(a.io_s, 1.375);
   EXPECT_DOUBLE_EQ(a.imbalance_s, 0.125) << "for rank 0, which reads longer";
   EXPECT_EQ(a.slowest, RankId{0});
+  EXPECT_EQ(a.slowest_stretch, stretch_of_data);
+}
+
+TEST(Attribution, KnowsStretchesOfExperts) {
+  EXPECT_EQ(layer_of_experts(stretch_of_data), std::nullopt);
+  EXPECT_EQ(layer_of_experts(stretch_outside), std::nullopt);
+  for (const Index layer : {0, 1, 7}) {
+    EXPECT_EQ(layer_of_experts(stretch_of_own(layer)), std::nullopt);
+    EXPECT_EQ(layer_of_experts(stretch_of_experts(layer)), layer);
+  }
+}
+
+TEST(Attribution, TheFullestExpertOfARankIsByItsShareOfTheClaims) {
+  const std::vector<Index> load{10, 90, 60, 5};
+  const ExpertMap map = ExpertMap::with_replicas({{RankId{0}}, {RankId{0}, RankId{1}}, {RankId{0}}, {RankId{1}}}, 3);
+  EXPECT_EQ(fullest_expert(RankId{0}, map, load), ExpertId{2}) << "60 claims, and half of 90";
+  EXPECT_EQ(fullest_expert(RankId{1}, map, load), ExpertId{1});
+  EXPECT_EQ(fullest_expert(RankId{2}, map, load), std::nullopt) << "it hosts none";
 }
 
 TEST(Attribution, OneRankWaitsForNobody) {
   const Attribution a = attributed({{.head_s = 1.0, .own_s = 2.0, .experts_s = 3.0}});
   EXPECT_DOUBLE_EQ(a.compute_s, 6.0);
-  EXPECT_DOUBLE_EQ(a.imbalance_s + a.exposed_s + a.io_s, 0.0);
+  EXPECT_DOUBLE_EQ(a.imbalance_s + a.exposed_s + a.io_s + a.waited_s, 0.0);
 }
 
 // --- For whom a run waits ---

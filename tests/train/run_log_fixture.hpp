@@ -40,6 +40,12 @@ inline model::LayerStatistics some_layer(const Random& random, Index layer, Inde
   return s;
 }
 
+/// Data, outside of MoE layers, the first layer's experts, its own tokens, data, ...
+inline Index some_stretch(Index step, const LogShape& shape) {
+  const std::array of_layers{stretch_of_data, stretch_outside, stretch_of_experts(0), stretch_of_own(0)};
+  return of_layers[static_cast<std::size_t>(step % (shape.layers > 0 ? 4 : 2))];
+}
+
 inline StepRecord some_step(Index step, const LogShape& shape = {}) {
   const Random random(7, RandomStream::initial, 0, step);
   StepRecord r;
@@ -59,12 +65,16 @@ inline StepRecord some_step(Index step, const LogShape& shape = {}) {
                    .imbalance_s = random.uniform(9, 112),
                    .io_s = random.uniform(9, 113),
                    .slowest = RankId{step % 5},
+                   .waited_s = random.uniform(9, 114),
+                   .slowest_stretch = some_stretch(step, shape),
+                   .slowest_expert = {},
                    .layers = {},
                    .stretches_s = {}};
   for (Index l = 0; l < shape.layers + 1; ++l) {  // one of them is without experts
     r.attribution.layers.push_back(
         {random.uniform(9, 120 + l), random.uniform(9, 140 + l), random.uniform(9, 160 + l)});
   }
+  if (layer_of_experts(r.attribution.slowest_stretch)) r.attribution.slowest_expert = ExpertId{step % shape.experts};
   for (Index l = 0; l < shape.layers; ++l) r.layers.push_back(some_layer(random, 10 + l, shape.experts));
   // No drop, one, two, none, ...
   for (Index d = 0; d < step % 3 && shape.layers > 0; ++d) {
@@ -176,6 +186,12 @@ inline void expect_attribution(const Hdf5File& file, const std::vector<StepRecor
   });
   EXPECT_EQ(file.attribute<std::string>("/steps/attribution", "columns"), "compute,exposed,imbalance,io");
   expect_numbers(file, "/steps/slowest_rank", steps, [](const StepRecord& r) { return r.attribution.slowest.value(); });
+  expect_numbers(file, "/steps/waited_s", steps, [](const StepRecord& r) { return r.attribution.waited_s; });
+  expect_numbers(file, "/steps/slowest_stretch", steps,
+                 [](const StepRecord& r) { return r.attribution.slowest_stretch; });
+  expect_numbers(file, "/steps/slowest_expert", steps, [](const StepRecord& r) {
+    return r.attribution.slowest_expert ? r.attribution.slowest_expert->value() : Index{-1};
+  });
   expect_table<double>(file, "/steps/layer_attribution", steps, {shape.layers + 1, 3}, [](const auto& r, auto& out) {
     for (const Attribution::Layer& l : r.attribution.layers) {
       out.insert(out.end(), {l.compute_s, l.exposed_s, l.imbalance_s});

@@ -28,7 +28,7 @@ TEST_F(RunLogTest, HoldsWhatWasAppended) {
   EXPECT_EQ(file.attribute<std::string>("/steps/seconds", "unit"), "s");
   EXPECT_EQ(file.attribute<std::string>("/steps/phases", "columns"), "min,mean,max");
   EXPECT_TRUE(file.attribute<std::string>("/steps/phases", "phases").starts_with("data,embedding,attention,"));
-  EXPECT_EQ(file.members("/steps").size(), 27U);
+  EXPECT_EQ(file.members("/steps").size(), 30U);
   EXPECT_EQ(file.members("/evaluations").size(), 6U);
 }
 
@@ -122,7 +122,7 @@ TEST_F(RunLogTest, WithoutLayersOrDomains) {
   log_steps(0, 6, shape);
   log_steps(5, 9, shape);
   expect_run_file(h5(), 1, 9, shape);
-  EXPECT_EQ(Hdf5File::open(h5()).members("/steps").size(), 15U);
+  EXPECT_EQ(Hdf5File::open(h5()).members("/steps").size(), 18U);
   EXPECT_EQ(content_of(jsonl()), expected_lines(9, shape));
 }
 
@@ -147,6 +147,33 @@ TEST_F(RunLogTest, HoldsStartsAndSavesOfStepsThatStay) {
   EXPECT_EQ(file.read<Index>("/saves/step"), (std::vector<Index>{3, 6})) << "that of step 9 is of another future";
   EXPECT_EQ(file.read<double>("/saves/seconds"), (std::vector<double>{1.5, 3.0}));
   EXPECT_EQ(file.attribute<std::string>("/saves/seconds", "unit"), "s");
+}
+
+TEST_F(RunLogTest, HoldsTrafficOfAnyNumberOfRanks) {
+  {
+    RunLog log(folder(), 0, {}, {});
+    for (Index step = 1; step <= 6; ++step) {
+      append(log, step);
+      if (step % 2 == 0) {
+        log.append(TrafficRecord{.step = step, .steps = 2, .ranks = 2, .row_bytes = 96, .rows = {0, step, 0, 7}});
+      }
+    }
+  }
+  {
+    RunLog log(folder(), 4, {}, {});
+    append(log, 5);
+    log.append(TrafficRecord{.step = 5, .steps = 1, .ranks = 70, .nodes = 1, .row_bytes = 96, .rows = {3}});
+  }
+  const Hdf5File file = Hdf5File::open(h5());
+  const auto column = [&](const char* name) { return file.read<Index>(std::string("/traffic/") + name); };
+  EXPECT_EQ(column("step"), (std::vector<Index>{2, 2, 2, 4, 4, 4, 5})) << "that of step 6 is of another future";
+  EXPECT_EQ(column("steps"), (std::vector<Index>{2, 2, 2, 2, 2, 2, 1}));
+  EXPECT_EQ(column("ranks"), (std::vector<Index>{2, 2, 2, 2, 2, 2, 70}));
+  EXPECT_EQ(column("nodes"), (std::vector<Index>{0, 0, 0, 0, 0, 0, 1}));
+  EXPECT_EQ(column("from"), (std::vector<Index>{0, 0, 1, 0, 0, 1, 0})) << "the first pair, and those with rows";
+  EXPECT_EQ(column("to"), (std::vector<Index>{0, 1, 1, 0, 1, 1, 0}));
+  EXPECT_EQ(column("rows"), (std::vector<Index>{0, 2, 7, 0, 4, 7, 3}));
+  EXPECT_EQ(file.attribute<std::string>("/traffic/row_bytes", "unit"), "B");
 }
 
 TEST_F(RunLogTest, NumbersThatAreNotFinite) {
@@ -268,7 +295,8 @@ TEST_F(RunLogTest, AnOlderVersionsLogIsRefusedAndLeftAlone) {
 
 // What is optional came later: a log that was begun without it is gone on with as it is.
 TEST_F(RunLogTest, ALogWithoutAttributionIsGoneOnWith) {
-  const Names later{"/steps/attribution", "/steps/layer_attribution", "/steps/slowest_rank"};
+  const Names later{"/steps/attribution", "/steps/layer_attribution", "/steps/slowest_rank",
+                    "/steps/waited_s",    "/steps/slowest_stretch",   "/steps/slowest_expert"};
   log_steps(0, 8);
   {
     TableFile file(h5());
