@@ -14,7 +14,9 @@ constexpr Index most_traced_ranks = 1024;  // as of simulated traces
 
 // What a reader has to know of where spans stand.
 constexpr std::array drawn{
-    "rank N: its main thread, which also computes; threads that share out its work are not drawn",
+    "rank N: its main thread; thread n: when it took calls that threads share out, thread 0 being the main one, and "
+    "how "
+    "many; a thread alone has no such rows",
     "a phase's spans add up to its time in the run's metrics; wait is for other ranks, and says for what; report and "
     "what is done between steps are in no phase",
     "on their way: from when a rank has sent its part to when it has seen all that is for it arrive; rows and bytes "
@@ -113,6 +115,7 @@ void RunTrace::write() {
   after_ = comm::measure_clock_offset(*ranks_);
   const std::array mine{before_.seconds, before_.uncertainty_s, after_.seconds, after_.uncertainty_s};
   const std::vector<double> offsets = ranks_->gather_all(std::span<const double>(mine));
+  const Index left_out = ranks_->sum(recorder_.left_out());
   const std::string text = events();
   if (!ranks_->is_root()) {
     comm::gather_texts(*ranks_, text, [](std::string_view) {});
@@ -123,6 +126,7 @@ void RunTrace::write() {
                    {"ranks", ranks_->size()},
                    {"threads", num_threads()},
                    {"steps", {first_, last_}},
+                   {"left_out_thread_spans", left_out},
                    {"clocks", clocks_json(offsets)},
                    {"drawn", drawn}};
   bool is_gathered = false;
@@ -169,8 +173,12 @@ std::string RunTrace::events() const {
     }
   };
   add("main thread", recorder_.main_thread());
+  const std::vector<std::vector<Span>> threads = recorder_.threads();
+  for (std::size_t t = 0; t < threads.size(); ++t) add(fmt::format("thread {}", t), threads[t]);
+  Index ways = 0;
   for (const std::vector<Span>& spans : recorder_.transfers()) {
-    add(row.thread == 1 ? "on their way" : fmt::format("on their way {}", row.thread), spans);
+    ++ways;
+    add(ways == 1 ? "on their way" : fmt::format("on their way {}", ways), spans);
   }
   return events.text();
 }

@@ -24,6 +24,7 @@ Json args_of(const Span& span) {
   for (const auto& [name, amount] : {std::pair{"rows", span.rows}, {"bytes", span.bytes}, {"flops", span.flops}}) {
     if (amount > 0.0) args[name] = std::round(1000.0 * amount) / 1000.0;
   }
+  if (span.calls > 0) args["calls"] = span.calls;
   if (!span.experts.empty()) args["experts"] = span.experts;
   return args;
 }

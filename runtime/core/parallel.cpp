@@ -2,6 +2,7 @@
 #include "runtime/core/parallel.hpp"
 
 #include "runtime/core/error.hpp"
+#include "runtime/core/thread_shares.hpp"
 
 #include <omp.h>
 
@@ -18,6 +19,7 @@ namespace {
 constexpr Index max_threads = 4096;
 
 std::atomic<Index> threads_in_use{1};
+ThreadListener* listener = nullptr;  // of the thread that calls parallel_for
 
 // One call of parallel_for.
 struct Region {
@@ -29,6 +31,7 @@ struct Region {
   std::atomic<Index> lowest_failed{std::numeric_limits<Index>::max()};
   std::mutex mutex{};  // guards failure, and lowest_failed against two writers
   std::exception_ptr failure{};
+  std::span<ThreadShare> shares{};  // [threads] where somebody listens
 };
 
 // The call in progress. Threads find it here and not through OpenMP's shared variables: an atomic is a hand-over that
@@ -63,10 +66,17 @@ void take_calls() {
   Region& region = *current_region.load(std::memory_order_acquire);
   const Index count = region.count;
   const bool is_caller = omp_get_thread_num() == 0;
+  ThreadShare share{.thread = omp_get_thread_num()};
+  if (!region.shares.empty()) share.begin = Clock::now();
 #pragma omp for schedule(dynamic, 1) nowait
   for (Index i = 0; i < count; ++i) {
     call_body(region, i);
+    ++share.calls;
     if (is_caller) call_between(region);
+  }
+  if (!region.shares.empty()) {
+    share.end = Clock::now();
+    region.shares[static_cast<std::size_t>(share.thread)] = share;
   }
   region.threads_done.fetch_add(1, std::memory_order_release);
 }
@@ -80,6 +90,8 @@ void use_threads(Index num_threads) {
   }
   threads_in_use.store(num_threads, std::memory_order_relaxed);
 }
+
+void tell_threads_to(ThreadListener* told) { listener = told; }
 
 Index num_threads() { return threads_in_use.load(std::memory_order_relaxed); }
 
@@ -100,10 +112,15 @@ void parallel_for(Index count, FunctionRef<void(Index)> body, FunctionRef<void()
     }
     return;
   }
+  if (listener != nullptr) {
+    region.shares = listener->begun(team);
+    current_region.store(&region, std::memory_order_release);  // with these
+  }
 #pragma omp parallel num_threads(team)
   take_calls();
   // OpenMP has joined the threads already; reading their count makes that known to the sanitizer as well.
   invariant(region.threads_done.load(std::memory_order_acquire) > 0, "no thread took part in {} calls", count);
+  if (listener != nullptr) listener->ended();
   if (region.failure) std::rethrow_exception(region.failure);
 }
 

@@ -37,6 +37,7 @@ struct Span {
   double rows = 0.0;   // 0: not known, or none
   double bytes = 0.0;  // on their way
   double flops = 0.0;
+  Index calls = 0;               // that a thread took of those that threads share out
   std::vector<Index> experts{};  // that compute, by their global numbers, where they are known
 
   [[nodiscard]] double seconds() const { return end_s - begin_s; }

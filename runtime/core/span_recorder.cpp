@@ -5,12 +5,25 @@
 
 namespace conclave {
 
+SpanRecorder::~SpanRecorder() { listen(false); }
+
+void SpanRecorder::listen(bool does) {
+  if (does != listens_) tell_threads_to(does ? this : nullptr);
+  listens_ = does;
+}
+
 void SpanRecorder::begin() {
+  listen(false);
   step_ = pass_ = layer_ = -1;
   direction_.reset();
   leave_wave();
   for (std::optional<std::size_t>* span : {&open_step_, &open_pass_, &open_layer_}) span->reset();
   main_thread_.clear();
+  experts_.clear();
+  experts_of_.clear();
+  thread_spans_.clear();
+  num_named_ = 0;
+  left_out_ = 0;
   transfers_.clear();
   began_at_ = Clock::now();
 }
@@ -19,9 +32,11 @@ void SpanRecorder::begin_step(Index step) {
   end_step();
   step_ = step;
   open_step_ = open(SpanKind::step);
+  listen(true);
 }
 
 void SpanRecorder::end_step() {
+  listen(false);
   end_pass();
   close(open_step_);
   step_ = -1;
@@ -47,29 +62,35 @@ void SpanRecorder::enter_layer(std::optional<Index> layer, std::optional<Directi
 }
 
 void SpanRecorder::enter_wave(Index wave, std::vector<Index> experts, Index rows) {
+  leave_wave();
   wave_ = wave;
-  experts_ = std::move(experts);
   rows_ = rows;
+  experts_.push_back(std::move(experts));
 }
 
-void SpanRecorder::leave_wave() { enter_wave(-1, {}, 0); }
+void SpanRecorder::leave_wave() {
+  wave_ = -1;
+  rows_ = 0;
+}
 
 void SpanRecorder::add(Phase phase, std::string_view of, Clock::time_point begin, Clock::time_point end) {
   Span span = begun(phase == Phase::wait ? SpanKind::wait : SpanKind::compute, begin, end);
   span.phase = phase;
   span.of = of;
   span.wave = wave_;
-  if (phase == Phase::experts) {
-    span.rows = static_cast<double>(rows_);
-    span.experts = experts_;
-  }
+  const bool has_experts = phase == Phase::experts && wave_ >= 0;
+  if (has_experts) span.rows = static_cast<double>(rows_);
   main_thread_.push_back(std::move(span));
+  experts_of_.push_back(has_experts ? std::ssize(experts_) - 1 : -1);
+  name_threads(main_thread_.size() - 1);
 }
 
 void SpanRecorder::add(SpanKind kind, std::string_view of, Clock::time_point begin, Clock::time_point end) {
   Span span = begun(kind, begin, end);
   span.of = of;
   main_thread_.push_back(std::move(span));
+  experts_of_.push_back(-1);
+  name_threads(main_thread_.size() - 1);
 }
 
 // Seen to have arrived before it was waited for, or else when waiting for it ended, which is what was recorded last.
@@ -94,6 +115,55 @@ void SpanRecorder::add_transfer(std::string_view of, Clock::time_point begin, Cl
   Span span = begun(SpanKind::transfer, std::max(begin, began_at_), end);
   span.of = of;
   transfers_.push_back(std::move(span));
+}
+
+std::span<ThreadShare> SpanRecorder::begun(Index threads) {
+  shares_.assign(static_cast<std::size_t>(threads), {});
+  return shares_;
+}
+
+void SpanRecorder::ended() {
+  for (const ThreadShare& share : shares_) {
+    if (share.calls == 0) continue;
+    if (std::ssize(thread_spans_) < most_thread_spans_) {
+      thread_spans_.push_back({share});
+    } else {
+      ++left_out_;
+    }
+  }
+}
+
+// A parallel_for is a part of the phase that is recorded next: phases are when they end, or when another begins.
+void SpanRecorder::name_threads(std::size_t part_of) {
+  for (; num_named_ < thread_spans_.size(); ++num_named_) thread_spans_[num_named_].part_of = part_of;
+}
+
+Span SpanRecorder::whole(std::size_t at) const {
+  Span span = main_thread_[at];
+  if (experts_of_[at] >= 0) span.experts = experts_[static_cast<std::size_t>(experts_of_[at])];
+  return span;
+}
+
+std::vector<Span> SpanRecorder::main_thread() const {
+  std::vector<Span> spans;
+  for (std::size_t i = 0; i < main_thread_.size(); ++i) spans.push_back(whole(i));
+  return spans;
+}
+
+// Which rows a thread has of its phase's is not known.
+std::vector<std::vector<Span>> SpanRecorder::threads() const {
+  std::vector<std::vector<Span>> rows;
+  for (std::size_t i = 0; i < num_named_; ++i) {
+    const ThreadShare& share = thread_spans_[i].share;
+    Span span = whole(thread_spans_[i].part_of);
+    span.begin_s = time_of(share.begin);
+    span.end_s = time_of(share.end);
+    span.rows = 0.0;
+    span.calls = share.calls;
+    rows.resize(std::max(rows.size(), static_cast<std::size_t>(share.thread) + 1));
+    rows[static_cast<std::size_t>(share.thread)].push_back(std::move(span));
+  }
+  return rows;
 }
 
 std::vector<std::vector<Span>> SpanRecorder::transfers() const {
@@ -122,6 +192,7 @@ Span SpanRecorder::begun(SpanKind kind, Clock::time_point begin, Clock::time_poi
 std::size_t SpanRecorder::open(SpanKind kind) {
   const Clock::time_point now = Clock::now();
   main_thread_.push_back(begun(kind, now, now));
+  experts_of_.push_back(-1);
   return main_thread_.size() - 1;
 }
 

@@ -64,10 +64,17 @@ void Trainer::note(Activity activity) {
 }
 
 const StepRecord& Trainer::step(FunctionRef<Index()> request) {
-  if (times_.recorder() != nullptr) times_.recorder()->begin_step(step_ + 1);
-  const StepRecord& record = do_step(request);
-  if (times_.recorder() != nullptr) times_.recorder()->end_step();
-  return record;
+  struct Recorded {  // ends however the step does
+    explicit Recorded(SpanRecorder* recorder, Index step) : recorder_(recorder) {
+      if (recorder_ != nullptr) recorder_->begin_step(step);
+    }
+    ~Recorded() {
+      if (recorder_ != nullptr) recorder_->end_step();
+    }
+    SpanRecorder* recorder_;
+  };
+  const Recorded recorded(times_.recorder(), step_ + 1);
+  return do_step(request);
 }
 
 const StepRecord& Trainer::do_step(FunctionRef<Index()> request) {

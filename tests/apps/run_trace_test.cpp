@@ -125,6 +125,34 @@ TEST_F(RunTrace, SaysWhichExpertsAndRowsAndWhatIsOnItsWay) {
   EXPECT_GT(count(content_of(file()), R"("name":"checkpoint","cat":"transfer")"), 0);
 }
 
+TEST_F(RunTrace, ThreadsHaveRowsAndTheBitsStay) {
+  const TemporaryFolder plain;
+  ASSERT_EQ(test::conclave(small + "--out " + plain.path("run")).exit_code, 0);
+  const std::string threaded = std::string(small).replace(small.find("--threads 1"), 11, "--threads 2");
+  for (const Index ranks : {1, 2}) {
+    std::filesystem::remove_all(out());
+    const Outcome outcome = on_ranks(ranks, CONCLAVE_PROGRAM,
+                                     fmt::format("{} --out {} --trace {} --trace-steps 2..4", threaded, out(), file()));
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+    EXPECT_EQ(test::digest_of(out()), test::digest_of(plain.path("run"))) << ranks;
+    const json all = trace();
+    EXPECT_EQ(all["otherData"]["left_out_thread_spans"], 0);
+    const TraceRows rows = rows_of(all);
+    for (Index rank = 0; rank < ranks; ++rank) {
+      std::map<std::string, Index> calls;
+      for (const Index thread : {0, 1}) {
+        const auto row = rows.find({fmt::format("rank {}", rank), fmt::format("thread {}", thread)});
+        ASSERT_NE(row, rows.end()) << rank << " " << thread;
+        expect_nested(row->second);
+        for (const json& e : row->second) calls[e["name"]] += e["args"]["calls"].get<Index>();
+      }
+      for (const char* phase : {"experts", "attention", "gate", "optimizer"}) EXPECT_GT(calls[phase], 0) << phase;
+      EXPECT_FALSE(calls.contains("wait"));
+      EXPECT_FALSE(rows.contains({fmt::format("rank {}", rank), "thread 2"}));
+    }
+  }
+}
+
 TEST_F(RunTrace, WhatCannotBeWrittenIsToldAndTheRunGoesOn) {
   std::filesystem::create_directory(file());  // there is a folder of that name
   const Outcome outcome = traced(2, "2..3");

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/core/span_recorder.hpp"
 
+#include "runtime/core/parallel.hpp"
+
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <map>
+#include <string>
 #include <thread>
 
 namespace conclave {
@@ -95,6 +100,76 @@ TEST(SpanRecorder, SpansSayWhereTheyAre) {
   EXPECT_EQ(optimizer.pass, -1);
   EXPECT_EQ(optimizer.step, 7);
   EXPECT_EQ(optimizer.wave, -1);
+}
+
+// A step whose experts and attention are shared out, `calls` calls each.
+void do_shared_step(SpanRecorder& recorder, PhaseTimes& times, Index calls) {
+  const auto work = [](Index) { std::this_thread::sleep_for(pause); };
+  recorder.begin_step(3);
+  times.enter_layer(1, Direction::backward);
+  {
+    const PhaseScope attention(times, Phase::attention);
+    parallel_for(calls, work);
+  }
+  {
+    const PhaseScope experts(times, Phase::experts);
+    recorder.enter_wave(0, {4, 9}, 30);
+    parallel_for(calls, work);
+    { const PhaseScope wait(times, Phase::wait, "rows"); }
+    parallel_for(calls, work);
+  }
+  recorder.leave_wave();
+  recorder.end_step();
+  parallel_for(calls, [](Index) {});  // between steps
+}
+
+TEST(SpanRecorder, ThreadsHaveRowsOfTheCallsThatTheyTook) {
+  constexpr Index calls = 12;
+  for (const Index threads : {1, 2, 3}) {
+    use_threads(threads);
+    SpanRecorder recorder;
+    PhaseTimes times;
+    times.record_in(&recorder);
+    do_shared_step(recorder, times, calls);
+    use_threads(1);
+    const std::vector<std::vector<Span>> rows = recorder.threads();
+    ASSERT_EQ(std::ssize(rows), threads == 1 ? 0 : threads) << "a call takes so long that each thread gets one";
+    const std::vector<Span> phases = recorder.main_thread();
+    std::map<std::string, Index> calls_of;
+    for (const std::vector<Span>& row : rows) {
+      for (std::size_t i = 0; i < row.size(); ++i) {
+        const Span& span = row[i];
+        EXPECT_LE(i > 0 ? row[i - 1].end_s : 0.0, span.begin_s) << i;
+        calls_of[span.name()] += span.calls;
+        EXPECT_EQ(span.step, 3);
+        EXPECT_EQ(span.layer, 1);
+        EXPECT_EQ(span.direction, Direction::backward);
+        EXPECT_EQ(span.rows, 0.0);
+        EXPECT_EQ(span.experts, span.phase == Phase::experts ? (std::vector<Index>{4, 9}) : std::vector<Index>{});
+        EXPECT_TRUE(std::ranges::any_of(phases, [&](const Span& of) {
+          return of.phase == span.phase && of.begin_s <= span.begin_s && span.end_s <= of.end_s;
+        })) << "it lies in its phase";
+      }
+    }
+    if (threads == 1) continue;
+    EXPECT_EQ(calls_of, (std::map<std::string, Index>{{"attention", calls}, {"experts", 2 * calls}}));
+    EXPECT_EQ(recorder.left_out(), 0);
+    recorder.begin();
+    EXPECT_TRUE(recorder.threads().empty());
+  }
+}
+
+TEST(SpanRecorder, SpansOfThreadsAreNoMoreThanAskedFor) {
+  use_threads(2);
+  SpanRecorder recorder(3);
+  PhaseTimes times;
+  times.record_in(&recorder);
+  do_shared_step(recorder, times, 12);
+  use_threads(1);
+  std::size_t kept = 0;
+  for (const std::vector<Span>& row : recorder.threads()) kept += row.size();
+  EXPECT_EQ(kept, 3U);
+  EXPECT_EQ(recorder.left_out(), 3) << "of three times two";
 }
 
 TEST(SpanRecorder, NothingIsRecordedUnlessItIsAsked) {
