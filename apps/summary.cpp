@@ -185,8 +185,10 @@ std::string RunSummary::layers(const train::TrainOptions& options) const {
   if (evaluation_->domains_seen == 1) {
     out += "The held-out tokens are of one domain: what experts tell about domains does not show.\n";
   } else if (!evaluation_->domain_information.empty()) {
-    out += "What an expert tells about a token's domain (0 nothing, 1 all), by layer:";
+    out += "What an expert tells about a token's domain (0 nothing, 1 all; corrected for few tokens), by layer:";
     for (const double information : evaluation_->domain_information) out += fmt::format(" {:.3f}", information);
+    out += "\n  all would be [bits]:";
+    for (const double bits : evaluation_->domain_most_bits) out += fmt::format(" {:.3f}", bits);
     out += "\n";
   }
   return out;

@@ -69,7 +69,9 @@ class Totals {
       communicator_.sum(counts);
       const Index domains = *dataset_.num_domains();
       evaluation.domains_seen = cols_with_counts(counts, domains);
-      evaluation.domain_information.push_back(information(counts, num_experts_, domains).share());
+      const Information found = information(counts, num_experts_, domains);
+      evaluation.domain_information.push_back(found.share());
+      evaluation.domain_most_bits.push_back(found.most);
     }
     for (std::vector<Index>& counts : pair_counts_) {
       communicator_.sum(counts);

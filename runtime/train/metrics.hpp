@@ -78,6 +78,8 @@ struct Evaluation {
   /// How much an expert says about a token's domain, one number an MoE layer: Information::share(), 0 (nothing) to 1
   /// (all). Empty where the data has no known domains.
   std::vector<double> domain_information;
+  /// What all would be, one number an MoE layer: Information::most. [bits]
+  std::vector<double> domain_most_bits;
   /// The domains that the held-out tokens come from; with fewer than 2 the information is 0 for want of a difference.
   Index domains_seen = 0;
   /// How much the expert of a token in one MoE layer says about its expert in the next one, one number a pair of

@@ -2,6 +2,8 @@
 // Which experts serve which tokens, of tables whose information is known by hand.
 #include "runtime/train/routing_census.hpp"
 
+#include "runtime/core/random.hpp"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -24,6 +26,33 @@ TEST(Information, IsNoneOfIndependentCounts) {
   EXPECT_NEAR(bits.most, -(std::log2(1.0 / 3.0) + 2.0 * std::log2(2.0 / 3.0)) / 3.0 + 1.0 / (360.0 * std::log(2.0)),
               1e-12);
   EXPECT_EQ(bits.share(), 0.0);
+}
+
+// Of draws that have nothing to do with one another, few to many: the counts alone seem to tell much.
+TEST(Information, OfFewIndependentDrawsIsAboutNone) {
+  constexpr Index experts = 8;
+  constexpr Index domains = 4;
+  for (const Index draws : {64, 256, 4096}) {
+    double plug_in = 0.0;
+    double corrected = 0.0;
+    constexpr Index tables = 200;
+    for (Index table = 0; table < tables; ++table) {
+      const Random random(5, RandomStream::initial, draws, table);
+      std::vector<Index> counts(static_cast<std::size_t>(experts * domains), 0);
+      for (Index draw = 0; draw < draws; ++draw) {
+        const auto expert = static_cast<Index>(random.uniform(0, draw) * experts);
+        const auto domain = static_cast<Index>(random.uniform(1, draw) * domains);
+        ++counts[static_cast<std::size_t>(expert * domains + domain)];
+      }
+      const Information bits = information(counts, experts, domains);
+      plug_in += bits.plug_in / tables;
+      corrected += bits.corrected / tables;
+    }
+    // (rows - 1) (columns - 1) / (2 N) nats, and what is left of it over so many tables.
+    const double bias = 21.0 / (2.0 * static_cast<double>(draws) * std::log(2.0));
+    EXPECT_NEAR(plug_in, bias, 0.25 * bias) << draws;
+    EXPECT_LT(std::abs(corrected), 0.2 * bias) << draws;
+  }
 }
 
 TEST(Information, IsThatOfANoisyChannel) {
