@@ -75,6 +75,15 @@ void read_phases(const RecordedTables& tables, RecordedRun& run) {
   for (Index p = 0; p < num_phases; ++p) run.phase_s.push_back(all[static_cast<std::size_t>(p * columns + 1)]);
 }
 
+// Of a table of one number a layer; none where it is not there.
+std::vector<Thinned> by_layer(const RecordedTables& tables, const std::string& table, Index layers) {
+  if (!tables.has(table)) return {};
+  if (tables.row_shape(table) != std::vector<Index>{layers}) {
+    tables.refuse(fmt::format("a column '{}' of another shape", table));
+  }
+  return tables.thinned(table, layers);
+}
+
 void read_layers(const RecordedTables& tables, RecordedRun& run) {
   if (!tables.has("load")) return;
   const std::vector<Index> shape = tables.row_shape("load");
@@ -93,9 +102,7 @@ void read_layers(const RecordedTables& tables, RecordedRun& run) {
           tallies[c].sum / static_cast<double>(tallies[c].count);
     }
   }
-  if (!tables.has("entropy")) return;
-  if (tables.row_shape("entropy") != std::vector<Index>{run.layers}) tables.refuse("entropies of another shape");
-  run.entropy = tables.thinned("entropy", run.layers);
+  run.entropy = by_layer(tables, "entropy", run.layers);
 }
 
 void read_events(const Hdf5File& file, const std::string& folder, RecordedRun& run) {
@@ -146,6 +153,7 @@ RecordedRun recorded_run(const std::string& folder) {
   read_layers(steps, run);
   const RecordedTables evaluations(file, "/evaluations");
   run.evaluations = evaluations.group({"loss", "accuracy", "macro_f1"});
+  run.domain_information = by_layer(evaluations, "domain_information", run.layers);
   if (const auto loss = run.evaluations.numbers.find("loss"); loss != run.evaluations.numbers.end()) {
     for (const double least : loss->second.least) {
       if (std::isfinite(least)) run.best_evaluation = std::min(least, run.best_evaluation.value_or(least));

@@ -35,9 +35,10 @@ struct RecordedRun {
   Index experts = 0;               // of each
   std::vector<double> load{};      // [layers, experts, buckets] mean claims of a step; NaN as in Thinned
   ThinnedGroup evaluations{}, tests{};
-  std::optional<double> best_evaluation{};  // the least loss on held-out data
-  std::vector<train::RunStart> starts{};    // none in logs of versions that did not write them
-  std::vector<Index> saves{};               // checkpoints that were saved or are there; rising
+  std::vector<Thinned> domain_information{};  // by MoE layer, over evaluations, 0 to 1; none: no domains are known
+  std::optional<double> best_evaluation{};    // the least loss on held-out data
+  std::vector<train::RunStart> starts{};      // none in logs of versions that did not write them
+  std::vector<Index> saves{};                 // checkpoints that were saved or are there; rising
   RecordedWaiting waiting{};
   std::optional<RecordedTraffic> traffic{};
 

@@ -143,33 +143,55 @@ LineChart accuracy_chart(std::span<const RecordedRun> runs, const std::vector<st
   return chart;
 }
 
-// Of one run a curve a layer; of several the mean over layers.
+/// A number of every layer of a run, over steps or over evaluations.
+struct OfLayers {
+  const ThinnedGroup& group;
+  const std::vector<Thinned>& layers;
+};
+
+// Adds of a run that stands alone a curve a layer; of several the mean over layers.
+void add_layers(LineChart& chart, const OfLayers& of, bool alone, const std::string& name, std::size_t colour,
+                double factor = 1.0) {
+  for (std::size_t l = 0; alone && l < of.layers.size(); ++l) {
+    Curve curve = curve_of(of.group, of.layers[l], factor);
+    curve.band.clear();  // those of several layers lie over one another
+    curve.name = fmt::format("layer {}", l);
+    chart.curves.push_back(std::move(curve));
+  }
+  if (alone || of.layers.empty()) return;
+  Thinned mean = of.layers.front();
+  for (std::size_t i = 0; i < mean.mean.size(); ++i) {
+    double sum = 0.0;
+    for (const Thinned& layer : of.layers) sum += layer.mean[i];
+    mean.mean[i] = sum / static_cast<double>(of.layers.size());
+  }
+  Curve curve = curve_of(of.group, mean, factor);
+  curve.band.clear();
+  curve.name = name;
+  curve.colour = colour;
+  chart.curves.push_back(std::move(curve));
+}
+
 LineChart entropy_chart(std::span<const RecordedRun> runs, const std::vector<std::string>& names) {
   const bool alone = runs.size() == 1;
   LineChart chart =
       over_steps(alone ? "Entropy of the routers" : "Entropy of the routers, mean over layers", "nats", runs, names);
   chart.y_from_zero = true;
   for (std::size_t r = 0; r < runs.size(); ++r) {
-    const std::vector<Thinned>& layers = runs[r].entropy;
-    for (std::size_t l = 0; alone && l < layers.size(); ++l) {
-      Curve curve = curve_of(runs[r].steps, layers[l]);
-      curve.band.clear();  // those of several layers lie over one another
-      curve.name = fmt::format("layer {}", l);
-      chart.curves.push_back(std::move(curve));
-    }
-    if (alone || layers.empty()) continue;
-    Thinned mean = layers.front();
-    for (std::size_t i = 0; i < mean.mean.size(); ++i) {
-      double sum = 0.0;
-      for (const Thinned& layer : layers) sum += layer.mean[i];
-      mean.mean[i] = sum / static_cast<double>(layers.size());
-    }
-    Curve curve = curve_of(runs[r].steps, mean);
-    curve.band.clear();
-    curve.name = names[r];
-    curve.colour = r;
-    chart.curves.push_back(std::move(curve));
+    add_layers(chart, {runs[r].steps, runs[r].entropy}, alone, names[r], r);
   }
+  return chart;
+}
+
+LineChart domain_chart(std::span<const RecordedRun> runs, const std::vector<std::string>& names) {
+  const bool alone = runs.size() == 1;
+  const std::string title = "What an expert tells about a token's domain";
+  LineChart chart = over_steps(alone ? title : title + ", mean over layers", "% of what it could", runs, names);
+  chart.y_from_zero = true;
+  for (std::size_t r = 0; r < runs.size(); ++r) {
+    add_layers(chart, {runs[r].evaluations, runs[r].domain_information}, alone, names[r], r, 100.0);
+  }
+  for (Curve& curve : chart.curves) curve.only_line = false;
   return chart;
 }
 
@@ -337,6 +359,9 @@ std::vector<Picture> routing_pictures(std::span<const RecordedRun> runs, const s
   drops.y_from_zero = true;
   add_of_steps(pictures, runs, names, "drop_rate", std::move(drops), 100.0);
   add_picture(pictures, "entropy", entropy_chart(runs, names));
+  add_picture(pictures, "domains", domain_chart(runs, names),
+              "Mutual information on held-out data over the most that it can be, corrected for few counts: 0 % where "
+              "domains make no difference to the router.");
   for (std::size_t r = 0; r < runs.size(); ++r) {
     if (runs[r].layers == 0 || runs[r].steps.at.empty()) continue;
     pictures.push_back(load_picture(runs[r], of_run("Load of the experts", runs, names[r]), file_of("load", runs, r)));

@@ -61,6 +61,8 @@ TEST(RecordedRun, TellsEveryStepOfAShortRun) {
   EXPECT_EQ(run.tokens, tokens);
   EXPECT_EQ(run.last_loss, train::some_step(9).loss);
   EXPECT_EQ(run.best_evaluation, std::min(train::some_evaluation(4).loss, train::some_evaluation(8).loss));
+  ASSERT_EQ(run.domain_information.size(), 3U);
+  EXPECT_EQ(run.domain_information[2].mean[1], train::some_evaluation(8).domain_information[2]);
   EXPECT_EQ(run.ranks(), 3);
 }
 
@@ -179,8 +181,8 @@ std::string page_of(const std::vector<RecordedRun>& runs) { return page_text("ti
 
 TEST(Report, IsWholeForRunsOfEverySize) {
   const train::TemporaryFolder folder;
-  const train::LogShape dense{.layers = 0, .experts = 0, .domains = 0};
-  const train::LogShape classes{.layers = 2, .experts = 70, .domains = 0, .classes = 3};
+  const train::LogShape dense{.layers = 0, .experts = 0, .domains = false};
+  const train::LogShape classes{.layers = 2, .experts = 70, .domains = false, .classes = 3};
   write_run(folder.path("none"), 0);
   write_run(folder.path("one"), 1);
   write_run(folder.path("dense"), 5, dense);

@@ -24,7 +24,7 @@ TEST(RunJournal, does_not_go_on_beside_an_evaluation_that_the_log_refuses) {
   journal.append(train::some_step(5));
   EXPECT_FALSE(journal.has_failed());
   journal.refuse_failure();
-  journal.append(train::some_evaluation(5, {.domains = 0}));
+  journal.append(train::some_evaluation(5, {.domains = false}));
   EXPECT_EQ(journal.has_failed(), world().is_root());
   EXPECT_TRUE(told.empty());
   for (const auto& ask : {&RunJournal::refuse_failure, &RunJournal::close}) {

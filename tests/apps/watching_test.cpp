@@ -56,8 +56,8 @@ TEST_P(Watching, TellsAndReportsARunThatWasCut) {
   EXPECT_THAT(html, HasSubstr(fmt::format("2: after step 0 on {0} ranks; after step 3 on {0} ranks", GetParam())));
   EXPECT_THAT(html, HasSubstr("4, the last of step 6")) << "after steps 2, 3, 4 and 6";
   EXPECT_THAT(html, HasSubstr("6 of 6"));
-  for (const char* name :
-       {"loss", "learning-rate", "gradient-norm", "drop-rate", "entropy", "load", "tokens-per-s", "phases"}) {
+  for (const char* name : {"loss", "learning-rate", "gradient-norm", "drop-rate", "entropy", "domains", "load",
+                           "tokens-per-s", "phases"}) {
     const std::string svg = content_of(folder.path(fmt::format("svg/{}.svg", name)));
     EXPECT_TRUE(svg.starts_with("<svg ")) << name;
     EXPECT_THAT(html, HasSubstr(svg)) << name;

@@ -33,7 +33,7 @@ TEST_F(RunLogTest, HoldsWhatWasAppended) {
 }
 
 TEST_F(RunLogTest, HoldsTheConfusionOfClassesAndTheTestPartByItself) {
-  const LogShape shape{.domains = 0, .classes = 3};
+  const LogShape shape{.domains = false, .classes = 3};
   Evaluation test = some_evaluation(8, shape);
   test.split = Split::test;
   {
@@ -118,7 +118,7 @@ TEST_F(RunLogTest, WithoutRecords) {
 }
 
 TEST_F(RunLogTest, WithoutLayersOrDomains) {
-  const LogShape shape{.layers = 0, .experts = 0, .domains = 0};
+  const LogShape shape{.layers = 0, .experts = 0, .domains = false};
   log_steps(0, 6, shape);
   log_steps(5, 9, shape);
   expect_run_file(h5(), 1, 9, shape);
@@ -269,7 +269,7 @@ TEST_F(RunLogTest, OtherLayersAreRefusedAndTheLogIsLeftAlone) {
       EXPECT_TRUE(contains(hint, "--out")) << hint;
     }
   }
-  EXPECT_TRUE(contains(input_error([&] { log_steps(8, 12, {.layers = 4, .experts = 8, .domains = 0}); }).first,
+  EXPECT_TRUE(contains(input_error([&] { log_steps(8, 12, {.layers = 4, .experts = 8, .domains = false}); }).first,
                        "/evaluations/domain_information"));
   log_steps(8, 8);
   EXPECT_EQ(content_of(jsonl()), lines);
