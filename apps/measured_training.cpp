@@ -21,12 +21,19 @@ class StepTables {
  public:
   explicit StepTables(const Hdf5File& file) : file_(file), steps_(file.read<Index>("/steps/step")) {
     const std::vector<Index> skipped = column<Index>("skipped", 1);
-    // Logs of earlier versions tell no starts.
-    std::vector<Index> starts;
-    if (file.exists("/starts/step")) starts = file.read<Index>("/starts/step");
+    const std::vector<Index> starts = steps_of("starts");
+    const std::vector<Index> decisions = steps_of("exchanges");
+    const bool is_auto = !decisions.empty() && file.has_attribute("/config", "exchange") &&
+                         file.attribute<std::string>("/config", "exchange") == "auto";
     const auto warms_up = [&](std::size_t row) {
-      return std::ranges::any_of(starts,
-                                 [&](Index done) { return done < steps_[row] && steps_[row] - done <= warm_up_steps; });
+      const auto next = std::ranges::lower_bound(starts, steps_[row]);
+      if (next == starts.begin()) return false;
+      const Index done = *std::prev(next);
+      const auto later = next == starts.end() ? decisions.end() : std::ranges::upper_bound(decisions, *next);
+      const Index decided = later == decisions.begin() ? 0 : *std::prev(later);
+      // A process that ended before it decided has done nothing but trials.
+      const bool tries = decided > done ? steps_[row] <= decided : is_auto;
+      return tries || steps_[row] - done <= warm_up_steps;
     };
     for (Index i = steady_from(std::ssize(steps_)); i < std::ssize(steps_); ++i) {
       const auto row = static_cast<std::size_t>(i);
@@ -57,6 +64,12 @@ class StepTables {
   [[nodiscard]] const Hdf5File& file() const { return file_; }
 
  private:
+  // Of a group that logs of earlier versions lack.
+  [[nodiscard]] std::vector<Index> steps_of(const char* group) const {
+    const std::string name = fmt::format("/{}/step", group);
+    return file_.exists(name) ? file_.read<Index>(name) : std::vector<Index>{};
+  }
+
   const Hdf5File& file_;
   std::vector<Index> steps_;
   std::vector<std::size_t> rows_;

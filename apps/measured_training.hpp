@@ -25,7 +25,8 @@ struct MeasuredTraining {
 inline constexpr std::size_t most_measured_rows = 64;
 
 /// From run.h5 in the folder of a run: steps but for the first tenth, the first of each process that went on with the
-/// run (warm_up_steps of apps/step_timing.hpp), if there are others, and those that were skipped. What an expert kept
+/// run (warm_up_steps of apps/step_timing.hpp; where exchanges were tried, those until the last was decided), if there
+/// are others, and those that were skipped. What an expert kept
 /// is its claims, but that the fullest ones lost what the layer dropped. InputError where there is no such file, no
 /// step in it, or tables that no run writes.
 [[nodiscard]] MeasuredTraining measured_training(const std::filesystem::path& folder);

@@ -69,6 +69,10 @@ void RunJournal::append(const train::TrafficRecord& traffic) {
   attempt([&] { log_->append(traffic); });
 }
 
+void RunJournal::append(const train::ExchangeDecision& decision) {
+  attempt([&] { log_->append(decision); });
+}
+
 void RunJournal::note(const std::string& name, const std::string& value) {
   if (log_) log_->note(name, value);
 }

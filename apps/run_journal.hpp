@@ -30,6 +30,7 @@ class RunJournal {
   void append(const train::Evaluation& evaluation);
   void append(const train::SavedCheckpoint& save);
   void append(const train::TrafficRecord& traffic);
+  void append(const train::ExchangeDecision& decision);
   void note(const std::string& name, const std::string& value);
   void flush();
   /// Whether something failed that cannot be got over; false on the ranks that are not the root.

@@ -38,8 +38,8 @@ void RunReports::introduce(const train::Samples& data, std::span<const std::stri
 
 void RunReports::step_done(const train::StepRecord& step) {
   summary_.add(step);
-  note_choices();
   journal_.append(step);
+  note_choices(step.step);
   textfile_.add(step);
   for (const std::string& alarm : step.alarms) note(alarm);
   if (!step.straggler.empty()) note(step.straggler);
@@ -52,11 +52,12 @@ void RunReports::step_done(const train::StepRecord& step) {
 }
 
 // How rows travel is decided in a trainer's first steps.
-void RunReports::note_choices() {
+void RunReports::note_choices(Index step) {
   const std::span<const comm::ExchangeChoice> choices = trainer_.exchange_choices();
   for (; noted_choices_ < choices.size(); ++noted_choices_) {
     const comm::ExchangeChoice& choice = choices[noted_choices_];
     journal_.note("exchange " + choice.inbox, text_of(choice));
+    journal_.append(train::ExchangeDecision{step});
   }
 }
 

@@ -52,7 +52,7 @@ class RunReports {
   void summarise(std::optional<double> entropy, std::span<const ExpertMap> maps);
 
  private:
-  void note_choices();
+  void note_choices(Index step);
 
   const train::TrainOptions& options_;
   const comm::Communicator& world_;

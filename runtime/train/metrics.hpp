@@ -102,6 +102,11 @@ struct SavedCheckpoint {
   double seconds = 0.0;  // from its beginning until it stood
 };
 
+/// How the rows of an inbox travel was decided, by measuring in the steps before and in this one.
+struct ExchangeDecision {
+  Index step = 0;
+};
+
 /// One line of JSON, for metrics.jsonl.
 [[nodiscard]] std::string to_json(const StepRecord& record);
 [[nodiscard]] std::string to_json(const Evaluation& evaluation);

@@ -16,8 +16,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::array<const char*, 7> groups{"/steps",  "/evaluations", "/tests",  "/drops",
-                                            "/starts", "/saves",       "/traffic"};
+constexpr std::array groups{"/steps",  "/evaluations", "/tests",   "/drops",
+                            "/starts", "/saves",       "/traffic", "/exchanges"};
 constexpr Index structure_bytes = Index{64} * 1024;  // of a file, its groups and their lists of names
 
 void require(const std::error_code& error, const char* action, const fs::path& path) {

@@ -93,6 +93,11 @@ void RunLog::append(const TrafficRecord& traffic) {
   tables_.append(rows);
 }
 
+void RunLog::append(const ExchangeDecision& decision) {
+  begin();
+  tables_.append(rows_of(decision));
+}
+
 void RunLog::flush() {
   begin();
   flushed_at_ = Clock::now();

@@ -47,13 +47,16 @@
 //                           group comes with the first record of a step
 //   /saves/step             [c] int64    checkpoints that stood, also those that were removed since
 //   /saves/seconds          [c] float64
-//   /traffic/...            [t] int64    a row for each pair of places that rows of tokens went between in a run of
-//   steps: step, steps             the last of these steps, and how many they are ranks, nodes            ranks then.
-//   nodes = 0: places are ranks; else there were so many nodes, which are the places from, to                the place
-//   of the tokens and that of their experts rows                    copies of tokens for experts, all passes and MoE
-//   layers together. Their results come back, and
-//                           backward moves as many rows both ways once more: row_bytes [B] each. It depends on the
-//                           ranks and on where experts are. Not of more than 64 nodes, and not of evaluations
+//   /exchanges/step         [x] int64    a row for each exchange of which it was decided how its rows travel, by
+//                           measuring in the first steps of a process: the last of them
+//   /traffic                [t] int64    a row for each pair of places that rows of tokens went between in some steps:
+//     step, steps           the last of these steps, and how many they are
+//     ranks, nodes          ranks then; nodes = 0: places are ranks; else they are nodes, of which there were so many
+//     from, to              the place of the tokens, and that of their experts
+//     rows                  copies of tokens for experts, over all passes and MoE layers. Their results come back, and
+//                           backward moves as many rows both ways once more
+//     row_bytes             [B] of a row, each time. All depends on the ranks and on where experts are. Not of more
+//                           than 64 nodes, and not of evaluations
 // Every dataset has the attributes "unit" ("1": a plain number) and "meaning". A group comes with its first record. A
 // run without MoE layers has no tables with a dimension of layers (one with a single one no layer_agreement), data
 // without known domains no domain_information, data without classes no macro_f1 and confusion; a log that was begun by
@@ -92,6 +95,7 @@ class RunLog {
   void append(const SavedCheckpoint& save);
   /// The same; of as many steps as have been appended.
   void append(const TrafficRecord& traffic);
+  void append(const ExchangeDecision& decision);
   /// Adds to /record what was learnt while the run was on; kept with the next record, once for each name.
   void note(const std::string& name, const std::string& value) { tables_.note(name, value); }
   /// Hands all records to the operating system. Call it before a checkpoint is saved: a resumed run's log then has no

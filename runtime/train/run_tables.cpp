@@ -244,6 +244,13 @@ std::vector<Table> rows_of(const TrafficRecord& traffic) {
            rows}};
 }
 
+std::vector<Table> rows_of(const ExchangeDecision& decision) {
+  return {{"/exchanges/step",
+           {},
+           described("steps", "the step in which it was decided how rows travel, by measuring until then"),
+           std::vector<Index>{decision.step}}};
+}
+
 std::vector<Table> rows_of(const Evaluation& evaluation) {
   const std::string_view group = evaluation.split == Split::test ? "/tests" : "/evaluations";
   std::vector<Table> tables;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // `conclave simulate validate` as a user calls it.
 #include "apps/measured_training.hpp"
+#include "runtime/train/hdf5.hpp"
 #include "tests/apps/refusal.hpp"
 #include "tests/apps/simulations.hpp"
 #include "tests/support/file_content.hpp"
@@ -26,10 +27,10 @@ std::string machine_of_two_ranks() {
 
 class Validate : public test::Simulations {
  protected:
-  void train(Index ranks, const std::string& name, const std::string& options = test::small_run) {
-    const Outcome outcome =
-        on_ranks(ranks, CONCLAVE_PROGRAM,
-                 fmt::format("train --out {} --threads 1 --steps 12 --eval-every 0 {}", folder_.path(name), options));
+  void train(Index ranks, const std::string& name, const std::string& options = test::small_run, Index steps = 12) {
+    const Outcome outcome = on_ranks(
+        ranks, CONCLAVE_PROGRAM,
+        fmt::format("train --out {} --threads 1 --steps {} --eval-every 0 {}", folder_.path(name), steps, options));
     ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
   }
   Outcome validate(const std::string& arguments) { return conclave("simulate validate " + arguments); }
@@ -66,6 +67,20 @@ TEST_F(Validate, PricesEachRunAsItWas) {
   EXPECT_EQ(object["summary"]["held_out"], 3);
   EXPECT_EQ(test::count(content_of(folder_.path("v.csv")), ",step,"), 3);
   EXPECT_EQ(test::count(content_of(folder_.path("v.svg")), "<circle"), 4) << "three runs and the legend's";
+}
+
+TEST_F(Validate, LeavesOutTheStepsThatTryExchanges) {
+  folder_.write("two.json", machine_of_two_ranks());
+  train(2, "auto", std::string(test::small_run) + " --exchange auto", 40);
+  const auto log = train::Hdf5File::open(folder_.path("auto/run.h5"));
+  const auto decisions = log.read<Index>("/exchanges/step");
+  ASSERT_FALSE(decisions.empty());
+  EXPECT_GE(decisions.back(), 18) << "three exchanges, six times each";
+  EXPECT_EQ(apps::measured_training(folder_.path("auto")).run.steps, 40 - decisions.back());
+  const Outcome outcome =
+      validate(fmt::format("--machine {} --json {}", folder_.path("two.json"), folder_.path("auto")));
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  EXPECT_EQ(nlohmann::json::parse(outcome.output)["runs"][0]["steps"], 40 - decisions.back());
 }
 
 TEST_F(Validate, KnowsWhatCalibrationsAreFittedTo) {

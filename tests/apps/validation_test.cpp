@@ -57,6 +57,34 @@ TEST(MeasuredTraining, LeavesOutTheFirstStepsOfEachProcess) {
   EXPECT_EQ(m.run.step_s, 5.5);
 }
 
+// What is written, and how many of its steps count.
+Index steps_that_count(const train::TemporaryFolder& folder) { return measured_training(folder.path()).run.steps; }
+
+TEST(MeasuredTraining, LeavesOutTheStepsThatTriedExchanges) {
+  const train::RunLog::Texts record{{"ranks", "2"}, {"threads_per_rank", "1"}, {"nodes", "1"}};
+  const auto write = [&](const train::TemporaryFolder& folder, Index first, Index last, const char* exchange,
+                         const std::vector<Index>& decisions) {
+    train::RunLog log(folder.path(), first, {{"layers", "2"}, {"exchange", exchange}}, record);
+    for (Index i = first + 1; i <= last; ++i) {
+      log.append(step_of(i, {}));
+      for (Index n = std::ranges::count(decisions, i); n > 0; --n) log.append(train::ExchangeDecision{i});
+    }
+    log.flush();
+  };
+  const train::TemporaryFolder folder;
+  write(folder, 0, 20, "auto", {5, 7, 7});
+  EXPECT_EQ(steps_that_count(folder), 13) << "8 to 20";
+  write(folder, 12, 20, "auto", {16});
+  EXPECT_EQ(steps_that_count(folder), 9) << "8 to 12, 17 to 20: each process tries anew";
+  write(folder, 18, 20, "flat", {});
+  EXPECT_EQ(steps_that_count(folder), 7) << "8 to 12, 17 and 18: what does not try warms up all the same";
+  write(folder, 18, 24, "auto", {});
+  EXPECT_EQ(steps_that_count(folder), 7) << "8 to 12, 17 and 18: the last one did not come to decide";
+  const train::TemporaryFolder undecided;
+  write(undecided, 0, 20, "auto", {});
+  EXPECT_EQ(steps_that_count(undecided), 18) << "3 to 20: nothing tells what it tried";
+}
+
 TEST(MeasuredTraining, IsTheMediansOfTheStepsThatCount) {
   const train::TemporaryFolder folder;
   std::vector<StepRecord> records;

@@ -126,12 +126,13 @@ TEST_F(RunLogTest, WithoutLayersOrDomains) {
   EXPECT_EQ(content_of(jsonl()), expected_lines(9, shape));
 }
 
-TEST_F(RunLogTest, HoldsStartsAndSavesOfStepsThatStay) {
+TEST_F(RunLogTest, HoldsStartsSavesAndDecisionsOfStepsThatStay) {
   {
     RunLog log(folder(), 0, {}, {{"ranks", "4"}});
     for (Index step = 1; step <= 9; ++step) {
       append(log, step);
       if (step % 3 == 0) log.append(SavedCheckpoint{step, 0.5 * static_cast<double>(step)});
+      if (step % 4 == 0) log.append(ExchangeDecision{step});
     }
   }
   const std::string lines = content_of(jsonl());
@@ -147,6 +148,7 @@ TEST_F(RunLogTest, HoldsStartsAndSavesOfStepsThatStay) {
   EXPECT_EQ(file.read<Index>("/saves/step"), (std::vector<Index>{3, 6})) << "that of step 9 is of another future";
   EXPECT_EQ(file.read<double>("/saves/seconds"), (std::vector<double>{1.5, 3.0}));
   EXPECT_EQ(file.attribute<std::string>("/saves/seconds", "unit"), "s");
+  EXPECT_EQ(file.read<Index>("/exchanges/step"), (std::vector<Index>{4}));
 }
 
 TEST_F(RunLogTest, HoldsTrafficOfAnyNumberOfRanks) {
