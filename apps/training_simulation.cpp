@@ -2,6 +2,7 @@
 #include "apps/training_simulation.hpp"
 
 #include "apps/command_line.hpp"
+#include "apps/placement_candidates.hpp"
 #include "apps/training_needs.hpp"
 #include "apps/training_workload.hpp"
 #include "runtime/model/expert_waves.hpp"
@@ -25,8 +26,7 @@ Index waves_of(const sim::Workload& w, const plan::RowTransport& transport) {
   return model::ExpertWaves::count(most_experts, transport.waves);
 }
 
-// Where a run may move its experts to: by the loads of all cases together, without copies and, if it may make some,
-// with.
+// Where a run may move its experts to, by the loads of all cases together.
 std::vector<experts::Placement> moved_experts(const SettledTraining& s, Index ranks) {
   if (s.training.placement != train::ExpertPlacement::automatic || s.loads.empty()) return {};
   std::vector<double> loads(static_cast<std::size_t>(s.workload.moe.num_experts()));
@@ -35,12 +35,7 @@ std::vector<experts::Placement> moved_experts(const SettledTraining& s, Index ra
       loads[e] += of_case.rows[e].mean * static_cast<double>(s.workload.moe.experts[e].parameters);
     }
   }
-  const Index slots = even_share(std::ssize(loads), ranks, 0).size();
-  std::vector<experts::Placement> placements{experts::balanced_placement(loads, ranks, slots)};
-  const Index copies = ranks == 1 ? 0 : s.training.placement_replicas;
-  if (copies == 0) return placements;
-  placements.push_back(experts::replicated_placement(loads, ranks, slots + (copies + ranks - 1) / ranks, copies));
-  return placements;
+  return candidate_placements(loads, ranks, s.training.placement_replicas);
 }
 
 }  // namespace
@@ -103,8 +98,10 @@ PlacedTraining placed(const SettledTraining& s, Index ranks, const comm::Communi
 
 sim::TrainingCase case_of(const SettledTraining& s, const PlacedTraining& p, const experts::Placement* placement) {
   if (placement == nullptr && p.moved) placement = &*p.moved;
-  return {p.workload, p.network, s.machine ? &*s.machine : nullptr,
-          s.loads,    placement, s.bound ? 0 : sim::most_scheduled_ranks};
+  std::span<const experts::Placement> placements;
+  if (placement != nullptr) placements = {placement, 1};
+  return {p.workload, p.network,  s.machine ? &*s.machine : nullptr,
+          s.loads,    placements, s.bound ? 0 : sim::most_scheduled_ranks};
 }
 
 SimulatedPoint simulated_on(const SettledTraining& s, Index ranks, const comm::Communicator& world,

@@ -127,18 +127,6 @@ struct LayerTraffic {
   double distinct = 1.0;
 };
 
-// The share of a class's groups that a rank has, on average over passes: a class is an even share of the step's groups.
-double share_of_class(const TrainingCase& t, RankId rank, Index source, Index classes) {
-  const Workload& w = t.workload;
-  const Range of_class = even_share(w.groups, classes, source);
-  const Range mine = groups_of(t, rank);
-  Index common = 0;
-  for (Index first = 0; first < w.groups; first += w.groups_in_pass()) {
-    common += intersection({first + mine.begin, first + mine.end}, of_class).size();
-  }
-  return of_class.empty() ? 0.0 : static_cast<double>(common) / static_cast<double>(of_class.size());
-}
-
 // What a class of sources has for each expert, all ranks' parts of it.
 TrafficTerm term_of(const TrainingCase& t, const experts::Placement& placement, std::span<const Moments> mean_rows,
                     std::span<const double> rows, Index source, Index classes) {
@@ -255,6 +243,17 @@ WavesTime time_of_waves(Index waves, const WaveCosts& wave) {
 
 Range groups_of(const TrainingCase& t, RankId rank) {
   return even_share(t.workload.groups_in_pass(), t.network.num_ranks(), rank.value());
+}
+
+double share_of_class(const TrainingCase& t, RankId rank, Index source, Index classes) {
+  const Workload& w = t.workload;
+  const Range of_class = even_share(w.groups, classes, source);
+  const Range mine = groups_of(t, rank);
+  Index common = 0;
+  for (Index first = 0; first < w.groups; first += w.groups_in_pass()) {
+    common += intersection({first + mine.begin, first + mine.end}, of_class).size();
+  }
+  return of_class.empty() ? 0.0 : static_cast<double>(common) / static_cast<double>(of_class.size());
 }
 
 Spread over_ranks(const TrainingCase& t, const RankSpeed& speed, FunctionRef<double(Index groups)> seconds_of) {

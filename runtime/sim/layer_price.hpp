@@ -64,6 +64,9 @@ struct LayerPrice {
 /// A rank's groups of a pass.
 [[nodiscard]] Range groups_of(const TrainingCase& training, RankId rank);
 
+/// Of a class of sources, an even share of the step's groups, what a rank has, on average over passes.
+[[nodiscard]] double share_of_class(const TrainingCase& training, RankId rank, Index source, Index classes);
+
 /// Over all ranks: seconds_of(groups) of a rank's groups, on its host.
 [[nodiscard]] Spread over_ranks(const TrainingCase& training, const RankSpeed& speed,
                                 FunctionRef<double(Index groups)> seconds_of);

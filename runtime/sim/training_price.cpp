@@ -67,14 +67,14 @@ void add_layer(const LayerPrice& layer, double blocks, Layers& all) {
 }
 
 // One MoE layer on average over the cases of its loads. Returns what backward takes.
-double add_layers(const TrainingCase& t, const RankSpeed& speed, const experts::Placement& placement, StepSum& sum,
-                  TrainingPrice& price, StepLog* log) {
+double add_layers(const TrainingCase& t, const RankSpeed& speed, std::span<const experts::Placement> placements,
+                  StepSum& sum, TrainingPrice& price, StepLog* log) {
   const Workload& w = t.workload;
   const auto blocks = static_cast<double>(w.moe_blocks * w.passes) / static_cast<double>(t.loads.size());
   double backward_s = 0.0;
   Layers all;
-  for (const ExpertLoads& loads : t.loads) {
-    const LayerPrice layer = price_layer(t, speed, placement, loads, log);
+  for (std::size_t c = 0; c < t.loads.size(); ++c) {
+    const LayerPrice layer = price_layer(t, speed, placements[placements.size() == 1 ? 0 : c], t.loads[c], log);
     for (std::size_t p = 0; p < num_phases; ++p) sum.work[p] += layer.work[p].scaled(blocks);
     add_layer(layer, blocks, all);
     backward_s += blocks / static_cast<double>(w.passes) * layer.backward_s;
@@ -194,6 +194,18 @@ void tell_what_is_beyond(const TrainingCase& t, TrainingPrice& price) {
   }
 }
 
+void check_placements(const TrainingCase& t, std::span<const experts::Placement> placements) {
+  const Index ranks = t.network.num_ranks();
+  const Index experts = t.workload.moe.num_experts();
+  invariant(placements.size() == 1 || placements.size() == t.loads.size(), "{} placements for {} cases of loads",
+            placements.size(), t.loads.size());
+  for (const experts::Placement& placement : placements) {
+    invariant(placement.num_ranks == ranks && placement.num_experts() == experts,
+              "a placement of {} experts on {} ranks for {} on {}", placement.num_experts(), placement.num_ranks,
+              experts, ranks);
+  }
+}
+
 }  // namespace
 
 TrainingPrice price_training_step(const TrainingCase& t, StepLog* log) {
@@ -201,18 +213,17 @@ TrainingPrice price_training_step(const TrainingCase& t, StepLog* log) {
   invariant(t.workload.moe_blocks == 0 || !t.loads.empty(), "MoE blocks without loads");
   const RankSpeed speed(t.network.cluster(), t.machine, step_footprint(t.workload, t.network.num_ranks()));
   const Index ranks = t.network.num_ranks();
-  const experts::Placement placement =
-      t.placement != nullptr ? *t.placement : experts::contiguous_placement(t.workload.moe.num_experts(), ranks);
-  invariant(placement.num_ranks == ranks && placement.num_experts() == t.workload.moe.num_experts(),
-            "a placement of {} experts on {} ranks for {} on {}", placement.num_experts(), placement.num_ranks,
-            t.workload.moe.num_experts(), ranks);
+  std::vector<experts::Placement> even_runs;
+  if (t.placements.empty()) even_runs = {experts::contiguous_placement(t.workload.moe.num_experts(), ranks)};
+  const std::span<const experts::Placement> placements = t.placements.empty() ? even_runs : t.placements;
+  check_placements(t, placements);
   TrainingPrice price;
   StepSum sum;
   const Spread groups = add_groups(t, speed, sum, log);
   price.slowest = groups.slowest;
   double backward_s = backward_share * groups.max_s;
-  if (t.workload.moe_blocks > 0) backward_s += add_layers(t, speed, placement, sum, price, log);
-  add_update(t, speed, placement, backward_s, sum, log);
+  if (t.workload.moe_blocks > 0) backward_s += add_layers(t, speed, placements, sum, price, log);
+  add_update(t, speed, placements, backward_s, sum, log);
 
   const double noise = noise_s(t, sum.parts);
   if (noise > 0.0) sum.path.push_back({"noise", noise, fmt::format("the slowest of {} ranks, step by step", ranks)});

@@ -26,8 +26,9 @@ struct TrainingCase {
                                      // else takes time
   /// What comes to the experts of an MoE layer in a pass: one case, or several that are priced in turn and averaged.
   std::span<const ExpertLoads> loads{};
-  /// Experts on ranks; null: even runs of them. Rows of an expert with several hosts are shared out by segments.
-  const experts::Placement* placement = nullptr;
+  /// Experts on ranks: one for all MoE layers, or one for each case of loads; none: even runs of them. Rows of an
+  /// expert with several hosts are shared out by segments.
+  std::span<const experts::Placement> placements{};
   Index scheduled_up_to = most_scheduled_ranks;  // see RowExchange
 };
 
@@ -58,7 +59,8 @@ struct TrainingPrice {
 };
 
 /// InputError where the cluster's description or the machine lacks what the price needs, with what to give.
-/// InvariantError for a workload that is none, and for MoE blocks without loads. log: where the parts of the price are
+/// InvariantError for a workload that is none, for MoE blocks without loads, and for placements of other experts, ranks
+/// or cases. log: where the parts of the price are
 /// kept as they are added up; empty but for its ranks, or null.
 [[nodiscard]] TrainingPrice price_training_step(const TrainingCase& training, StepLog* log = nullptr);
 

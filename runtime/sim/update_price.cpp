@@ -58,19 +58,22 @@ void add_reduction(const TrainingCase& t, const RankSpeed& speed, const plan::Re
 }
 
 // [num_ranks] parameters of the experts that each rank is the home of.
-std::vector<double> owned_parameters(const Workload& w, const experts::Placement& placement) {
-  std::vector<double> owned(at(placement.num_ranks));
-  for (std::size_t e = 0; e < placement.hosts.size(); ++e) {
-    owned[at(placement.hosts[e].front().value())] += static_cast<double>(w.moe_blocks * w.moe.experts[e].parameters);
+std::vector<double> owned_parameters(const Workload& w, std::span<const experts::Placement> placements) {
+  std::vector<double> owned(at(placements.front().num_ranks));
+  const double blocks = static_cast<double>(w.moe_blocks) / static_cast<double>(placements.size());
+  for (const experts::Placement& placement : placements) {
+    for (std::size_t e = 0; e < placement.hosts.size(); ++e) {
+      owned[at(placement.hosts[e].front().value())] += blocks * static_cast<double>(w.moe.experts[e].parameters);
+    }
   }
   return owned;
 }
 
 void add_optimizer(const TrainingCase& t, const RankSpeed& speed, const plan::ReducePlan& plan,
-                   const experts::Placement& placement, StepSum& sum, StepLog* log) {
+                   std::span<const experts::Placement> placements, StepSum& sum, StepLog* log) {
   const Workload& w = t.workload;
   const Index ranks = t.network.num_ranks();
-  const std::vector<double> of_experts = owned_parameters(w, placement);
+  const std::vector<double> of_experts = owned_parameters(w, placements);
   const auto passes = static_cast<double>(w.passes);
   Spread reduce;
   Spread update;
@@ -139,10 +142,15 @@ void add_gathering(const TrainingCase& t, StepSum& sum, StepLog* log) {
 }
 
 // What the hosts of replicated experts have for one another: in each pass partial sums of gradients for home, once the
-// values from there; layer by layer, all cases of loads alike. Next to nothing hides it.
-void add_replicas(const TrainingCase& t, const experts::Placement& placement, StepSum& sum, StepLog* log) {
+// values from there. Of one layer with a placement, by the mean of these cases of loads.
+struct ReplicaPrice {
+  double all_s = 0.0;
+  std::string bottleneck{};
+};
+ReplicaPrice price_replicas(const TrainingCase& t, const experts::Placement& placement,
+                            std::span<const ExpertLoads> cases) {
   const Workload& w = t.workload;
-  if (placement.num_replicas() == 0 || t.loads.empty()) return;
+  if (placement.num_replicas() == 0) return {};
   Traffic sums(t.network.num_ranks());
   Traffic values(t.network.num_ranks());
   double message_bytes = 0.0;
@@ -152,7 +160,7 @@ void add_replicas(const TrainingCase& t, const experts::Placement& placement, St
     const double bytes = element_bytes * static_cast<double>(w.moe.experts[e].parameters);
     message_bytes = std::max(message_bytes, bytes);
     double rows = 0.0;
-    for (const ExpertLoads& loads : t.loads) rows += loads.rows[e].mean / static_cast<double>(t.loads.size());
+    for (const ExpertLoads& loads : cases) rows += loads.rows[e].mean / static_cast<double>(cases.size());
     const std::vector<experts::HostShare> shares = experts::host_shares(rows, std::ssize(hosts));
     const auto home = static_cast<std::uint32_t>(hosts.front().value());
     for (std::size_t h = 1; h < hosts.size(); ++h) {
@@ -165,9 +173,26 @@ void add_replicas(const TrainingCase& t, const experts::Placement& placement, St
     return price_rows(t.network, t.machine, "flat", {traffic, message_bytes, 1.0, t.scheduled_up_to});
   };
   const RowExchangePrice of_sums = price(sums);
-  const double all_s =
-      static_cast<double>(w.moe_blocks) * (static_cast<double>(w.passes) * of_sums.time_s + price(values).time_s);
-  sum.add_exchange(all_s, all_s, of_sums.bottleneck, "gradients and values of replicas");
+  return {static_cast<double>(w.passes) * of_sums.time_s + price(values).time_s, of_sums.bottleneck};
+}
+
+// Layer by layer; next to nothing hides it.
+void add_replicas(const TrainingCase& t, std::span<const experts::Placement> placements, StepSum& sum, StepLog* log) {
+  if (t.loads.empty()) return;
+  const double blocks = static_cast<double>(t.workload.moe_blocks) / static_cast<double>(placements.size());
+  double all_s = 0.0;
+  double largest_s = 0.0;
+  std::string bottleneck;
+  for (std::size_t p = 0; p < placements.size(); ++p) {
+    const ReplicaPrice price =
+        price_replicas(t, placements[p], placements.size() == 1 ? t.loads : t.loads.subspan(p, 1));
+    all_s += blocks * price.all_s;
+    if (price.all_s <= largest_s) continue;
+    largest_s = price.all_s;
+    bottleneck = price.bottleneck;
+  }
+  if (all_s == 0.0) return;
+  sum.add_exchange(all_s, all_s, bottleneck, "gradients and values of replicas");
   if (log != nullptr) log->replicas_s = all_s;
 }
 
@@ -183,13 +208,13 @@ void add_small_messages(const TrainingCase& t, StepSum& sum, StepLog* log) {
 
 }  // namespace
 
-void add_update(const TrainingCase& t, const RankSpeed& speed, const experts::Placement& placement, double backward_s,
-                StepSum& sum, StepLog* log) {
+void add_update(const TrainingCase& t, const RankSpeed& speed, std::span<const experts::Placement> placements,
+                double backward_s, StepSum& sum, StepLog* log) {
   const plan::ReducePlan plan = reduce_plan(t.workload, t.network.num_ranks());
   add_reduction(t, speed, plan, backward_s, sum, log);
-  add_optimizer(t, speed, plan, placement, sum, log);
+  add_optimizer(t, speed, plan, placements, sum, log);
   add_gathering(t, sum, log);
-  add_replicas(t, placement, sum, log);
+  add_replicas(t, placements, sum, log);
   add_small_messages(t, sum, log);
 }
 

@@ -8,7 +8,8 @@ namespace conclave::sim {
 
 /// Adds the reduction of gradients, of which backward hides what it can in backward_s, a pass's; the optimizer; updated
 /// parameters that are gathered; what hosts of replicated experts send one another; and the step's small messages.
-void add_update(const TrainingCase& training, const RankSpeed& speed, const experts::Placement& placement,
+/// placements: one, or one for each case of loads.
+void add_update(const TrainingCase& training, const RankSpeed& speed, std::span<const experts::Placement> placements,
                 double backward_s, StepSum& sum, StepLog* log);
 
 }  // namespace conclave::sim

@@ -102,7 +102,7 @@ TrainingPrice price_without(const TrainingCase& t, Limit limit) {
   lift(limit, cluster, machine, loads);
   const Network network(std::move(cluster));
   return price_training_step(
-      {t.workload, network, t.machine != nullptr ? &machine : nullptr, loads, t.placement, t.scheduled_up_to});
+      {t.workload, network, t.machine != nullptr ? &machine : nullptr, loads, t.placements, t.scheduled_up_to});
 }
 
 std::vector<LiftedLimit> lifted_limits(const TrainingCase& t, double step_s) {

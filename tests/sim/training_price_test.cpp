@@ -189,7 +189,7 @@ TrainingPrice price_of_hot_expert(const Workload& w, double hot_rows, bool is_co
   placement.hosts[0] = {RankId{0}};
   if (is_copied) placement.hosts[0].push_back(RankId{1});
   const std::vector<ExpertLoads> all{loads};
-  return price_training_step({w, network, &machine, all, &placement});
+  return price_training_step({w, network, &machine, all, {&placement, 1}});
 }
 
 double seconds_of(const TrainingPrice& price, const std::string& part) {
@@ -214,6 +214,38 @@ TEST(TrainingPrice, ReplicasShareRowsOutAndSendGradientsAndValues) {
   EXPECT_EQ(seconds_of(price_of_hot_expert(w, 700.0, true), "experts"),
             seconds_of(price_of_hot_expert(w, 700.0, false), "experts"));
   EXPECT_GT(price_of_hot_expert(w, 700.0, true).step_s, price_of_hot_expert(w, 700.0, false).step_s);
+}
+
+TEST(TrainingPrice, CasesOfLoadsHavePlacementsOfTheirOwn) {
+  Workload w = small_workload();
+  w.moe.experts.assign(4, {8, 16, 2, 2 * 8 * 16});
+  const Network network(known_cluster(2));
+  const Machine machine = small_machine();
+  // Two layers, of each two experts are hot: the first two, the outer ones.
+  std::vector<ExpertLoads> loads(2, expected_loads(w, even_popularity(w)));
+  const auto set = [](ExpertLoads& of_layer, std::array<double, 4> rows) {
+    for (std::size_t e = 0; e < rows.size(); ++e) of_layer.rows[e] = {rows[e], 0.0, 0.0};
+  };
+  set(loads[0], {900.0, 900.0, 100.0, 100.0});
+  set(loads[1], {900.0, 100.0, 100.0, 900.0});
+  const experts::Placement even = experts::contiguous_placement(4, 2);
+  experts::Placement odd{{{RankId{0}}, {RankId{1}}, {RankId{0}}, {RankId{1}}}, 2};
+  const auto experts_s = [&](const std::vector<experts::Placement>& placements) {
+    return seconds_of(price_training_step({w, network, &machine, loads, placements}), "experts");
+  };
+  const double best_s = experts_s({odd, even});
+  EXPECT_LT(best_s, 0.8 * experts_s({even, even}));
+  EXPECT_NEAR(experts_s({even, even}), experts_s({even}), 1e-12 * best_s) << "one stands for all";
+  EXPECT_NEAR(experts_s({odd, odd}), experts_s({odd}), 1e-12 * best_s);
+  EXPECT_LT(best_s, experts_s({odd, odd}) * 1.0001);
+  odd.hosts[1].insert(odd.hosts[1].begin(), RankId{0});
+  const TrainingPrice copied = price_training_step({w, network, &machine, loads, std::vector{odd, even}});
+  const double bytes = 4.0 * 2 * 8 * 16;
+  const double blocks = 0.5 * static_cast<double>(w.moe_blocks);
+  EXPECT_NEAR(seconds_of(copied, "gradients and values of replicas"),
+              blocks * static_cast<double>(w.passes + 1) * (1e-6 + bytes / 12.5e9), 1e-9 * copied.step_s)
+      << "one of the two layers has a copy";
+  EXPECT_THROW(price_training_step({w, network, &machine, loads, std::vector(3, even)}), InvariantError);
 }
 
 TEST(TimeOfWaves, IsThatOfAScheduleOfWiresAndExperts) {

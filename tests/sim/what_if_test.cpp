@@ -91,15 +91,15 @@ TEST(WhatIf, ReplicasShareTheirRowsAndBalanceIsFaster) {
   const Network network(known_cluster(4));
   std::vector<double> rows;
   for (const Moments& m : loads[0].rows) rows.push_back(m.mean);
-  const auto experts_s = [&](const experts::Placement* placement) {
-    const TrainingPrice price = price_training_step({w, network, &machine, loads, placement});
+  const auto experts_s = [&](std::span<const experts::Placement> placements) {
+    const TrainingPrice price = price_training_step({w, network, &machine, loads, placements});
     return std::ranges::find(price.path, "experts", &PathPart::what)->seconds;
   };
   const experts::Placement contiguous = experts::contiguous_placement(8, 4);
   const experts::Placement replicated = experts::replicated_placement(rows, 4, 4, 4);
   ASSERT_GT(replicated.num_replicas(), 0);
-  EXPECT_EQ(experts_s(nullptr), experts_s(&contiguous));
-  EXPECT_LT(experts_s(&replicated), 0.8 * experts_s(&contiguous));
+  EXPECT_EQ(experts_s({}), experts_s({&contiguous, 1}));
+  EXPECT_LT(experts_s({&replicated, 1}), 0.8 * experts_s({&contiguous, 1}));
 }
 
 TEST(WhatIf, TheBoundIsAskedForAndCloseToTheSchedule) {
@@ -108,7 +108,7 @@ TEST(WhatIf, TheBoundIsAskedForAndCloseToTheSchedule) {
   const std::vector<ExpertLoads> loads{expected_loads(w, even_popularity(w))};
   const Network network(known_cluster(4, 3));
   const double scheduled_s = price_training_step({w, network, &machine, loads}).step_s;
-  const double bound_s = price_training_step({w, network, &machine, loads, nullptr, 0}).step_s;
+  const double bound_s = price_training_step({w, network, &machine, loads, {}, 0}).step_s;
   EXPECT_NE(bound_s, scheduled_s);
   EXPECT_NEAR(bound_s, scheduled_s, 0.3 * scheduled_s);
 }
