@@ -2,146 +2,240 @@
 #include "apps/expert_moves.hpp"
 
 #include "apps/bench_report.hpp"
-#include "experts/expert_shard.hpp"
-#include "runtime/core/clock.hpp"
+#include "apps/placement_candidates.hpp"
+#include "apps/routing_source.hpp"
+#include "apps/run_rates.hpp"
+#include "apps/step_timing.hpp"
+#include "runtime/sim/fit.hpp"
+#include "runtime/sim/layer_price.hpp"
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 namespace conclave::apps {
+namespace {
 
-std::string text_of(const ExpertMove& move) {
-  const std::string copies =
-      move.replicas == 0 ? "" : fmt::format(", with {} replica{}", move.replicas, move.replicas == 1 ? "" : "s");
-  return fmt::format("the fullest rank had {:.2f} times the mean load and will have {:.2f}{}: about {} a step",
-                     move.before, move.after, copies, seconds_text(move.gain_s));
-}
+using experts::Placement;
+using sim::ExpertLoads;
 
-// As often as it takes that the memory is there and the way is known; the best says what the machine can do.
-double measured_element_s(const comm::Communicator& communicator, Index parameters) {
-  constexpr int times = 3;
-  if (communicator.size() == 1 || parameters == 0) return 0.0;
-  std::vector<float> values(static_cast<std::size_t>(parameters));
-  double best = std::numeric_limits<double>::infinity();
-  for (int i = 0; i < times; ++i) {
-    communicator.barrier();
-    const Clock::time_point start = Clock::now();
-    communicator.broadcast(std::span<float>(values));
-    communicator.barrier();  // until the last has them
-    best = std::min(best, seconds_since(start));
-  }
-  return best / static_cast<double>(parameters);
-}
+constexpr Index most_routings = 16;  // that are kept: a step's may be a megabyte
+constexpr Index most_times = 1024;
+constexpr double least_gain = 1e-6;  // of a step: less is rounding
 
-ExpertMoves::ExpertMoves(const train::TrainOptions& o, Index num_ranks)
-    : num_ranks_(num_ranks), num_passes_(o.passes), most_replicas_(num_ranks == 1 ? 0 : o.placement_replicas) {
-  if (o.model.moe_every == 0) return;
-  const Index experts = o.model.router.experts;
-  for (const auto& shape : experts::expert_shapes(o.model.experts, o.model.width, experts)) {
-    weights_.push_back(static_cast<double>(experts::expert_parameters({shape}, "", ExpertId{0}).size()));
-  }
-  const auto layers = static_cast<std::size_t>(o.model.num_moe_layers());
-  placement_.assign(layers, ExpertMap::contiguous(experts, num_ranks));
-  loads_.assign(layers, std::vector<double>(weights_.size()));
-}
+double median_of(std::vector<double> values) { return sim::quantile(std::move(values), 0.5); }
 
-// Drops are spread over the experts as claims are: the log of a step does not say whose they were.
-void ExpertMoves::add(const train::StepRecord& step) {
-  if (!step.skipped.empty()) return;
-  ++num_steps_;
-  experts_s_ += step.phases[static_cast<std::size_t>(Phase::experts)].mean_s * static_cast<double>(num_ranks_);
-  for (std::size_t l = 0; l < loads_.size(); ++l) {
-    const model::LayerStatistics& layer = step.layers[l];
-    for (std::size_t e = 0; e < weights_.size(); ++e) {
-      loads_[l][e] += (1.0 - layer.drop_rate()) * weights_[e] * static_cast<double>(layer.load[e]);
+// On average over the cases.
+ExpertLoads mean_of(std::span<const ExpertLoads> cases) {
+  ExpertLoads mean = cases.front();
+  const double share = 1.0 / static_cast<double>(cases.size());
+  for (const ExpertLoads& loads : cases.subspan(1)) {
+    mean.claimed += loads.claimed;
+    for (std::size_t e = 0; e < mean.rows.size(); ++e) mean.rows[e] += loads.rows[e];
+    for (std::size_t c = 0; c < mean.by_source.size(); ++c) {
+      for (std::size_t e = 0; e < mean.rows.size(); ++e) mean.by_source[c][e] += loads.by_source[c][e];
     }
   }
+  mean.claimed *= share;
+  for (sim::Moments& rows : mean.rows) rows = {share * rows.mean, 0.0, 0.0};
+  for (std::vector<double>& of_class : mean.by_source) {
+    for (double& rows : of_class) rows *= share;
+  }
+  return mean;
 }
 
-double ExpertMoves::all_loads() const {
-  double all = 0.0;
-  for (const std::vector<double>& of_layer : loads_) all = std::accumulate(of_layer.begin(), of_layer.end(), all);
-  return all;
+// Rows times parameters.
+double work_of(const sim::Workload& w, const ExpertLoads& loads, std::size_t expert) {
+  return loads.rows[expert].mean * static_cast<double>(w.moe.experts[expert].parameters);
 }
 
-double ExpertMoves::load_s() const {
-  const double all = all_loads();
-  return all == 0.0 ? 0.0 : experts_s_ / all;
-}
-
-Index ExpertMoves::most_parameters() const {
-  return weights_.empty() ? 0 : static_cast<Index>(std::ranges::max(weights_));
-}
-
-ExpertMoves::Cost ExpertMoves::cost_of(const std::vector<double>& loads, const ExpertMap& map) const {
-  std::vector<double> load(static_cast<std::size_t>(num_ranks_));
-  std::vector<double> elements(load.size());
-  for (ExpertId expert; expert < ExpertId{map.num_experts()}; ++expert) {
-    const auto e = static_cast<std::size_t>(expert.value());
-    const std::vector<RankId>& hosts = map.hosts(expert);
-    const auto home = static_cast<std::size_t>(hosts.front().value());
-    if (hosts.size() == 1) {
-      load[home] += loads[e];
-      continue;
-    }
-    const double rows = loads[e] / weights_[e] / static_cast<double>(num_steps_ * num_passes_);
+// What each rank has to do for an expert's rows, shared out by segments as the runtime does.
+std::vector<double> loads_of_ranks(const sim::Workload& w, const ExpertLoads& loads, const Placement& placement) {
+  std::vector<double> of_rank(at(placement.num_ranks));
+  for (std::size_t e = 0; e < loads.rows.size(); ++e) {
+    const std::vector<RankId>& hosts = placement.hosts[e];
+    const double rows = loads.rows[e].mean;
+    if (!(rows > 0.0)) continue;
     const std::vector<experts::HostShare> shares = experts::host_shares(rows, std::ssize(hosts));
     for (std::size_t h = 0; h < hosts.size(); ++h) {
-      const auto rank = static_cast<std::size_t>(hosts[h].value());
-      if (rows > 0.0) load[rank] += loads[e] * shares[h].rows / rows;
-      if (h == 0) continue;
-      const double sent = weights_[e] * static_cast<double>(1 + num_passes_ * shares[h].sums);
-      elements[rank] += sent;
-      elements[home] += sent;
+      of_rank[at(hosts[h].value())] += work_of(w, loads, e) * shares[h].rows / rows;
     }
   }
-  return {std::ranges::max(load), std::ranges::max(elements)};
+  return of_rank;
 }
 
-double ExpertMoves::step_s(const Cost& cost, const MoveRates& rates) const {
-  return cost.fullest / static_cast<double>(num_steps_) * rates.load_s + cost.elements * rates.element_s;
+}  // namespace
+
+std::string text_of(const ExpertMove& move) {
+  const std::string step =
+      fmt::format("a step takes {} ({} steps), by the simulator {} ({:+.0f} %)", seconds_text(move.measured_s),
+                  move.steps, seconds_text(move.priced_s), 100.0 * (move.priced_s / move.measured_s - 1.0));
+  if (!move.is_other) return fmt::format("{}, and nowhere else less", step);
+  const std::string copies =
+      move.replicas == 0 ? "" : fmt::format(", with {} replica{}", move.replicas, move.replicas == 1 ? "" : "s");
+  return fmt::format(
+      "the fullest rank had {:.2f} times the mean load and will have {:.2f}{}: {}, then {}; about {} less", move.before,
+      move.after, copies, step, seconds_text(move.then_s), seconds_text(move.gain_s));
 }
 
-// Replicas are tried in numbers that double: each try packs all experts anew.
-ExpertMap ExpertMoves::best_placement(const std::vector<double>& loads, const MoveRates& rates) const {
-  const Index slots = even_share(std::ssize(weights_), num_ranks_, 0).size();
-  ExpertMap best = experts::balanced_placement(loads, num_ranks_, slots).map();
-  const Index more_slots = slots + (most_replicas_ + num_ranks_ - 1) / num_ranks_;
-  for (Index tried = 0; tried < most_replicas_;) {
-    tried = std::min(most_replicas_, std::max<Index>(1, 2 * tried));
-    ExpertMap map = experts::replicated_placement(loads, num_ranks_, more_slots, tried).map();
-    if (step_s(cost_of(loads, map), rates) < step_s(cost_of(loads, best), rates)) best = std::move(map);
+double believed_gain_s(double measured_s, double wait_s, double priced_s, double then_s) {
+  const double gain_s = priced_s - then_s;
+  if (!(gain_s > 0.0 && priced_s > 0.0)) return std::min(gain_s, 0.0);
+  const double times = measured_s / priced_s;
+  const double most_s = std::min(wait_s, gain_s * std::min(1.0, times));
+  return std::abs(1.0 / times - 1.0) > most_error ? 0.5 * most_s : most_s;
+}
+
+ExpertMoves::ExpertMoves(const train::TrainOptions& o, PricedRun run)
+    : options_(o),
+      run_(std::move(run)),
+      placement_(at(run_.sizes.layers),
+                 experts::contiguous_placement(run_.workload.moe.num_experts(), run_.network.num_ranks())),
+      routing_(most_routings),
+      times_(most_times) {}
+
+void ExpertMoves::add(const train::StepRecord& step) {
+  if (!step.skipped.empty()) return;
+  invariant(step.routing.has_value(), "a step without its routing");
+  routing_.add(*step.routing);
+  if (warming_++ < warm_up_steps) return;
+  StepTime time{.seconds = step.seconds};
+  for (std::size_t p = 0; p < num_phases; ++p) time.phases_s[p] = step.phases[p].mean_s;
+  times_.add(time);
+}
+
+std::optional<double> ExpertMoves::step_s() const {
+  if (times_.count() < least_timed_steps) return std::nullopt;
+  return median().seconds;
+}
+
+ExpertMoves::StepTime ExpertMoves::median() const {
+  const auto over_steps = [&](auto value_of) {
+    std::vector<double> values;
+    for (const StepTime& time : times_.values()) values.push_back(value_of(time));
+    return median_of(std::move(values));
+  };
+  StepTime result{.seconds = over_steps([](const StepTime& time) { return time.seconds; })};
+  for (std::size_t p = 0; p < num_phases; ++p) {
+    result.phases_s[p] = over_steps([p](const StepTime& time) { return time.phases_s[p]; });
+  }
+  return result;
+}
+
+// Layer by layer so many cases, each the mean of neighbouring steps, that all together are no more than the simulator
+// takes of a trace.
+std::vector<ExpertLoads> ExpertMoves::cases() const {
+  const std::vector<gating::RoutingStep>& steps = routing_.values();
+  const Index layers = run_.sizes.layers;
+  const Index of_layer = std::clamp<Index>(most_traced_cases / layers, 1, std::ssize(steps));
+  std::vector<ExpertLoads> cases;
+  for (Index layer = 0; layer < layers; ++layer) {
+    for (Index c = 0; c < of_layer; ++c) {
+      std::vector<ExpertLoads> loads;
+      const Range neighbours = even_share(std::ssize(steps), of_layer, c);
+      for (Index s = neighbours.begin; s < neighbours.end; ++s) {
+        loads.push_back(loads_of_step(run_.sizes, steps[at(s)], layer, run_.workload));
+      }
+      cases.push_back(mean_of(loads));
+    }
+  }
+  return cases;
+}
+
+sim::TrainingCase ExpertMoves::case_of(std::span<const ExpertLoads> loads, const Placements& placements) const {
+  return {run_.workload, run_.network, &run_.machine, loads, placements};
+}
+
+double ExpertMoves::price_s(const sim::Machine& machine, std::span<const ExpertLoads> cases,
+                            const Placements& placements) const {
+  Placements of_cases;
+  const std::size_t of_layer = cases.size() / placements.size();
+  for (const Placement& placement : placements) of_cases.insert(of_cases.end(), of_layer, placement);
+  sim::TrainingCase priced = case_of(cases, of_cases);
+  priced.machine = &machine;
+  return sim::price_training_step(priced).step_s;
+}
+
+// As if all layers were like this one.
+Placement ExpertMoves::best_of_layer(const sim::Machine& machine, std::span<const ExpertLoads> cases,
+                                     const Placement& present) const {
+  const sim::Workload& w = run_.workload;
+  const ExpertLoads mean = mean_of(cases);
+  std::vector<double> loads;
+  for (std::size_t e = 0; e < mean.rows.size(); ++e) loads.push_back(work_of(w, mean, e));
+  const sim::TrainingCase known = case_of(cases, placement_);
+  const Index classes = std::ssize(mean.by_source);
+  std::vector<std::vector<double>> shares(at(present.num_ranks));  // [ranks][classes]
+  for (Index rank = 0; rank < present.num_ranks; ++rank) {
+    for (Index c = 0; c < classes; ++c) {
+      shares[at(rank)].push_back(sim::share_of_class(known, RankId{rank}, c, classes));
+    }
+  }
+  const auto rows = [&](RankId rank, ExpertId e) {
+    double sum = 0.0;
+    for (std::size_t c = 0; c < mean.by_source.size(); ++c) {
+      sum += shares[at(rank.value())][c] * mean.by_source[c][at(e.value())];
+    }
+    return sum;
+  };
+  Placement best = present;
+  double best_s = price_s(machine, cases, {present});
+  for (Placement& candidate :
+       candidate_placements(loads, options_.placement_replicas, present, run_.network.cluster().ranks_per_node, rows)) {
+    const double step_s = price_s(machine, cases, {candidate});
+    if (!(step_s < best_s * (1.0 - least_gain))) continue;
+    best_s = step_s;
+    best = std::move(candidate);
   }
   return best;
 }
 
-std::optional<ExpertMove> ExpertMoves::proposal(const MoveRates& rates) const {
-  const double all = all_loads();
-  if (all == 0.0) return std::nullopt;
-  ExpertMove move;
-  double now = 0.0;
-  double then = 0.0;
-  for (std::size_t l = 0; l < loads_.size(); ++l) {
-    const ExpertMap& map = move.placement.emplace_back(best_placement(loads_[l], rates));
-    const Cost before = cost_of(loads_[l], placement_[l]);
-    const Cost after = cost_of(loads_[l], map);
-    now += before.fullest;
-    then += after.fullest;
-    move.gain_s += step_s(before, rates) - step_s(after, rates);
-    for (const ExpertId e : map.replicated()) move.replicas += std::ssize(map.hosts(e)) - 1;
+double ExpertMoves::fullest(std::span<const ExpertLoads> cases, const Placements& placements) const {
+  double most = 0.0;
+  double mean = 0.0;
+  const std::size_t of_layer = cases.size() / placements.size();
+  for (std::size_t c = 0; c < cases.size(); ++c) {
+    const std::vector<double> loads = loads_of_ranks(run_.workload, cases[c], placements[c / of_layer]);
+    most += std::ranges::max(loads);
+    for (const double load : loads) mean += load / static_cast<double>(loads.size());
   }
-  const double mean = all / static_cast<double>(num_ranks_);
-  move.before = now / mean;
-  move.after = then / mean;
+  return mean > 0.0 ? most / mean : 1.0;
+}
+
+std::optional<ExpertMove> ExpertMoves::proposal() const {
+  if (times_.count() < least_timed_steps || routing_.count() == 0) return std::nullopt;
+  const StepTime measured = median();
+  const std::vector<ExpertLoads> loads = cases();
+  const std::size_t of_layer = loads.size() / placement_.size();
+  Placements of_cases;
+  for (const Placement& placement : placement_) of_cases.insert(of_cases.end(), of_layer, placement);
+  const sim::Machine machine =
+      run_.has_rates ? run_.machine : machine_of_phases(case_of(loads, of_cases), measured.phases_s, run_.machine);
+  ExpertMove move{.steps = times_.count(), .measured_s = measured.seconds};
+  Placements best;
+  for (std::size_t l = 0; l < placement_.size(); ++l) {
+    best.push_back(best_of_layer(machine, std::span(loads).subspan(l * of_layer, of_layer), placement_[l]));
+    move.is_other = move.is_other || best.back().hosts != placement_[l].hosts;
+    move.replicas += best.back().num_replicas();
+    move.placement.push_back(best.back().map());
+  }
+  move.before = fullest(loads, placement_);
+  move.after = fullest(loads, best);
+  move.priced_s = price_s(machine, loads, placement_);
+  move.then_s = move.is_other ? price_s(machine, loads, best) : move.priced_s;
+  move.gain_s = believed_gain_s(measured.seconds, measured.phases_s[static_cast<std::size_t>(Phase::wait)],
+                                move.priced_s, move.then_s);
   return move;
 }
 
 void ExpertMoves::made(const ExpertMove& move) {
-  placement_ = move.placement;
-  for (std::vector<double>& of_layer : loads_) std::ranges::fill(of_layer, 0.0);
-  experts_s_ = 0.0;
-  num_steps_ = 0;
+  for (std::size_t l = 0; l < placement_.size(); ++l) {
+    for (ExpertId e; e < ExpertId{move.placement[l].num_experts()}; ++e) {
+      placement_[l].hosts[at(e.value())] = move.placement[l].hosts(e);
+    }
+  }
+  routing_.clear();
+  times_.clear();
+  begin();
 }
 
 }  // namespace conclave::apps

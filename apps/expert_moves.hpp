@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// When a run's experts are better off on other ranks: by the loads that its steps had and the time that they took.
+// When a run's experts are better off on other ranks: by what the simulator says of its own steps.
 #pragma once
 
-#include "comm/mpi/communicator.hpp"
+#include "apps/even_sample.hpp"
 #include "experts/placement.hpp"
+#include "runtime/sim/training_price.hpp"
 #include "runtime/train/metrics.hpp"
 #include "runtime/train/options.hpp"
 
@@ -12,70 +13,84 @@
 
 namespace conclave::apps {
 
-/// Other places for experts, layer by layer.
+/// A training on its ranks, as the simulator is asked about it.
+struct PricedRun {
+  sim::Workload workload;  // with the waves that the runtime cuts
+  sim::Network network;
+  sim::Machine machine;
+  bool has_rates = true;  // false: the machine is messages alone, and phases take what the run's own steps took
+  gating::RoutingSizes sizes{};
+};
+
+/// Other places for experts, layer by layer, and what a step takes.
 struct ExpertMove {
   std::vector<ExpertMap> placement{};  // [MoE layers]
   double before = 1.0;                 // the fullest rank's load over the mean, all layers together
   double after = 1.0;
-  double gain_s = 0.0;  // of a step
-  Index replicas = 0;   // copies of experts, all layers together
+  Index replicas = 0;       // copies of experts, all layers together
+  bool is_other = false;    // than where experts are
+  Index steps = 0;          // that were timed
+  double measured_s = 0.0;  // a step: the median of these
+  double priced_s = 0.0;    // by the simulator, where experts are
+  double then_s = 0.0;      // by the simulator, on the new places
+  double gain_s = 0.0;      // of a step, as far as the simulator is believed
 };
 
-/// What it brings, in a clause.
+/// What it brings, in a clause, and how far the simulator is off.
 [[nodiscard]] std::string text_of(const ExpertMove& move);
 
-/// What a run has measured that moves are weighed by.
-struct MoveRates {
-  double load_s = 0.0;     // a row's way through one parameter of its expert, forward and backward
-  double element_s = 0.0;  // a parameter's way from one host of an expert to another
-};
+/// The simulator's step is off by its error: above this, a gain must be twice as large.
+inline constexpr double most_error = 0.3;
+/// How much of a predicted gain is believed. A simulator whose step is too long is scaled down to the measured one, one
+/// whose step is too short is not scaled up; no move saves more than ranks wait; and of a simulator that is off by more
+/// than most_error half is believed. A loss is a loss. All of a step [s]; wait_s: mean over ranks.
+[[nodiscard]] double believed_gain_s(double measured_s, double wait_s, double priced_s, double then_s);
 
-/// Seconds that a parameter takes from the root to all other ranks, of an expert with `parameters` of them; 0 on one
-/// rank. Ranks measure different times. Collective.
-[[nodiscard]] double measured_element_s(const comm::Communicator& communicator, Index parameters);
+/// Steps that tell how long one takes.
+inline constexpr Index least_timed_steps = 3;
 
-/// The model: ranks meet after the experts of every MoE layer, so a step takes as long as the fullest rank of each; a
-/// rank's experts take time in proportion to their rows and parameters. Hosts of an expert share its rows out by
-/// segments (experts/row_cut.hpp); replicas send home partial sums of gradients in each pass and get values once a
-/// step, and the rank that sends and receives most of that takes the longest. What rows cost on their way is not looked
-/// at.
+/// Takes in a run's steps, and weighs places for its experts by their price. The same steps give the same proposal, but
+/// ranks measure different times: one rank's proposal is for all.
 class ExpertMoves {
  public:
-  /// Experts begin in even runs. options must be valid and outlive it.
-  ExpertMoves(const train::TrainOptions& options, Index num_ranks);
+  /// Experts begin in even runs. options must outlive it.
+  ExpertMoves(const train::TrainOptions& options, PricedRun run);
 
-  /// Takes in a step. Skipped ones say nothing.
+  /// A process, or a trainer, begins: its first steps are slower, and their times are left out.
+  void begin() { warming_ = 0; }
+  /// Takes in a step, with its routing. Skipped ones say nothing.
   void add(const train::StepRecord& step);
-  /// What the steps' times say of a load. They are not the same on all ranks: one rank's are for all.
-  [[nodiscard]] double load_s() const;
-  /// What is best for the loads since the experts were last moved; nothing where no step was taken in. The same on
-  /// every rank that took in the same loads and is given the same rates.
-  [[nodiscard]] std::optional<ExpertMove> proposal(const MoveRates& rates) const;
-  /// The experts have been moved so: loads are counted anew.
+  /// The median of the timed steps since experts were last moved; nothing if there are too few.
+  [[nodiscard]] std::optional<double> step_s() const;
+  [[nodiscard]] Index timed_steps() const { return times_.count(); }
+  /// What is best for the loads since then: of each layer the candidate (placement_candidates.hpp) with the least
+  /// price; where experts are, if none has less. Nothing if too few steps were timed.
+  [[nodiscard]] std::optional<ExpertMove> proposal() const;
+  /// The experts have been moved so: steps are taken in anew.
   void made(const ExpertMove& move);
-  [[nodiscard]] bool makes_replicas() const { return most_replicas_ > 0; }
-  /// Of the largest expert.
-  [[nodiscard]] Index most_parameters() const;
 
  private:
-  /// A layer's part of a step, on a placement.
-  struct Cost {
-    double fullest = 0.0;   // the fullest rank's load, over all steps
-    double elements = 0.0;  // that the busiest rank sends and receives for replicas, in a step
+  struct StepTime {
+    double seconds = 0.0;
+    std::array<double, num_phases> phases_s{};  // mean over ranks
   };
-  [[nodiscard]] Cost cost_of(const std::vector<double>& loads, const ExpertMap& map) const;
-  [[nodiscard]] double step_s(const Cost& cost, const MoveRates& rates) const;
-  [[nodiscard]] ExpertMap best_placement(const std::vector<double>& loads, const MoveRates& rates) const;
-  [[nodiscard]] double all_loads() const;
+  using Placements = std::vector<experts::Placement>;  // [MoE layers]
 
-  Index num_ranks_;
-  Index num_passes_;
-  Index most_replicas_;
-  std::vector<double> weights_;             // [experts] of a row: the expert's parameters
-  std::vector<ExpertMap> placement_;        // [MoE layers]
-  std::vector<std::vector<double>> loads_;  // [MoE layers][experts] weighted rows since the last move
-  double experts_s_ = 0.0;                  // of all ranks together, in those steps
-  Index num_steps_ = 0;
+  [[nodiscard]] StepTime median() const;
+  [[nodiscard]] std::vector<sim::ExpertLoads> cases() const;
+  [[nodiscard]] sim::TrainingCase case_of(std::span<const sim::ExpertLoads> loads, const Placements& placements) const;
+  [[nodiscard]] double price_s(const sim::Machine& machine, std::span<const sim::ExpertLoads> cases,
+                               const Placements& placements) const;
+  [[nodiscard]] experts::Placement best_of_layer(const sim::Machine& machine, std::span<const sim::ExpertLoads> loads,
+                                                 const experts::Placement& present) const;
+  [[nodiscard]] double fullest(std::span<const sim::ExpertLoads> cases, const Placements& placements) const;
+
+  const train::TrainOptions& options_;
+  PricedRun run_;
+  Placements placement_;
+  EvenSample<gating::RoutingStep> routing_;
+  EvenSample<StepTime> times_;
+  Index warming_ = 0;  // steps since the beginning
 };
 
 }  // namespace conclave::apps

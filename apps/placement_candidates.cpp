@@ -34,7 +34,7 @@ std::vector<Placement> candidate_placements(std::span<const double> loads, Index
 
 std::vector<Placement> candidate_placements(std::span<const double> loads, Index replicas, const Placement& present,
                                             Index ranks_per_node, experts::RowsOfRank rows) {
-  std::vector<Placement> placements;
+  std::vector<Placement> placements{experts::moved_near(present, present, ranks_per_node, rows)};
   for (const Placement& placement : candidate_placements(loads, present.num_ranks, replicas)) {
     add(placements, experts::moved_near(placement, present, ranks_per_node, rows));
   }

@@ -14,7 +14,8 @@ namespace conclave::apps {
                                                                    Index replicas);
 
 /// The same on ranks that fill nodes of ranks_per_node and have `rows` for experts: each moved near to where its rows
-/// come from, or else to where `present` has its experts; and, on several nodes, balanced within these.
+/// come from, or else to where `present` has its experts; before them so moved the shares of `present`, and behind
+/// them, on several nodes, those balanced within these.
 [[nodiscard]] std::vector<experts::Placement> candidate_placements(std::span<const double> loads, Index replicas,
                                                                    const experts::Placement& present,
                                                                    Index ranks_per_node, experts::RowsOfRank rows);

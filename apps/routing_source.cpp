@@ -6,15 +6,11 @@
 #include "runtime/train/routing_file.hpp"
 
 namespace conclave::apps {
-namespace {
-
-sim::ExpertLoads case_of(const gating::RoutingTrace& trace, const gating::RoutingStep& step, Index layer,
-                         const sim::Workload& w) {
-  const gating::RoutingSizes& s = trace.sizes;
+sim::ExpertLoads loads_of_step(const gating::RoutingSizes& s, const gating::RoutingStep& step, Index layer,
+                               const sim::Workload& w) {
   const double scale =
       static_cast<double>(w.tokens()) / static_cast<double>(s.groups * s.group_tokens) / static_cast<double>(w.passes);
   sim::ExpertLoads loads;
-  loads.name = fmt::format("MoE layer {}, step {}", layer, step.step);
   for (const Index rows : by_expert(s, step.kept, layer)) {
     loads.rows.push_back({scale * static_cast<double>(rows), 0.0, 0.0});
   }
@@ -27,8 +23,6 @@ sim::ExpertLoads case_of(const gating::RoutingTrace& trace, const gating::Routin
   for (const Index claims : by_expert(s, step.claimed, layer)) loads.claimed += scale * static_cast<double>(claims);
   return loads;
 }
-
-}  // namespace
 
 std::vector<sim::ExpertLoads> traced_loads(const gating::RoutingTrace& trace, const std::string& path,
                                            const sim::Workload& w) {
@@ -45,7 +39,9 @@ std::vector<sim::ExpertLoads> traced_loads(const gating::RoutingTrace& trace, co
   std::vector<sim::ExpertLoads> loads;
   for (Index c = 0; c < cases; ++c) {
     const auto& step = trace.steps[static_cast<std::size_t>(std::ssize(trace.steps) * c / cases)];
-    loads.push_back(case_of(trace, step, c % trace.sizes.layers, w));
+    const Index layer = c % trace.sizes.layers;
+    loads.push_back(loads_of_step(trace.sizes, step, layer, w));
+    loads.back().name = fmt::format("MoE layer {}, step {}", layer, step.step);
   }
   return loads;
 }

@@ -31,6 +31,10 @@ struct RoutingSource {
                                                          const sim::Workload& workload);
 inline constexpr Index most_traced_cases = 64;
 
+/// What one layer of a recorded step kept, scaled to the workload's tokens, of a pass; without a name.
+[[nodiscard]] sim::ExpertLoads loads_of_step(const gating::RoutingSizes& sizes, const gating::RoutingStep& step,
+                                             Index layer, const sim::Workload& workload);
+
 /// The same of a trace that is read already; `path` names it in errors.
 [[nodiscard]] std::vector<sim::ExpertLoads> traced_loads(const gating::RoutingTrace& trace, const std::string& path,
                                                          const sim::Workload& workload);

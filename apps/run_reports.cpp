@@ -88,10 +88,7 @@ void RunReports::gone_back() {
   noted_choices_ = 0;
 }
 
-void RunReports::experts_moved(const std::string& text) {
-  const std::string what = fmt::format("experts moved after step {}", trainer_.steps_done());
-  note(fmt::format("{}: {}", what, text));
-  journal_.note(what, text);
+void RunReports::experts_moved() {
   summary_.experts_moved();
   noted_choices_ = 0;
 }

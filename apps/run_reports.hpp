@@ -26,6 +26,19 @@ class RunReports {
   [[nodiscard]] std::function<void(const std::string&)> teller() {
     return [this](const std::string& text) { note(text); };
   }
+  /// Adds to the run's record.
+  void record(const std::string& name, const std::string& text) { journal_.note(name, text); }
+  /// The same, as a function that refers to this; recording_teller's gives the user a line, too.
+  using Recorder = std::function<void(const std::string& name, const std::string& text)>;
+  [[nodiscard]] Recorder recorder() {
+    return [this](const std::string& name, const std::string& text) { record(name, text); };
+  }
+  [[nodiscard]] Recorder recording_teller() {
+    return [this](const std::string& name, const std::string& text) {
+      note(fmt::format("{}: {}", name, text));
+      record(name, text);
+    };
+  }
   /// What is trained on how many ranks.
   void introduce(const train::Samples& data, std::span<const std::string> notices);
 
@@ -39,8 +52,8 @@ class RunReports {
   void record_traffic();
   /// The trainer is a new one, that has done fewer steps. InputError as RunJournal. Collective.
   void gone_back();
-  /// The trainer is a new one, with its experts elsewhere; text: from where to where.
-  void experts_moved(const std::string& text);
+  /// The trainer is a new one, with its experts elsewhere.
+  void experts_moved();
 
   /// The log, for what saves beside it and for what goes wrong in it.
   [[nodiscard]] RunJournal& journal() { return journal_; }

@@ -121,10 +121,12 @@ struct PlannedRun {
 
 PlannedRun planned(const Words& words, const SlurmTrain& o, const Session& session) {
   PlannedRun run;
-  train::TrainOptions& training = run.options.train;
+  TrainCommand command;
   OptionSections sections;
-  describe_train_command(training, sections);
+  describe_train_command(command, sections);
   const ParsedLine line = parse(std::span(words).subspan(1), sections, session);
+  validate(command.pricing, command.run);
+  train::TrainOptions& training = run.options.train = command.run;
   refuse_own(line, {"out", "resume", "requeue"});
   if (training.explain_router)
     throw InputError("explain_router = yes in a job", "call conclave train with it yourself");

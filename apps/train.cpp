@@ -3,7 +3,7 @@
 #include "apps/bench_report.hpp"
 #include "apps/class_report.hpp"
 #include "apps/command.hpp"
-#include "apps/expert_moves.hpp"
+#include "apps/expert_mover.hpp"
 #include "apps/failure.hpp"
 #include "apps/launch.hpp"
 #include "apps/memory.hpp"
@@ -36,17 +36,19 @@ constexpr Index traffic_every = 100;  // steps: what is told of them is no more 
 /// One call of the command: what the root shows and writes, and when the run is evaluated and saved.
 class Run {
  public:
-  Run(const TrainOptions& options, const Session& session, const train::Samples& dataset, const Stopping& stopping,
-      train::Watchdog& watchdog, train::FolderLock& lock)
+  Run(const TrainOptions& options, const PricingFiles& pricing, const Session& session, const train::Samples& dataset,
+      const Stopping& stopping, train::Watchdog& watchdog, train::FolderLock& lock)
       : options_(options),
         world_(session.world),
         dataset_(dataset),
         stopping_(stopping),
         lock_(lock),
-        moves_(options, session.world.size()),
         watchdog_(watchdog),
         stop_rule_(options.time_margin.seconds, checkpoint_bytes(make_trainer()), evaluation_steps()) {
     record_ = run_record(session);
+    if (options.placement == train::ExpertPlacement::automatic && options.model.moe_every > 0) {
+      mover_.emplace(options, pricing, dataset.shape(), trainer_->routing_sizes(), world_);
+    }
     if (options.model.moe_every > 0) router_notices_ = router_notices(options.model.router, session.given);
     for (const std::string& difference : ranks_that_differ(session.world, record_)) say(difference);
   }
@@ -108,6 +110,7 @@ class Run {
     reports.introduce(dataset_, router_notices_);
     RunTrace trace(options_.trace, world_, trainer_->steps_done(), reports.teller());
     if (!stopping_.notice().empty()) say(stopping_.notice());
+    if (mover_) reports.recording_teller()("moves of experts are priced by", mover_->basis());
     if (owes_evaluation) evaluate(reports);
     std::string stopped_by;
     bool is_first = true;  // step of this process
@@ -141,8 +144,8 @@ class Run {
       if (stopped_by.empty() && (at_end || is_due(step.step, options_.eval_every))) {
         trace.around("evaluation", [&] { evaluate(reports); });
       }
-      if (options_.placement == train::ExpertPlacement::automatic) {
-        moves_.add(step);
+      if (mover_) {
+        mover_->add(step);
         if (is_boundary) move_experts(saver, reports);  // there is no such step afterwards
       }
       trace.after_step(*trainer_, saver, ends);
@@ -152,6 +155,7 @@ class Run {
   }
 
   int end(const std::string& stopped_by, Index last, RunReports& reports) {
+    if (mover_) mover_->tell_gain(reports.recording_teller());
     reports.summarise(dataset_.entropy(), expert_maps());
     if (stopped_by.empty() && last == options_.steps) test(reports);
     reports.journal().close();
@@ -208,36 +212,29 @@ class Run {
     reports.gone_back();
   }
 
-  // To where the loads of the steps since the last move are balanced, by way of the checkpoint that was just saved, if
-  // that takes no longer than the steps to come will gain.
+  // By way of the checkpoint that was just saved.
   void move_experts(Saver& saver, RunReports& reports) {
-    const double element_s = moves_.makes_replicas() ? measured_element_s(world_, moves_.most_parameters()) : 0.0;
-    std::array of_root{moves_.load_s(), element_s, move_s_};  // times are not the same on all
-    world_.broadcast(std::span<double>(of_root));
-    const auto [load_s, sent_s, cost_s] = of_root;
-    const std::optional<ExpertMove> move = moves_.proposal({load_s, sent_s});
-    if (!move) return;
-    const double gain_s = move->gain_s;
-    const Index to_come = std::min(options_.placement_within, options_.steps - trainer_->steps_done());
-    if (!(gain_s * static_cast<double>(to_come) > cost_s)) return;
+    const Index done = trainer_->steps_done();
+    const auto places = mover_->better_places(done, move_s_, reports.recording_teller(), reports.recorder());
+    if (!places) return;
     saver.finish();
     const std::optional<OpenedCheckpoint> last = last_checkpoint(world_, options_, reports.teller());
-    const Index done = trainer_->steps_done();
     if (!last || train::integer_of(last->header, "step", last->file) != done) return;  // the save has failed
     const Clock::time_point start = Clock::now();
     train::SkippedSteps skipped = trainer_->skipped();
-    placement_ = move->placement;
+    placement_ = *places;
     make_trainer().restore(last->file, last->header);
     trainer_->skipped() = std::move(skipped);
-    moves_.made(*move);
+    reports.experts_moved();
     move_s_ = world_.max(seconds_since(start));
-    reports.experts_moved(fmt::format("{}; took {}", text_of(*move), seconds_text(move_s_)));
+    mover_->moved(done, move_s_, reports.recording_teller());
   }
 
   // In the place of the one that there is, if any: what refers to it refers to the new one.
   train::Trainer& make_trainer() {
     trainer_.emplace(options_, dataset_, world_, placement_);
     trainer_->note_in(&watchdog_.whereabouts());
+    if (mover_) mover_->begin();
     return *trainer_;
   }
 
@@ -310,8 +307,8 @@ class Run {
   train::FolderLock& lock_;                // the root's
   std::vector<ExpertMap> placement_;       // of each MoE layer; empty: even runs
   std::optional<train::Trainer> trainer_;  // always there
-  ExpertMoves moves_;
-  double move_s_ = 0.0;  // that the last save took, or the last move: about what one costs
+  std::optional<ExpertMover> mover_;       // of placement = auto
+  double move_s_ = 0.0;                    // that the last save took, or the last move: about what one costs
   train::Watchdog& watchdog_;
   StopRule stop_rule_;
   std::filesystem::path saved_;                   // the newest checkpoint
@@ -339,9 +336,9 @@ void settle_resume(const comm::Communicator& world, train::FolderLock& lock, Tra
   if (has_begun) options.start = {};
 }
 
-int run(const TrainOptions& given, const Session& session) {
-  TrainOptions options = given;
-  train::Watchdog watchdog(session.world, {given.watch.hang_timeout, given.out, "conclave train", hung});
+int run(const TrainCommand& given, const Session& session) {
+  TrainOptions options = given.run;
+  train::Watchdog watchdog(session.world, {options.watch.hang_timeout, options.out, "conclave train", hung});
   const Stopping stopping(options, session.world);
   train::FolderLock lock(stopping.job(), [](const std::string& text) { fmt::print(stderr, "{}\n", text); });
   settle_resume(session.world, lock, options);
@@ -355,6 +352,7 @@ int run(const TrainOptions& given, const Session& session) {
   }
   settle_router(session, from, options);
   train::validate(options);
+  validate(given.pricing, options);
   if (options.explain_router) {
     if (session.world.is_root()) fmt::print("{}", router_explanation(options, terminal_width(stdout)));
     return 0;
@@ -367,7 +365,7 @@ int run(const TrainOptions& given, const Session& session) {
   train::agreed(session.world, [&] { dataset = make_samples(options); });
   refuse_unknown_domains(options.model, *dataset);
   refuse_what_does_not_fit(options, session, *dataset);
-  Run training(options, session, *dataset, stopping, watchdog, lock);
+  Run training(options, given.pricing, session, *dataset, stopping, watchdog, lock);
   if (from) training.restore(*from);
   if (!options.start.init_from.empty()) {
     training.start_from(open_checkpoint(session.world, options.start.init_from));
@@ -378,7 +376,7 @@ int run(const TrainOptions& given, const Session& session) {
 }  // namespace
 
 Command train_command() {
-  Command command = make_command<TrainOptions>("train", "train a mixture-of-experts model; --resume continues", "",
+  Command command = make_command<TrainCommand>("train", "train a mixture-of-experts model; --resume continues", "",
                                                describe_train_command, run);
   command.keeps_stop_signals = true;
   return command;

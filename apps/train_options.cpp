@@ -23,9 +23,10 @@ void describe_training(train::TrainOptions& options, OptionSections& sections) {
   train::describe_files(options, sections.section("Files and evaluation"));
 }
 
-void describe_train_command(train::TrainOptions& options, OptionSections& sections) {
-  describe_training(options, sections);
-  train::describe(options.trace, sections.section("Trace"));
+void describe_train_command(TrainCommand& command, OptionSections& sections) {
+  describe_training(command.run, sections);
+  describe(command.pricing, sections.section("Placement of experts"));
+  train::describe(command.run.trace, sections.section("Trace"));
 }
 
 std::map<std::string, std::string> option_values(const train::TrainOptions& options) {

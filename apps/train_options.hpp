@@ -3,6 +3,7 @@
 #pragma once
 
 #include "apps/command.hpp"
+#include "apps/expert_mover.hpp"
 #include "runtime/train/checkpoint.hpp"
 #include "runtime/train/options.hpp"
 
@@ -10,8 +11,14 @@ namespace conclave::apps {
 
 /// What a training run is: the sections of all commands that take one.
 void describe_training(train::TrainOptions& options, OptionSections& sections);
-/// The sections of `conclave train`: beside these, how the run is looked at while it is on, which no file keeps.
-void describe_train_command(train::TrainOptions& options, OptionSections& sections);
+/// What `conclave train` takes: beside the run, what no file keeps of it.
+struct TrainCommand {
+  train::TrainOptions run;
+  PricingFiles pricing;
+};
+/// The sections of `conclave train`: beside the run's, by what its experts are placed and how it is looked at while it
+/// is on.
+void describe_train_command(TrainCommand& command, OptionSections& sections);
 
 /// Name and value of every option that makes the run what it is, as a checkpoint keeps them: not where files are, what
 /// its first parameters came from, how many threads compute and when to stop.

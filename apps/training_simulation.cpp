@@ -21,11 +21,6 @@ double core_hours(const sim::Workload& w, const SimulatedPoint& point) {
   return seconds * static_cast<double>(point.ranks * w.threads) / 3600.0;
 }
 
-Index waves_of(const sim::Workload& w, const plan::RowTransport& transport) {
-  const Index most_experts = even_share(w.moe.num_experts(), transport.num_ranks, 0).size();
-  return model::ExpertWaves::count(most_experts, transport.waves);
-}
-
 // Where a run may move its experts to, by the loads of all cases together.
 std::vector<experts::Placement> moved_experts(const SettledTraining& s, Index ranks) {
   if (s.training.placement != train::ExpertPlacement::automatic || s.loads.empty()) return {};
@@ -76,6 +71,11 @@ SettledTraining settled(TrainingSimulation o, const Session& session) {
     settle_loads(s);
   });
   return s;
+}
+
+Index waves_of(const sim::Workload& w, const plan::RowTransport& transport) {
+  const Index most_experts = even_share(w.moe.num_experts(), transport.num_ranks, 0).size();
+  return model::ExpertWaves::count(most_experts, transport.waves);
 }
 
 PlacedTraining placed(const SettledTraining& s, Index ranks, const comm::Communicator& world) {

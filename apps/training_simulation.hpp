@@ -65,6 +65,9 @@ struct PlacedTraining {
 /// Collective.
 [[nodiscard]] PlacedTraining placed(const SettledTraining& s, Index ranks, const comm::Communicator& world);
 
+/// So many waves the runtime would cut on these ranks.
+[[nodiscard]] Index waves_of(const sim::Workload& workload, const plan::RowTransport& transport);
+
 /// The case of a placed training; it refers to all three. placement: null for where the training has its experts.
 [[nodiscard]] sim::TrainingCase case_of(const SettledTraining& s, const PlacedTraining& placed,
                                         const experts::Placement* placement);

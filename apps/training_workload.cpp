@@ -63,6 +63,10 @@ void refuse_unknown(const train::TrainOptions& o) {
 
 sim::Workload training_workload(const train::TrainOptions& o, const model::DataShape& shape) {
   refuse_unknown(o);
+  return workload_sizes(o, shape);
+}
+
+sim::Workload workload_sizes(const train::TrainOptions& o, const model::DataShape& shape) {
   sim::Workload w{.groups = o.groups,
                   .passes = o.passes,
                   .group_tokens = o.sequences_in_group() * o.tokens_in_sample(),

@@ -13,6 +13,10 @@ namespace conclave::apps {
 /// that share a base, parts that are frozen.
 [[nodiscard]] sim::Workload training_workload(const train::TrainOptions& options, const model::DataShape& shape);
 
+/// The same sizes of any run, also of what the simulator does not know: to divide phases that were measured between
+/// ranks and placements by, not to predict them.
+[[nodiscard]] sim::Workload workload_sizes(const train::TrainOptions& options, const model::DataShape& shape);
+
 /// InputError unless made-up popularity says where tokens go: routers other than topk decide by more than that, and so
 /// do re-routing and policies for second choices. A recorded trace tells it of any router.
 void refuse_router_without_trace(const train::TrainOptions& options);

@@ -224,7 +224,7 @@ void Trainer::train_pass(Index pass) {
   health_.add_pass(step, model_->group_losses(), moe_layers_);
   report_.add_pass(step, model_->group_losses());
   traffic_.add_pass(moe_layers_);
-  if (!options_.record_routing.empty()) {
+  if (counts_routing()) {
     if (!record_.routing) record_.routing.emplace();
     model::add_routing<float>(step, moe_layers_, routing_sizes(), *record_.routing);
   }

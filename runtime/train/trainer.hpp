@@ -98,6 +98,11 @@ class Trainer {
                                         const std::map<std::string, std::string>& record) const;
   void share_report(double seconds, Index request);
   void attribute();
+  /// Placements of experts are weighed by it too.
+  [[nodiscard]] bool counts_routing() const {
+    return !options_.record_routing.empty() ||
+           (options_.placement == ExpertPlacement::automatic && !moe_layers_.empty());
+  }
   void share_routing();
 
   TrainOptions options_;

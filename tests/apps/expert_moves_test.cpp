@@ -1,129 +1,211 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "apps/expert_moves.hpp"
 
+#include "tests/apps/moving_run.hpp"
+
 #include <gtest/gtest.h>
 
 namespace conclave::apps {
 namespace {
 
-train::TrainOptions some_options() {
-  train::TrainOptions o;
-  o.model.layers = 4;
-  o.model.moe_every = 2;
-  o.model.router.experts = 4;
-  return o;
+using test::moving_options;
+using test::priced_run;
+using test::Rows;
+using test::step_of;
+
+constexpr double fast_Bps = 1e11;
+constexpr double slow_Bps = 1e8;
+
+// After as many such steps as it takes.
+ExpertMove proposal_after(ExpertMoves& moves, const train::StepRecord& step) {
+  for (Index i = 0; i < 6; ++i) moves.add(step);
+  return moves.proposal().value();
 }
 
-train::StepRecord step_of(std::vector<std::vector<Index>> loads, double experts_s) {
-  train::StepRecord step;
-  for (std::vector<Index>& load : loads) {
-    model::LayerStatistics& layer = step.layers.emplace_back();
-    layer.load = std::move(load);
-  }
-  step.phases[static_cast<std::size_t>(Phase::experts)].mean_s = experts_s;
-  return step;
-}
-
-std::optional<ExpertMove> proposed(const ExpertMoves& moves, double element_s = 0.0) {
-  return moves.proposal({.load_s = moves.load_s(), .element_s = element_s});
+ExpertMove proposal_of(const train::TrainOptions& options, PricedRun run, const std::vector<Rows>& layers) {
+  ExpertMoves moves(options, std::move(run));
+  return proposal_after(moves, step_of(layers, 1.0, 0.9));
 }
 
 TEST(ExpertMoves, BalancesEachLayerByItself) {
-  const train::TrainOptions options = some_options();
-  ExpertMoves moves(options, 2);
-  EXPECT_FALSE(proposed(moves).has_value()) << "nothing is known yet";
-  moves.add(step_of({{30, 30, 10, 10}, {5, 35, 35, 5}}, 0.8));
-  moves.add(step_of({{30, 30, 10, 10}, {5, 35, 35, 5}}, 0.8));
-  const std::optional<ExpertMove> move = proposed(moves);
-  ASSERT_TRUE(move.has_value());
-  ASSERT_EQ(move->placement.size(), 2U);
-  EXPECT_NE(move->placement[0].owner(ExpertId{0}), move->placement[0].owner(ExpertId{1}));
-  EXPECT_NE(move->placement[1].owner(ExpertId{1}), move->placement[1].owner(ExpertId{2}));
-  // 60 of 80 rows on one rank, and 40 of 80, which is even.
-  EXPECT_DOUBLE_EQ(move->before, 100.0 / 80.0);
-  EXPECT_DOUBLE_EQ(move->after, 1.0);
-  EXPECT_DOUBLE_EQ(move->gain_s, 2.0 * 0.8 * 20.0 / 160.0) << "160 rows take two ranks 0.8 s each";
+  const train::TrainOptions options = moving_options();
+  ExpertMoves moves(options, priced_run(options, 2, fast_Bps, true));
+  EXPECT_FALSE(moves.proposal().has_value()) << "nothing is known yet";
+  const train::StepRecord step = step_of({{{3000, 3000, 1000, 1000}}, {{500, 3500, 3500, 500}}}, 1.0, 0.9);
+  const ExpertMove move = proposal_after(moves, step);
+  EXPECT_TRUE(move.is_other);
+  ASSERT_EQ(move.placement.size(), 2U);
+  EXPECT_NE(move.placement[0].owner(ExpertId{0}), move.placement[0].owner(ExpertId{1}));
+  EXPECT_NE(move.placement[1].owner(ExpertId{1}), move.placement[1].owner(ExpertId{2}));
+  EXPECT_EQ(move.placement[1], ExpertMap::contiguous(4, 2)) << "which is even as it is";
+  // 6000 of 8000 rows on one rank, and 4000 of 8000.
+  EXPECT_DOUBLE_EQ(move.before, 10000.0 / 8000.0);
+  EXPECT_DOUBLE_EQ(move.after, 1.0);
+  EXPECT_EQ(move.measured_s, 1.0);
+  // 2000 rows less on the fullest rank of one layer.
+  const double row_s = 6.0 * 2.0 * 64.0 * 1024.0 * 1e-11;
+  EXPECT_GT(move.priced_s - move.then_s, 0.9 * 2000.0 * row_s);
+  EXPECT_LT(move.priced_s - move.then_s, 3.0 * 2000.0 * row_s) << "and what goes through memory";
 }
 
 TEST(ExpertMoves, KnowsWhereExpertsAreAfterAMove) {
-  const train::TrainOptions options = some_options();
-  ExpertMoves moves(options, 2);
-  const train::StepRecord step = step_of({{30, 30, 10, 10}, {5, 35, 35, 5}}, 0.8);
-  moves.add(step);
-  moves.made(*proposed(moves));
-  EXPECT_FALSE(proposed(moves).has_value()) << "loads are counted anew";
-  moves.add(step);
-  EXPECT_DOUBLE_EQ(proposed(moves)->before, 1.0);
-  EXPECT_DOUBLE_EQ(proposed(moves)->gain_s, 0.0);
+  const train::TrainOptions options = moving_options();
+  ExpertMoves moves(options, priced_run(options, 2, fast_Bps, true));
+  const train::StepRecord step = step_of({{{3000, 3000, 1000, 1000}}, {{500, 3500, 3500, 500}}}, 1.0, 0.9);
+  moves.made(proposal_after(moves, step));
+  EXPECT_FALSE(moves.proposal().has_value()) << "steps are taken in anew";
+  EXPECT_FALSE(moves.step_s().has_value());
+  const ExpertMove again = proposal_after(moves, step);
+  EXPECT_FALSE(again.is_other);
+  EXPECT_DOUBLE_EQ(again.before, 1.0);
+  EXPECT_EQ(again.gain_s, 0.0);
 }
 
-TEST(ExpertMoves, WeighsRowsByTheirExpertsAndPassesOverSkippedSteps) {
-  train::TrainOptions options = some_options();
-  options.model.layers = 2;
-  options.model.experts.expert_hidden = {300, 100, 100, 100};
-  ExpertMoves moves(options, 2);
-  train::StepRecord skipped = step_of({{0, 0, 1000, 0}}, 9.0);
+TEST(ExpertMoves, FirstStepsAndSkippedOnesTellNoTime) {
+  const train::TrainOptions options = moving_options();
+  ExpertMoves moves(options, priced_run(options, 2, fast_Bps, true));
+  const std::vector<Rows> even(2, Rows{{10, 10, 10, 10}});
+  train::StepRecord skipped = step_of(even, 77.0, 0.0);
   skipped.skipped = "its loss was no number";
+  const auto add = [&](std::initializer_list<double> seconds) {
+    for (const double s : seconds) moves.add(step_of(even, s, 0.0));
+  };
+  add({9.0, 8.0, 1.0, 2.0});
+  EXPECT_FALSE(moves.step_s().has_value()) << "two that warm up, and two";
   moves.add(skipped);
-  EXPECT_FALSE(proposed(moves).has_value());
-  moves.add(step_of({{10, 10, 10, 10}}, 0.6));
-  const std::optional<ExpertMove> move = proposed(moves);
-  EXPECT_NEAR(move->before, 400.0 / 300.0, 1e-12);
-  EXPECT_NEAR(move->gain_s, 0.0, 1e-12) << "two of four experts a rank: no exchange makes it more even";
+  moves.begin();
+  add({9.0, 8.0, 30.0});
+  EXPECT_EQ(moves.step_s().value(), 2.0) << "the median of 1, 2 and 30";
+}
+
+TEST(ExpertMoves, WeighsRowsByTheirExperts) {
+  train::TrainOptions options = moving_options();
+  options.model.layers = 2;
+  options.model.experts.expert_hidden = {3072, 1024, 1024, 1024};
+  const ExpertMove move = proposal_of(options, priced_run(options, 2, fast_Bps, true), {{{1000, 1000, 1000, 1000}}});
+  EXPECT_NEAR(move.before, 4.0 / 3.0, 1e-12);
+  EXPECT_FALSE(move.is_other) << "two of four experts a rank: no exchange makes it more even";
+}
+
+// Rank 0 asks for its own two experts, which are hot. To relieve it, rows would have to leave it.
+TEST(ExpertMoves, StayWhereRowsWouldTakeLongerOnTheirWayThanExpertsSave) {
+  train::TrainOptions options = moving_options();
+  options.model.layers = 2;
+  options.groups = 2;
+  const std::vector<Rows> rows{{{3000, 3000, 0, 0}, {0, 0, 500, 500}}};
+  const auto proposed = [&](double Bps) { return proposal_of(options, priced_run(options, 2, Bps, false, 2), rows); };
+  const ExpertMove fast = proposed(fast_Bps);
+  EXPECT_TRUE(fast.is_other);
+  EXPECT_LT(fast.after, 0.7 * fast.before);
+  EXPECT_GT(fast.gain_s, 0.0);
+  const ExpertMove slow = proposed(slow_Bps);
+  EXPECT_FALSE(slow.is_other) << text_of(slow);
+  EXPECT_EQ(slow.gain_s, 0.0);
+}
+
+// Each rank asks for the other one's experts: loads are even, and all rows are on their way.
+TEST(ExpertMoves, MoveWhereThatSavesRowsTheirWayThoughLoadsAreEven) {
+  train::TrainOptions options = moving_options();
+  options.model.layers = 2;
+  options.groups = 2;
+  const std::vector<Rows> rows{{{0, 0, 1000, 1000}, {1000, 1000, 0, 0}}};
+  const ExpertMove move = proposal_of(options, priced_run(options, 2, slow_Bps, false, 2), rows);
+  EXPECT_DOUBLE_EQ(move.before, 1.0);
+  EXPECT_DOUBLE_EQ(move.after, 1.0);
+  ASSERT_TRUE(move.is_other);
+  EXPECT_EQ(move.placement[0].owner(ExpertId{0}), RankId{1});
+  EXPECT_EQ(move.placement[0].owner(ExpertId{3}), RankId{0});
+  // Of 2000 rows each way, four times: forward and back, out and home.
+  EXPECT_GT(move.gain_s, 4.0 * 2000.0 * 64.0 * 4.0 / slow_Bps);
 }
 
 TEST(ExpertMoves, CopiesAnExpertThatNoSingleRankCanServe) {
-  train::TrainOptions options = some_options();
+  train::TrainOptions options = moving_options();
   options.model.layers = 2;
-  options.placement = train::ExpertPlacement::automatic;
-  const auto proposal = [&](Index replicas, double element_s, Index hot_rows, Index num_ranks = 2) {
+  const auto proposed = [&](Index replicas, double Bps, Index hot_rows, Index ranks = 2) {
     options.placement_replicas = replicas;
-    ExpertMoves moves(options, num_ranks);
-    moves.add(step_of({{hot_rows, 10, 10, 10}}, 0.8));
-    EXPECT_EQ(moves.makes_replicas(), replicas > 0 && num_ranks > 1);
-    return proposed(moves, element_s).value();
+    return proposal_of(options, priced_run(options, ranks, Bps, true), {{{hot_rows, 10, 10, 10}}});
   };
-  const Index rows = 4 * experts::default_block_rows;  // four segments
-  EXPECT_EQ(proposal(0, 0.0, rows).replicas, 0);
-  EXPECT_EQ(proposal(3, 0.0, rows, 1).replicas, 0) << "there is no other rank";
-  const ExpertMove copied = proposal(1, 0.0, rows);
+  const Index rows = 16 * experts::default_block_rows;
+  EXPECT_EQ(proposed(0, fast_Bps, rows).replicas, 0);
+  EXPECT_EQ(proposed(3, fast_Bps, rows, 1).replicas, 0) << "there is no other rank";
+  const ExpertMove copied = proposed(1, fast_Bps, rows);
   EXPECT_EQ(copied.replicas, 1);
   EXPECT_EQ(copied.placement[0].hosts(ExpertId{0}), (std::vector{RankId{0}, RankId{1}}));
   EXPECT_GT(copied.before, 1.9);
   EXPECT_LT(copied.after, 1.1);
-  EXPECT_GT(copied.gain_s, 0.7);
-  EXPECT_LE(copied.gain_s, 0.8);
-  // Values and a partial sum of the expert travel in each step, from one rank to the other.
-  const ExpertMove dear = proposal(1, 1e-6, rows);
-  EXPECT_NEAR(copied.gain_s - dear.gain_s, 2.0 * 1e-6 * 2.0 * 128.0 * 256.0, 1e-9);
-  EXPECT_EQ(proposal(1, 1e-4, rows).replicas, 0) << "what travels takes longer than the rows";
-  EXPECT_EQ(proposal(1, 0.0, 700).replicas, 0) << "the rows of one segment cannot be shared out";
+  EXPECT_EQ(proposed(1, 1e6, rows).replicas, 0) << "gradients and values on their way take longer than the rows";
+  EXPECT_EQ(proposed(1, fast_Bps, 700).replicas, 0) << "the rows of one segment cannot be shared out";
 }
 
-TEST(ExpertMoves, KnowsWhatReplicasHaveToDoAfterAMove) {
-  train::TrainOptions options = some_options();
-  options.model.layers = 2;
-  options.placement_replicas = 2;
-  options.passes = 2;
-  ExpertMoves moves(options, 3);
-  const train::StepRecord step = step_of({{6 * experts::default_block_rows, 30, 30, 30}}, 0.8);
-  moves.add(step);
-  const ExpertMove move = proposed(moves).value();
-  ASSERT_EQ(move.replicas, 1) << "two segments on three hosts: one would have none";
-  moves.made(move);
-  moves.add(step);
-  const ExpertMove again = proposed(moves).value();
-  EXPECT_NEAR(again.before, move.after, 1e-12);
-  EXPECT_NEAR(again.gain_s, 0.0, 1e-12);
-  EXPECT_GT(again.before, 1.4) << "two of three ranks have nearly all";
+TEST(ExpertMoves, ManyLayersAndSparseRanksAreOrdinary) {
+  train::TrainOptions options = moving_options();
+  options.model.layers = 80;
+  options.model.moe_every = 1;
+  const std::vector<Rows> layers(80, Rows{{3000, 2000, 1000, 0}});
+  const ExpertMove move = proposal_of(options, priced_run(options, 6, fast_Bps, true), layers);
+  EXPECT_EQ(std::ssize(move.placement), 80);
+  const ExpertMove empty =
+      proposal_of(options, priced_run(options, 3, fast_Bps, false), std::vector<Rows>(80, Rows{{0, 0, 0, 0}}));
+  EXPECT_EQ(empty.before, 1.0);
+  EXPECT_FALSE(empty.is_other);
 }
 
-TEST(ExpertMoves, HasNothingToMoveInADenseModel) {
-  train::TrainOptions options = some_options();
-  options.model.moe_every = 0;
-  ExpertMoves moves(options, 3);
-  moves.add(step_of({}, 0.0));
-  EXPECT_FALSE(proposed(moves).has_value());
+TEST(BelievedGain, IsNoMoreThanMeasurementsAllow) {
+  EXPECT_DOUBLE_EQ(believed_gain_s(1.0, 0.5, 1.0, 0.75), 0.25);
+  EXPECT_DOUBLE_EQ(believed_gain_s(1.0, 0.1, 1.0, 0.75), 0.1) << "ranks wait for no more";
+  EXPECT_DOUBLE_EQ(believed_gain_s(1.0, 0.5, 1.25, 1.0), 0.2) << "scaled down to the measured step";
+  EXPECT_DOUBLE_EQ(believed_gain_s(1.25, 0.5, 1.0, 0.75), 0.25) << "not up";
+  EXPECT_DOUBLE_EQ(believed_gain_s(2.0, 0.5, 1.0, 0.75), 0.125) << "off by half: half is believed";
+  EXPECT_EQ(believed_gain_s(1.0, 0.5, 1.0, 1.0), 0.0);
+  EXPECT_LT(believed_gain_s(1.0, 0.5, 1.0, 1.1), 0.0);
+}
+
+TEST(RunRates, PhasesTakeWhatWasMeasured) {
+  const train::TrainOptions options = moving_options();
+  const PricedRun run = priced_run(options, 2, fast_Bps, true);
+  const std::vector<double> even(4, 0.25);
+  const std::vector<sim::ExpertLoads> loads{sim::expected_loads(run.workload, even)};
+  std::array<double, num_phases> phases_s{};
+  for (std::size_t p = 0; p < num_phases; ++p) phases_s[p] = 0.01 * static_cast<double>(p + 1);
+  const sim::Machine machine = machine_of_phases({run.workload, run.network, nullptr, loads}, phases_s, run.machine);
+  EXPECT_EQ(machine.node, run.machine.node);
+  const sim::TrainingPrice price = sim::price_training_step({run.workload, run.network, &machine, loads});
+  double sum = 0.0;
+  for (const auto& entry : enum_names(Phase{})) {
+    if (entry.value == Phase::wait) continue;
+    const auto p = static_cast<std::size_t>(entry.value);
+    EXPECT_NEAR(price.of(entry.value), phases_s[p], 1e-12) << entry.name;
+    sum += phases_s[p];
+  }
+  EXPECT_GT(price.step_s, sum) << "rows on their way, and who has more experts";
+}
+
+TEST(RunRates, AClusterIsWhatMessagesTell) {
+  const train::TrainOptions options = moving_options();
+  sim::Machine machine = priced_run(options, 2, 3e9, true).machine;
+  const sim::Cluster two = cluster_of_messages(machine, 2, 3);
+  EXPECT_EQ(two.num_ranks(), 6);
+  EXPECT_EQ(two.nic_Bps, 3e9);
+  EXPECT_EQ(two.latency_s, 1e-6);
+  machine.network.reset();
+  EXPECT_NO_THROW(cluster_of_messages(machine, 1, 3));
+  EXPECT_THROW(cluster_of_messages(machine, 2, 1), InputError);
+  machine.node.reset();
+  EXPECT_NO_THROW(cluster_of_messages(machine, 1, 1));
+  EXPECT_THROW(cluster_of_messages(machine, 1, 2), InputError);
+}
+
+TEST(EvenSample, KeepsSomeAtEvenDistances) {
+  EvenSample<Index> sample(4);
+  for (Index i = 0; i < 4; ++i) sample.add(i);
+  EXPECT_EQ(sample.values(), (std::vector<Index>{0, 1, 2, 3}));
+  for (Index i = 4; i < 23; ++i) sample.add(i);
+  EXPECT_EQ(sample.values(), (std::vector<Index>{0, 8, 16}));
+  EXPECT_EQ(sample.count(), 23);
+  sample.clear();
+  sample.add(5);
+  EXPECT_EQ(sample.values(), std::vector<Index>{5});
 }
 
 }  // namespace
