@@ -12,8 +12,8 @@ namespace conclave::apps {
 
 /// Files that moves are priced by; empty: what the run measures of itself.
 struct PricingFiles {
-  std::string machine;
-  std::string cluster;
+  std::string machine{};
+  std::string cluster{};
 };
 void describe(PricingFiles& files, OptionTable& table);
 /// InputError for files of a run that moves no experts.

@@ -37,7 +37,7 @@ TEST(ExpertMoves, BalancesEachLayerByItself) {
   ASSERT_EQ(move.placement.size(), 2U);
   EXPECT_NE(move.placement[0].owner(ExpertId{0}), move.placement[0].owner(ExpertId{1}));
   EXPECT_NE(move.placement[1].owner(ExpertId{1}), move.placement[1].owner(ExpertId{2}));
-  EXPECT_EQ(move.placement[1], ExpertMap::contiguous(4, 2)) << "which is even as it is";
+  EXPECT_EQ(move.placement[1].owner(ExpertId{0}), move.placement[1].owner(ExpertId{1})) << "which is even as it is";
   // 6000 of 8000 rows on one rank, and 4000 of 8000.
   EXPECT_DOUBLE_EQ(move.before, 10000.0 / 8000.0);
   EXPECT_DOUBLE_EQ(move.after, 1.0);
@@ -115,13 +115,15 @@ TEST(ExpertMoves, MoveWhereThatSavesRowsTheirWayThoughLoadsAreEven) {
   ASSERT_TRUE(move.is_other);
   EXPECT_EQ(move.placement[0].owner(ExpertId{0}), RankId{1});
   EXPECT_EQ(move.placement[0].owner(ExpertId{3}), RankId{0});
-  // Of 2000 rows each way, four times: forward and back, out and home.
-  EXPECT_GT(move.gain_s, 4.0 * 2000.0 * 64.0 * 4.0 / slow_Bps);
+  // Of 2000 rows each way, out and home, forward and back; of the last of these experts may hide much.
+  EXPECT_GT(move.priced_s - move.then_s, 0.99 * 3.0 * 2000.0 * 64.0 * 4.0 / slow_Bps);
+  EXPECT_GT(move.gain_s, 0.0);
 }
 
 TEST(ExpertMoves, CopiesAnExpertThatNoSingleRankCanServe) {
   train::TrainOptions options = moving_options();
   options.model.layers = 2;
+  options.model.experts.expert_hidden = {16384};  // more bytes than its rows
   const auto proposed = [&](Index replicas, double Bps, Index hot_rows, Index ranks = 2) {
     options.placement_replicas = replicas;
     return proposal_of(options, priced_run(options, ranks, Bps, true), {{{hot_rows, 10, 10, 10}}});
