@@ -17,8 +17,8 @@ class EvenSample {
   void add(T value) {
     if (count_++ % every_ != 0) return;
     if (std::ssize(values_) == most_) {
-      Index kept = 0;
-      for (Index i = 0; i < most_; i += 2) values_[at(kept++)] = std::move(values_[at(i)]);
+      Index kept = 1;  // the first stays where it is
+      for (Index i = 2; i < most_; i += 2) values_[at(kept++)] = std::move(values_[at(i)]);
       values_.resize(at(kept));
       every_ *= 2;
       if ((count_ - 1) % every_ != 0) return;

@@ -205,6 +205,9 @@ TEST(EvenSample, KeepsSomeAtEvenDistances) {
   for (Index i = 4; i < 23; ++i) sample.add(i);
   EXPECT_EQ(sample.values(), (std::vector<Index>{0, 8, 16}));
   EXPECT_EQ(sample.count(), 23);
+  EvenSample<std::vector<Index>> lists(2);
+  for (Index i = 0; i < 3; ++i) lists.add({i});
+  EXPECT_EQ(lists.values(), (std::vector<std::vector<Index>>{{0}, {2}})) << "values that move";
   sample.clear();
   sample.add(5);
   EXPECT_EQ(sample.values(), std::vector<Index>{5});
