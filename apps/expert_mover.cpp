@@ -169,15 +169,17 @@ std::optional<std::vector<ExpertMap>> ExpertMover::better_places(Index done, dou
   std::string places;
   train::on_root(world_, [&] {
     tell_gain(tell);
+    const Clock::time_point start = Clock::now();
     next_ = moves_->proposal();
+    pricing_s_ = seconds_since(start);
     if (!next_) return;
     const auto to_come = static_cast<double>(std::min(options_.placement_within, options_.steps - done));
     if (next_->is_other && next_->gain_s * to_come > cost_s) {
       places = text_of_places(next_->placement);
       return;
     }
-    record("experts stayed",
-           fmt::format("after step {}: {}; a move takes {}", done, text_of(*next_), seconds_text(cost_s)));
+    record("experts stayed", fmt::format("after step {}: {}; a move takes {}; priced in {}", done, text_of(*next_),
+                                         seconds_text(cost_s), seconds_text(pricing_s_)));
   });
   places = world_.broadcast(places);
   if (places.empty()) return std::nullopt;
@@ -187,7 +189,7 @@ std::optional<std::vector<ExpertMap>> ExpertMover::better_places(Index done, dou
 void ExpertMover::moved(Index done, double took_s, const Tell& tell) {
   if (!moves_) return;
   tell(fmt::format("experts moved after step {}", done),
-       fmt::format("{}; took {}", text_of(*next_), seconds_text(took_s)));
+       fmt::format("{}; priced in {}, took {}", text_of(*next_), seconds_text(pricing_s_), seconds_text(took_s)));
   promise_ = Promise{done, next_->steps, next_->measured_s, next_->gain_s};
   moves_->made(*next_);
 }

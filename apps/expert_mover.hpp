@@ -59,6 +59,7 @@ class ExpertMover {
   std::string basis_;
   std::optional<ExpertMoves> moves_;  // the root's
   std::optional<ExpertMove> next_;    // the root's
+  double pricing_s_ = 0.0;            // the last proposal, on the root
   std::optional<Promise> promise_;    // the root's, until it is told what came of it
 };
 

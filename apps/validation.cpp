@@ -4,6 +4,7 @@
 #include "apps/calibration_shapes.hpp"
 #include "apps/command_line.hpp"
 #include "apps/line_chart.hpp"
+#include "apps/run_rates.hpp"
 #include "apps/train_options.hpp"
 #include "apps/training_workload.hpp"
 #include "runtime/sim/cluster_scaling.hpp"
@@ -43,16 +44,11 @@ sim::Cluster cluster_of_run(const ValidationOptions& o, const MeasuredTraining& 
     throw InputError(fmt::format("'{}' was on {} nodes", m.folder, m.nodes),
                      "describe what is between them: --cluster");
   }
-  sim::Cluster cluster;
-  cluster.nodes = 1;
-  cluster.ranks_per_node = m.run.ranks;
-  cluster.latency_s = cluster.node_latency_s = machine.node ? machine.node->rendezvous.latency_s.value : 0.0;
-  cluster.nic_Bps = cluster.node_bus_Bps = machine.node ? machine.node->rendezvous.Bps.value : 1.0;
   if (m.run.ranks > 1 && !machine.node) {
     throw InputError(fmt::format("'{}' was on {} ranks, the machine was measured by one", m.folder, m.run.ranks),
                      "calibrate with more ranks: mpirun -n 2 conclave bench calibrate");
   }
-  return cluster;
+  return cluster_of_messages(machine, 1, m.run.ranks);
 }
 
 // Whether a step of these sizes was among those that rates are fitted to, wherever and however its rows travelled.

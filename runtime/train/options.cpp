@@ -28,9 +28,10 @@ void describe_run(TrainOptions& o, OptionTable& table) {
   conclave::describe(o.compute, table);
   table.add("explain_router", o.explain_router, "say what the router will do with these options, and stop");
   model::describe(o.transport, table);
-  table.add("placement", o.placement,
-            "which rank hosts which expert: even runs of them, or, auto, from one checkpoint to the next by the loads "
-            "that were measured, where a move pays for itself; no bits depend on it");
+  table.add(
+      "placement", o.placement,
+      "which rank hosts which expert: even runs of them, or, auto, from one checkpoint to the next where, by the loads "
+      "that were measured, the simulator says that a move pays for itself; no bits depend on it");
   table.add("placement_within", o.placement_within, "placement = auto: steps within which a move must pay for itself");
   table.add("placement_replicas", o.placement_replicas,
             "placement = auto: at most so many more copies of a layer's hottest experts, on other ranks, where these "
