@@ -77,11 +77,11 @@ std::string text_of(const ExpertMove& move) {
       move.after, copies, step, seconds_text(move.then_s), seconds_text(move.gain_s));
 }
 
-double believed_gain_s(double measured_s, double wait_s, double priced_s, double then_s) {
+double believed_gain_s(double measured_s, double priced_s, double then_s) {
   const double gain_s = priced_s - then_s;
   if (!(gain_s > 0.0 && priced_s > 0.0)) return std::min(gain_s, 0.0);
   const double times = measured_s / priced_s;
-  const double most_s = std::min(wait_s, gain_s * std::min(1.0, times));
+  const double most_s = gain_s * std::min(1.0, times);
   return std::abs(1.0 / times - 1.0) > most_error ? 0.5 * most_s : most_s;
 }
 
@@ -222,8 +222,7 @@ std::optional<ExpertMove> ExpertMoves::proposal() const {
   move.after = fullest(loads, best);
   move.priced_s = price_s(machine, loads, placement_);
   move.then_s = move.is_other ? price_s(machine, loads, best) : move.priced_s;
-  move.gain_s = believed_gain_s(measured.seconds, measured.phases_s[static_cast<std::size_t>(Phase::wait)],
-                                move.priced_s, move.then_s);
+  move.gain_s = believed_gain_s(measured.seconds, move.priced_s, move.then_s);
   return move;
 }
 

@@ -39,12 +39,12 @@ struct ExpertMove {
 /// What it brings, in a clause, and how far the simulator is off.
 [[nodiscard]] std::string text_of(const ExpertMove& move);
 
-/// The simulator's step is off by its error: above this, a gain must be twice as large.
+/// How far off the simulator's step may be before only half of a gain is believed.
 inline constexpr double most_error = 0.3;
 /// How much of a predicted gain is believed. A simulator whose step is too long is scaled down to the measured one, one
-/// whose step is too short is not scaled up; no move saves more than ranks wait; and of a simulator that is off by more
-/// than most_error half is believed. A loss is a loss. All of a step [s]; wait_s: mean over ranks.
-[[nodiscard]] double believed_gain_s(double measured_s, double wait_s, double priced_s, double then_s);
+/// whose step is too short is not scaled up; of one that is off by more than most_error half is believed. A loss is a
+/// loss. All of a step [s].
+[[nodiscard]] double believed_gain_s(double measured_s, double priced_s, double then_s);
 
 /// Steps that tell how long one takes.
 inline constexpr Index least_timed_steps = 3;

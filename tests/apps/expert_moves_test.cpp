@@ -154,13 +154,12 @@ TEST(ExpertMoves, ManyLayersAndSparseRanksAreOrdinary) {
 }
 
 TEST(BelievedGain, IsNoMoreThanMeasurementsAllow) {
-  EXPECT_DOUBLE_EQ(believed_gain_s(1.0, 0.5, 1.0, 0.75), 0.25);
-  EXPECT_DOUBLE_EQ(believed_gain_s(1.0, 0.1, 1.0, 0.75), 0.1) << "ranks wait for no more";
-  EXPECT_DOUBLE_EQ(believed_gain_s(1.0, 0.5, 1.25, 1.0), 0.2) << "scaled down to the measured step";
-  EXPECT_DOUBLE_EQ(believed_gain_s(1.25, 0.5, 1.0, 0.75), 0.25) << "not up";
-  EXPECT_DOUBLE_EQ(believed_gain_s(2.0, 0.5, 1.0, 0.75), 0.125) << "off by half: half is believed";
-  EXPECT_EQ(believed_gain_s(1.0, 0.5, 1.0, 1.0), 0.0);
-  EXPECT_LT(believed_gain_s(1.0, 0.5, 1.0, 1.1), 0.0);
+  EXPECT_DOUBLE_EQ(believed_gain_s(1.0, 1.0, 0.75), 0.25);
+  EXPECT_DOUBLE_EQ(believed_gain_s(1.0, 1.25, 1.0), 0.2) << "scaled down to the measured step";
+  EXPECT_DOUBLE_EQ(believed_gain_s(1.25, 1.0, 0.75), 0.25) << "not up";
+  EXPECT_DOUBLE_EQ(believed_gain_s(2.0, 1.0, 0.75), 0.125) << "off by half: half is believed";
+  EXPECT_EQ(believed_gain_s(1.0, 1.0, 1.0), 0.0);
+  EXPECT_LT(believed_gain_s(1.0, 1.0, 1.1), 0.0);
 }
 
 TEST(RunRates, PhasesTakeWhatWasMeasured) {
