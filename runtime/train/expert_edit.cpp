@@ -17,7 +17,18 @@ void require_experts(const ModelOptions& o) {
                    "experts of such a model cannot be changed; train a new one with other rules");
 }
 
+void require_in_range(const ModelOptions& o, const ExpertsOfLayers& experts) {
+  for (std::size_t l = 0; l < experts.size(); ++l) {
+    for (const ExpertId e : experts[l]) {
+      if (e >= ExpertId{0} && e < ExpertId{o.router.experts}) continue;
+      throw InputError(fmt::format("expert {} in layer {}", e.value(), l),
+                       fmt::format("experts are 0 to {}", o.router.experts - 1));
+    }
+  }
+}
+
 void require_layers(const ModelOptions& o, const ExpertsOfLayers& experts) {
+  require_in_range(o, experts);
   if (std::ssize(experts) != o.num_moe_layers()) {
     throw InputError(
         fmt::format("experts of {} layers, the model has {} MoE layers", experts.size(), o.num_moe_layers()),
@@ -27,11 +38,6 @@ void require_layers(const ModelOptions& o, const ExpertsOfLayers& experts) {
     if (experts[l].size() != experts.front().size()) {
       throw InputError(fmt::format("{} experts in layer {}, {} in layer 0", experts[l].size(), l, experts[0].size()),
                        "name as many in every layer: all have the same number of experts");
-    }
-    for (const ExpertId e : experts[l]) {
-      if (e >= ExpertId{0} && e < ExpertId{o.router.experts}) continue;
-      throw InputError(fmt::format("expert {} in layer {}", e.value(), l),
-                       fmt::format("experts are 0 to {}", o.router.experts - 1));
     }
   }
 }
@@ -197,24 +203,39 @@ ExpertEdit remove_experts(const ModelOptions& o, const ExpertsOfLayers& removed)
 }
 
 ExpertEdit merge_experts(const ModelOptions& o, const ExpertsOfLayers& merged) {
+  std::vector<std::vector<ExpertOrigin>> pairs;
+  for (const std::vector<ExpertId>& of_layer : merged) {
+    invariant(of_layer.size() % 2 == 0, "{} experts in pairs", of_layer.size());
+    auto& here = pairs.emplace_back();
+    for (std::size_t i = 0; i < of_layer.size(); i += 2) here.push_back({{of_layer[i], of_layer[i + 1]}, {0.5, 0.5}});
+  }
+  return merge_experts(o, pairs);
+}
+
+ExpertEdit merge_experts(const ModelOptions& o, const std::vector<std::vector<ExpertOrigin>>& merged) {
   require_experts(o);
-  require_layers(o, merged);
-  require_different(merged);
+  ExpertsOfLayers named(merged.size());
+  ExpertsOfLayers lost(merged.size());
+  for (std::size_t l = 0; l < merged.size(); ++l) {
+    for (const ExpertOrigin& origin : merged[l]) {
+      invariant(origin.experts.size() == origin.shares.size() && !origin.experts.empty(), "{} shares of {} experts",
+                origin.shares.size(), origin.experts.size());
+      named[l].insert(named[l].end(), origin.experts.begin(), origin.experts.end());
+      lost[l].insert(lost[l].end(), origin.experts.begin() + 1, origin.experts.end());
+    }
+  }
+  require_in_range(o, named);
+  require_layers(o, lost);
+  require_different(named);
   if (o.experts.expert_sharing != experts::ExpertSharing::none) {
     throw InputError("experts with a shared base (expert_sharing = base+delta) cannot be merged",
                      "a mean of products of low rank is none: use a model with expert_sharing = none");
   }
-  const Index pairs = std::ssize(merged.front()) / 2;
-  require_enough_left(o, o.router.experts - pairs);
-  ExpertEdit edit;
-  for (const std::vector<ExpertId>& of_layer : merged) {
-    invariant(std::ssize(of_layer) == 2 * pairs, "{} experts in pairs", of_layer.size());
-    auto& origins = edit.layers.emplace_back(all_of(o));
-    for (std::size_t i = 0; i < of_layer.size(); i += 2) {
-      ExpertOrigin& into = *std::find_if(origins.begin(), origins.end(),
-                                         [&](const auto& origin) { return origin.experts.front() == of_layer[i]; });
-      into = {{of_layer[i], of_layer[i + 1]}, {0.5, 0.5}};
-      std::erase_if(origins, [&](const auto& origin) { return origin.experts.front() == of_layer[i + 1]; });
+  ExpertEdit edit = remove_experts(o, lost);
+  for (std::size_t l = 0; l < merged.size(); ++l) {
+    for (const ExpertOrigin& origin : merged[l]) {
+      *std::find_if(edit.layers[l].begin(), edit.layers[l].end(),
+                    [&](const auto& into) { return into.experts.front() == origin.experts.front(); }) = origin;
     }
   }
   return edit;
@@ -225,7 +246,7 @@ std::vector<std::string> changes_of(const ExpertEdit& edit, const ModelOptions& 
   if (edit.parts > 1) changes_of_cut(options, why);
   if (any_of(edit, [](const auto& origin) { return origin.is_new; })) changes_of_addition(edit, options, why);
   if (any_of(edit, [](const auto& origin) { return origin.experts.size() > 1; })) {
-    why.emplace_back("a mean of two experts is another function than either");
+    why.emplace_back("a mean of experts is another function than any of them");
   } else if (edit.num_experts() < options.router.experts) {
     why.emplace_back("tokens of the removed experts go to others");
   }

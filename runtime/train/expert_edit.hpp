@@ -16,7 +16,9 @@
 // have larger ones, and its share of the softmax is exp of what they are lowered by. What it computes then is as before
 // to rounding if that is below a float's. Capacity factors grow with the number of experts: an expert keeps its slots.
 //
-// Removing and merging change what the model computes, unless nobody chose the expert, or the two were equal.
+// Removing and merging change what the model computes, unless nobody chose the expert, or the two were equal. Experts
+// are merged as means of their weights, the hidden units of each in the order in which they are most alike those of the
+// first, and of their routing rows (M-SMoE, Li et al. 2024: shares by how often experts were chosen).
 #pragma once
 
 #include "runtime/model/options.hpp"
@@ -48,8 +50,12 @@ using ExpertsOfLayers = std::vector<std::vector<ExpertId>>;
 /// `copied`: in each layer, of which experts there are to be copies, behind the others.
 [[nodiscard]] ExpertEdit add_experts(const model::ModelOptions& options, const ExpertsOfLayers& copied, double logit);
 [[nodiscard]] ExpertEdit remove_experts(const model::ModelOptions& options, const ExpertsOfLayers& removed);
-/// `merged`: in each layer pairs, one behind the other: the second becomes part of the first.
+/// `merged`: in each layer pairs, one behind the other: the second becomes part of the first, half and half.
 [[nodiscard]] ExpertEdit merge_experts(const model::ModelOptions& options, const ExpertsOfLayers& merged);
+/// `merged`: in each layer, of what experts become one in the place of their first, with their shares; every layer
+/// loses as many experts.
+[[nodiscard]] ExpertEdit merge_experts(const model::ModelOptions& options,
+                                       const std::vector<std::vector<ExpertOrigin>>& merged);
 
 /// Why the edited model does not compute what the model did, a sentence each; none: it does, to rounding.
 [[nodiscard]] std::vector<std::string> changes_of(const ExpertEdit& edit, const model::ModelOptions& options);

@@ -10,7 +10,8 @@ namespace conclave::train {
 namespace {
 
 using model::ModelOptions;
-using Order = std::vector<Index>;  // new place -> old place
+using Order = std::vector<Index>;   // new place -> old place
+using Orders = std::vector<Order>;  // of the experts that are merged into one, but the first
 
 /// A tensor as a matrix; a vector is a row of it, or a column.
 struct Grid {
@@ -53,9 +54,9 @@ void add(double factor, const WholeTensor& from, WholeTensor& to) {
 /// One MoE layer's tensors in one group: the parameters, or a state of the optimizer.
 class LayerEdit {
  public:
-  /// order: in which a merged expert's hidden units come, for each new expert; empty: as they are.
+  /// orders: in which merged experts' hidden units come, for each new expert.
   LayerEdit(const ExpertEdit& edit, std::size_t layer, const ModelOptions& options, std::string group, Index block,
-            const std::vector<Order>& orders)
+            const std::vector<Orders>& orders)
       : edit_(edit),
         origins_(edit.layers[layer]),
         options_(options),
@@ -144,9 +145,11 @@ class LayerEdit {
       if (!is_parameters() && origin.is_new) multiply(tensor, 0.0);
       if (origin.experts.size() > 1) {
         multiply(tensor, origin.shares[0]);
-        const std::string second = expert_prefix(prefix_, origin.experts[1].value()) + name;
-        add(origin.shares[1], hidden_units(name, experts.at(second), orders_[static_cast<std::size_t>(number)]),
-            tensor);
+        for (std::size_t i = 1; i < origin.experts.size(); ++i) {
+          const WholeTensor& other = experts.at(expert_prefix(prefix_, origin.experts[i].value()) + name);
+          const Order& order = orders_[static_cast<std::size_t>(number)][i - 1];
+          add(origin.shares[i], hidden_units(name, other, order), tensor);
+        }
       }
       if (edit_.parts > 1) tensor = part(name, tensor, origin.part);
       tensors[expert_prefix(prefix_, number) + name] = std::move(tensor);
@@ -170,7 +173,7 @@ class LayerEdit {
   const ExpertEdit& edit_;
   const std::vector<ExpertOrigin>& origins_;
   const ModelOptions& options_;
-  const std::vector<Order>& orders_;
+  const std::vector<Orders>& orders_;
   std::string group_, prefix_;
 };
 
@@ -225,14 +228,15 @@ Order matched_units(const WholeTensors& tensors, const std::string& a, const std
   return order;
 }
 
-std::vector<Order> orders_of(const std::vector<ExpertOrigin>& origins, const WholeTensors& tensors, Index block) {
-  std::vector<Order> orders(origins.size());
+std::vector<Orders> orders_of(const std::vector<ExpertOrigin>& origins, const WholeTensors& tensors, Index block) {
+  std::vector<Orders> orders(origins.size());
   for (std::size_t e = 0; e < origins.size(); ++e) {
-    if (origins[e].experts.size() < 2) continue;
     const auto prefix = [&](std::size_t i) {
       return fmt::format("{}block/{}/moe/expert/{:04}/", parameter_group, block, origins[e].experts[i].value());
     };
-    orders[e] = matched_units(tensors, prefix(0), prefix(1));
+    for (std::size_t i = 1; i < origins[e].experts.size(); ++i) {
+      orders[e].push_back(matched_units(tensors, prefix(0), prefix(i)));
+    }
   }
   return orders;
 }
@@ -257,7 +261,7 @@ void apply(const ExpertEdit& edit, CheckpointContents& contents) {
   std::size_t layer = 0;
   for (Index block = 0; block < options.layers; ++block) {
     if (!options.is_moe(block)) continue;
-    const std::vector<Order> orders = orders_of(edit.layers[layer], contents.tensors, block);
+    const std::vector<Orders> orders = orders_of(edit.layers[layer], contents.tensors, block);
     for (const std::string& group : groups)
       LayerEdit(edit, layer, options, group, block, orders).apply(contents.tensors);
     ++layer;

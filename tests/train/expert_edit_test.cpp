@@ -225,6 +225,43 @@ TEST(ExpertEdit, merged_experts_are_their_mean_with_hidden_units_matched) {
   EXPECT_TRUE(std::isfinite(run.loss_from(contents, edited_options(edit, run.model()))));
 }
 
+TEST(ExpertEdit, several_experts_become_one_by_their_shares) {
+  use_threads(1);
+  TrainOptions options = small_options();
+  options.model.experts.expert_kind = {"gelu"};
+  options.model.experts.expert_hidden = {16};
+  const Edited run(options);
+  // In layer 0 expert 0 takes 2 and 3 in, one of which has no share; in layer 1 there are two pairs.
+  const std::vector<std::vector<ExpertOrigin>> merged{
+      {{{ExpertId{0}, ExpertId{2}, ExpertId{3}}, {0.25, 0.75, 0.0}}},
+      {{{ExpertId{1}, ExpertId{0}}, {1.0, 0.0}}, {{ExpertId{2}, ExpertId{3}}, {0.0, 1.0}}}};
+  const ExpertEdit edit = merge_experts(run.model(), merged);
+  ASSERT_EQ(edit.num_experts(), 2);
+  const CheckpointContents after = run.after(edit);
+  const auto before = [&](const std::string& name) {
+    return run.contents().tensors.at("/params/block/" + name).values;
+  };
+  const auto now = [&](const std::string& name) { return after.tensors.at("/params/block/" + name).values; };
+  // Outputs have their places, whatever the order of hidden units: their biases, and the routing rows.
+  const std::vector<float> b = before("0/moe/expert/0000/b2");
+  const std::vector<float> other = before("0/moe/expert/0002/b2");
+  const std::vector<float> rows = before("0/moe/router_weight");
+  ASSERT_NE(b, other);
+  for (std::size_t i = 0; i < b.size(); ++i) {
+    EXPECT_NEAR(now("0/moe/expert/0000/b2")[i], 0.25F * b[i] + 0.75F * other[i], 1e-7F) << i;
+    EXPECT_NEAR(now("0/moe/router_weight")[i], 0.25F * rows[i] + 0.75F * rows[2 * b.size() + i], 1e-7F) << i;
+  }
+  // A share of 1 leaves an expert what it is, in the order of its own hidden units only where it comes first.
+  EXPECT_EQ(now("1/moe/expert/0000/w1"), before("1/moe/expert/0001/w1"));
+  std::vector<float> taken = now("1/moe/expert/0001/w1");
+  std::vector<float> whole = before("1/moe/expert/0003/w1");
+  EXPECT_EQ(now("1/moe/expert/0001/b2"), before("1/moe/expert/0003/b2"));
+  std::ranges::sort(taken);
+  std::ranges::sort(whole);
+  EXPECT_EQ(taken, whole);
+  EXPECT_TRUE(std::isfinite(run.loss_after(edit)));
+}
+
 TEST(ExpertEdit, the_smallest_weights_of_each_expert_become_zero) {
   WholeTensors tensors{{"/params/block/0/moe/expert/0000/w1", {{2, 2}, {4.0F, -1.0F, 3.0F, 2.0F}}},
                        {"/params/block/0/moe/expert/0000/w2", {{2, 2}, {-8.0F, 0.5F, 2.0F, 9.0F}}},
@@ -252,6 +289,12 @@ TEST(ExpertEdit, what_cannot_be_is_refused) {
         remove_experts(o, {{ExpertId{0}, ExpertId{1}, ExpertId{2}}, {ExpertId{0}, ExpertId{1}, ExpertId{2}}}));
   });
   is_refused([&] { static_cast<void>(merge_experts(o, {{ExpertId{1}, ExpertId{1}}, {ExpertId{0}, ExpertId{1}}})); });
+  // More in one layer than in the other; one of them twice.
+  const ExpertOrigin pair{{ExpertId{0}, ExpertId{2}}, {0.5, 0.5}};
+  const ExpertOrigin next{{ExpertId{1}, ExpertId{3}}, {0.5, 0.5}};
+  const ExpertOrigin again{{ExpertId{3}, ExpertId{0}}, {0.5, 0.5}};
+  is_refused([&] { static_cast<void>(merge_experts(o, {{pair, next}, {pair}})); });
+  is_refused([&] { static_cast<void>(merge_experts(o, {{pair, again}, {pair, next}})); });
   model::ModelOptions rules = o;
   rules.router.router = "rule";
   is_refused([&] { static_cast<void>(cut_experts(rules, 2)); });
