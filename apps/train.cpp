@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The command `train`: trains a mixture-of-experts model, from the start or from a checkpoint.
+#include "apps/train.hpp"
+
 #include "apps/bench_report.hpp"
 #include "apps/class_report.hpp"
 #include "apps/command.hpp"
 #include "apps/expert_mover.hpp"
 #include "apps/failure.hpp"
 #include "apps/launch.hpp"
+#include "apps/loaded_teacher.hpp"
 #include "apps/memory.hpp"
 #include "apps/router_options.hpp"
 #include "apps/run_folder.hpp"
@@ -36,11 +39,14 @@ constexpr Index traffic_every = 100;  // steps: what is told of them is no more 
 /// One call of the command: what the root shows and writes, and when the run is evaluated and saved.
 class Run {
  public:
+  /// teacher: null where the options name none.
   Run(const TrainOptions& options, const PricingFiles& pricing, const Session& session, const train::Samples& dataset,
+      LoadedTeacher* teacher,
       const Stopping& stopping, train::Watchdog& watchdog, train::FolderLock& lock)
       : options_(options),
         world_(session.world),
         dataset_(dataset),
+        teacher_(teacher),
         stopping_(stopping),
         lock_(lock),
         watchdog_(watchdog),
@@ -69,7 +75,9 @@ class Run {
     began_at_ = from;
     const std::string made =
         fmt::format("{}, step {}", from.file.string(), train::integer_of(from.header, "step", from.file));
-    record_["init_from"] = options_.start.upcycle ? made + ", upcycled" : made;
+    record_["init_from"] = made + (options_.start.upcycle         ? ", upcycled"
+                                   : options_.start.init_matching ? ", as far as shapes match"
+                                                                  : "");
     say(fmt::format("begins at the parameters of {}", record_["init_from"]));
   }
 
@@ -108,6 +116,7 @@ class Run {
     Saver saver(*trainer_, world_, reports.journal(), option_values(options_), what_bits_depend_on(record_),
                 reports.teller(), saved);
     reports.introduce(dataset_, router_notices_);
+    if (teacher_ != nullptr) reports.note(teacher_->text());
     RunTrace trace(options_.trace, world_, trainer_->steps_done(), reports.teller());
     if (!stopping_.notice().empty()) say(stopping_.notice());
     if (mover_) reports.recording_teller()("moves of experts are priced by", mover_->basis());
@@ -235,6 +244,7 @@ class Run {
     trainer_.emplace(options_, dataset_, world_, placement_);
     trainer_->note_in(&watchdog_.whereabouts());
     if (mover_) mover_->begin();
+    if (teacher_ != nullptr) trainer_->learn_from(&teacher_->teacher());
     return *trainer_;
   }
 
@@ -303,6 +313,7 @@ class Run {
   const TrainOptions& options_;
   const comm::Communicator& world_;
   const train::Samples& dataset_;
+  LoadedTeacher* teacher_;
   const Stopping& stopping_;
   train::FolderLock& lock_;                // the root's
   std::vector<ExpertMap> placement_;       // of each MoE layer; empty: even runs
@@ -319,10 +330,12 @@ class Run {
 };
 
 // Before anything of the model is made.
-void refuse_what_does_not_fit(const TrainOptions& options, const Session& session, const train::Samples& dataset) {
+void refuse_what_does_not_fit(const TrainOptions& options, const Session& session, const train::Samples& dataset,
+                              const LoadedTeacher* teacher) {
   const model::Transport transport(options.transport, session.world);
-  const std::string need =
-      refuse_too_much_memory(session.world, training_memory(options, dataset.shape(), transport, session.world));
+  std::vector<plan::MemoryItem> items = training_memory(options, dataset.shape(), transport, session.world);
+  if (teacher != nullptr) items.push_back(teacher->memory(options, session.world));
+  const std::string need = refuse_too_much_memory(session.world, items);
   if (session.world.is_root()) fmt::print(stderr, "{}\n", need);
 }
 
@@ -336,7 +349,9 @@ void settle_resume(const comm::Communicator& world, train::FolderLock& lock, Tra
   if (has_begun) options.start = {};
 }
 
-int run(const TrainCommand& given, const Session& session) {
+}  // namespace
+
+int train_model(const TrainCommand& given, const Session& session) {
   TrainOptions options = given.run;
   train::Watchdog watchdog(session.world, {options.watch.hang_timeout, options.out, "conclave train", hung});
   const Stopping stopping(options, session.world);
@@ -360,12 +375,16 @@ int run(const TrainCommand& given, const Session& session) {
   take_if_there(session.world, lock, options.out);
   refuse_used_folder(session.world, options, from);
   watchdog.settle(options.watch.hang_timeout, options.out);
+  std::optional<LoadedTeacher> teacher;
+  if (options.distil.has_teacher()) teacher.emplace(session, options);
   apply(options.compute);
   std::unique_ptr<train::Samples> dataset;
   train::agreed(session.world, [&] { dataset = make_samples(options); });
   refuse_unknown_domains(options.model, *dataset);
-  refuse_what_does_not_fit(options, session, *dataset);
-  Run training(options, given.pricing, session, *dataset, stopping, watchdog, lock);
+  if (teacher) teacher->refuse_unlike(*dataset);
+  LoadedTeacher* const learnt_from = teacher ? &*teacher : nullptr;
+  refuse_what_does_not_fit(options, session, *dataset, learnt_from);
+  Run training(options, given.pricing, session, *dataset, learnt_from, stopping, watchdog, lock);
   if (from) training.restore(*from);
   if (!options.start.init_from.empty()) {
     training.start_from(open_checkpoint(session.world, options.start.init_from));
@@ -373,11 +392,9 @@ int run(const TrainCommand& given, const Session& session) {
   return training.run();
 }
 
-}  // namespace
-
 Command train_command() {
   Command command = make_command<TrainCommand>("train", "train a mixture-of-experts model; --resume continues", "",
-                                               describe_train_command, run);
+                                               describe_train_command, train_model);
   command.keeps_stop_signals = true;
   return command;
 }

@@ -34,42 +34,21 @@ void refuse_unused(const Session& session, const std::set<std::string>& unused) 
 }
 
 const std::set<std::string>& options_beside_the_step() {
-  static const std::set<std::string> names{"collapse_alarm",
-                                           "collapse_window",
-                                           "drop_ledger",
-                                           "eval_every",
-                                           "eval_sequences",
-                                           "explain_router",
-                                           "hang_timeout",
-                                           "init_from",
-                                           "keep_every",
-                                           "keep_last",
-                                           "metrics_textfile",
-                                           "mtbf",
-                                           "on_nan",
-                                           "on_nan_limit",
-                                           "on_save_failure",
-                                           "placement_within",
-                                           "out",
-                                           "record_routing",
-                                           "requeue",
-                                           "resume",
-                                           "skip_steps",
-                                           "steps",
-                                           "stop_after",
-                                           "straggler_alarm",
-                                           "straggler_window",
-                                           "time_limit",
-                                           "time_margin",
-                                           "upcycle",
-                                           "upcycle_noise",
-                                           "upcycle_split"};
+  static const std::set<std::string> names{
+      "collapse_alarm",   "collapse_window",  "drop_ledger", "eval_every",     "eval_sequences",
+      "explain_router",   "hang_timeout",     "init_from",   "init_matching",  "keep_every",
+      "keep_last",        "metrics_textfile", "mtbf",        "on_nan",         "on_nan_limit",
+      "on_save_failure",  "placement_within", "out",         "record_routing", "requeue",
+      "resume",           "skip_steps",       "steps",       "stop_after",     "straggler_alarm",
+      "straggler_window", "time_limit",       "time_margin", "upcycle",        "upcycle_noise",
+      "upcycle_split"};
   return names;
 }
 
 std::unique_ptr<train::Samples> settle(TrainCase& c, const Session& session) {
   settle_router(session, std::nullopt, c.train);
   train::validate(c.train);
+  train::refuse_teacher(c.train.distil, "what is measured here are steps without one");
   apply(c.train.compute);
   std::unique_ptr<train::Samples> samples;
   train::agreed(session.world, [&] { samples = make_samples(c.train); });

@@ -8,9 +8,9 @@ namespace {
 
 // How the program was started this time: no part of what the run is.
 const std::set<std::string> of_one_start{
-    "checkpoint_async", "explain_router", "init_from",     "metrics_textfile", "out",     "record_routing",
-    "requeue",          "resume",         "rule_file",     "stop_after",       "threads", "time_limit",
-    "time_margin",      "upcycle",        "upcycle_noise", "upcycle_split"};
+    "checkpoint_async", "explain_router", "init_from", "init_matching", "metrics_textfile", "out",
+    "record_routing",   "requeue",        "resume",    "rule_file",     "stop_after",       "threads",
+    "time_limit",       "time_margin",    "upcycle",   "upcycle_noise", "upcycle_split"};
 
 }  // namespace
 
@@ -20,6 +20,7 @@ void describe_training(train::TrainOptions& options, OptionSections& sections) {
   model::describe(options.model, sections.section("Model, router and experts"));
   train::describe(options.optimizer, sections.section("Optimizer"));
   train::describe(options.start, sections.section("Start"));
+  train::describe(options.distil, sections.section("Teacher"));
   train::describe_files(options, sections.section("Files and evaluation"));
 }
 

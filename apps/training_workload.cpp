@@ -53,6 +53,7 @@ void refuse_unknown(const train::TrainOptions& o) {
   if (o.model.moe_every > 0 && o.model.experts.expert_sharing != experts::ExpertSharing::none) {
     throw InputError("expert_sharing = base+delta", "the simulator prices experts that share nothing: leave it out");
   }
+  train::refuse_teacher(o.distil, "the simulator prices steps without one");
   if (!o.optimizer.freeze.empty()) {
     throw InputError(fmt::format("freeze = {}", fmt::join(o.optimizer.freeze, ",")),
                      "the simulator prices steps in which all parts are trained: leave it out");

@@ -3,6 +3,7 @@
 
 #include "runtime/core/gemm.hpp"
 #include "runtime/core/parallel.hpp"
+#include "runtime/model/distilled_head.hpp"
 
 namespace conclave::model {
 namespace {
@@ -31,7 +32,7 @@ template <class T>
 void LanguageModel<T>::forward_backward(const Step& step, const BatchView<T>& batch, GroupGradients<T>& gradients) {
   norm_forward(step, forward(step, batch.tokens));
   d_.resize(step.groups.total_rows(), options_.width);
-  head(step, batch.targets, d_.view(), gradients);
+  head(step, batch, d_.view(), gradients);
   this->blocks_backward(step, batch.tokens, d_.view(), gradients);
   embedding_backward(step, batch, d_.view(), gradients);
 }
@@ -40,10 +41,8 @@ template <class T>
 void LanguageModel<T>::evaluate(const Step& step, const BatchView<T>& batch) {
   norm_forward(step, forward(step, batch.tokens));
   const PhaseScope scope(*step.times, Phase::head);
-  parallel_for(step.groups.num_groups, [&](Index g) {
-    group_losses_[static_cast<std::size_t>(g)] =
-        head_loss<T>(head_rows(step, batch.targets, g), part(std::span(log_sums_), step.groups.of(g)));
-  });
+  parallel_for(step.groups.num_groups,
+               [&](Index g) { group_losses_[static_cast<std::size_t>(g)] = group_loss(step, batch, g, {}); });
 }
 
 template <class T>
@@ -102,17 +101,28 @@ HeadRows<T> LanguageModel<T>::head_rows(const Step& step, std::span<const std::i
   return {normed_.view().row_block(rows), view().matrix(head_weight()), part(targets, rows)};
 }
 
+// One group's loss, with those of the head's gradients that are wanted.
+template <class T>
+LossSums LanguageModel<T>::group_loss(const Step& step, const BatchView<T>& batch, Index group,
+                                      const HeadGradients<T>& gradients) {
+  const Range rows = step.groups.of(group);
+  const HeadRows<T> here = head_rows(step, batch.targets, group);
+  if (batch.soft.is_there()) return distilled_head<T>(here, batch.soft.of(rows), loss_scale(step), gradients);
+  const std::span<T> log_sums = part(std::span(log_sums_), rows);
+  if (gradients.x.rows == 0 && gradients.weight.rows == 0) return head_loss<T>(here, log_sums);
+  return head_loss_and_gradients<T>(here, loss_scale(step), log_sums, gradients);
+}
+
 // The groups' losses, and d = the gradient of the final norm's input.
 template <class T>
-void LanguageModel<T>::head(const Step& step, std::span<const std::int32_t> targets, MatrixView<T> d,
+void LanguageModel<T>::head(const Step& step, const BatchView<T>& batch, MatrixView<T> d,
                             GroupGradients<T>& gradients) {
   const PhaseScope scope(*step.times, Phase::head);
   d_normed_.resize(d.rows, d.cols);
   const auto loss_of = [&](Index g, MatrixView<T> d_weight) {
     const Range rows = step.groups.of(g);
     group_losses_[static_cast<std::size_t>(g)] =
-        head_loss_and_gradients<T>(head_rows(step, targets, g), loss_scale(step), part(std::span(log_sums_), rows),
-                                   {d_normed_.view().row_block(rows), d_weight});
+        group_loss(step, batch, g, {d_normed_.view().row_block(rows), d_weight});
   };
   if (head_) {
     gradients.add(head_->parameters(), [&](Index g, ParameterView<T> leaf) { loss_of(g, leaf.matrix(head_weight())); });
@@ -135,7 +145,9 @@ void LanguageModel<T>::embedding_backward(const Step& step, const BatchView<T>& 
   const PhaseScope scope(*step.times, Phase::embedding);
   gradients.add(embedding_.parameters(), [&](Index g, ParameterView<T> leaf) {
     const Range rows = step.groups.of(g);
-    if (!head_) {
+    if (!head_ && batch.soft.is_there()) {
+      group_loss(step, batch, g, {{}, leaf.matrix(embedding_.table())});
+    } else if (!head_) {
       head_gradients<T>(head_rows(step, batch.targets, g), loss_scale(step), part(std::span<const T>(log_sums_), rows),
                         {{}, leaf.matrix(embedding_.table())});
     }

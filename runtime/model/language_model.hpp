@@ -10,7 +10,8 @@
 namespace conclave::model {
 
 /// Predicts each token's successor. The loss is the mean over the step's targets of the cross entropy; a token may have
-/// none (no_target), then it is context alone.
+/// none (no_target), then it is context alone. Where the batch has soft targets, they have their part in the loss
+/// (distilled_head.hpp).
 template <class T>
 class LanguageModel final : public Model<T> {
  public:
@@ -42,7 +43,8 @@ class LanguageModel final : public Model<T> {
   void norm_forward(const Step& step, ConstMatrixView<T> x);
   [[nodiscard]] Tensor head_weight() const { return head_ ? head_->weight() : embedding_.table(); }
   [[nodiscard]] HeadRows<T> head_rows(const Step& step, std::span<const std::int32_t> targets, Index group) const;
-  void head(const Step& step, std::span<const std::int32_t> targets, MatrixView<T> d, GroupGradients<T>& gradients);
+  LossSums group_loss(const Step& step, const BatchView<T>& batch, Index group, const HeadGradients<T>& gradients);
+  void head(const Step& step, const BatchView<T>& batch, MatrixView<T> d, GroupGradients<T>& gradients);
   void embedding_backward(const Step& step, const BatchView<T>& batch, ConstMatrixView<T> d,
                           GroupGradients<T>& gradients);
 

@@ -7,6 +7,7 @@
 #include "runtime/model/key_value_cache.hpp"
 #include "runtime/model/loss.hpp"
 #include "runtime/model/options.hpp"
+#include "runtime/model/soft_targets.hpp"
 
 #include <deque>
 #include <memory>
@@ -29,6 +30,7 @@ struct BatchView {
   std::span<const std::int32_t> targets{};  // [local tokens] their successors or no_target; or [local samples] classes
   std::span<const std::int32_t> lengths{};  // [local samples] tokens that count, of texts with a class; else empty
   ConstMatrixView<T> features{};            // [local samples, features], or empty
+  SoftTargets<T> soft{};                    // of language models: a teacher's part in the loss
 };
 
 /// A model on one rank: replicated parameters whole, experts as far as the map gives them to this rank.

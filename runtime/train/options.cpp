@@ -80,6 +80,10 @@ void refuse_remainder(Index whole, Index part, const std::string& message) {
 void validate_task(const TrainOptions& o) {
   const DataOptions defaults;
   const CorpusOptions& corpus = o.data.corpus;
+  if (o.task != Task::lm && o.distil.has_teacher()) {
+    throw InputError(fmt::format("teacher = {} with task = {}", o.distil.teacher, name_of(o.task)),
+                     "language models learn from a teacher: leave it out");
+  }
   if (o.task == Task::lm && o.data.test_fraction != defaults.test_fraction) {
     throw InputError(fmt::format("test_fraction = {} with task = lm", o.data.test_fraction),
                      "a test part is for classification: leave it out");
@@ -115,6 +119,7 @@ void validate(const TrainOptions& o) {
   validate(o.not_finite);
   validate(o.watch);
   validate(o.start, o.model);
+  validate(o.distil);
   if (!o.start.init_from.empty() && !o.resume.empty()) {
     throw InputError(fmt::format("resume = {} with init_from = {}", o.resume, o.start.init_from),
                      "a resumed run has its parameters: leave init_from out, or start a new run without resume");

@@ -9,6 +9,7 @@
 #include "runtime/train/checkpoint_folder.hpp"
 #include "runtime/train/collapse_watch.hpp"
 #include "runtime/train/dataset.hpp"
+#include "runtime/train/distil_options.hpp"
 #include "runtime/train/nan_options.hpp"
 #include "runtime/train/optimizer.hpp"
 #include "runtime/train/start.hpp"
@@ -46,6 +47,7 @@ struct TrainOptions {
   NotFiniteOptions not_finite;
   WatchOptions watch;
   StartOptions start;
+  DistilOptions distil;
 
   Index steps = 1000;
   Index stop_after = 0;

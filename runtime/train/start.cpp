@@ -10,6 +10,9 @@ using model::ModelOptions;
 void describe(StartOptions& o, OptionTable& table) {
   table.add("init_from", o.init_from,
             "begin at the parameters of a checkpoint of the same model, or of the newest one in a folder");
+  table.add("init_matching", o.init_matching,
+            "init_from is another model, of which this one takes what both have in one shape (attention, embedding, "
+            "norms); the rest begins at drawn values. Of more layers it takes blocks at even distances");
   table.add("upcycle", o.upcycle,
             "init_from is a model without experts (moe_every = 0): each block's feed-forward becomes all its experts");
   table.add("upcycle_noise", o.upcycle_noise,
@@ -81,6 +84,12 @@ bool has_dense_blocks(const ModelOptions& o) { return o.moe_every != 1; }
 }  // namespace
 
 void validate(const StartOptions& o, const ModelOptions& model) {
+  if (o.init_matching && o.init_from.empty()) {
+    throw InputError("init_matching without init_from", "name a checkpoint to begin at: --init-from FILE");
+  }
+  if (o.init_matching && o.upcycle) {
+    throw InputError("init_matching with upcycle", "give one of them: they say where a run begins");
+  }
   if (o.upcycle && o.init_from.empty()) {
     throw InputError("upcycle without init_from", "name a checkpoint of the model without experts: --init-from FILE");
   }
@@ -116,6 +125,16 @@ void refuse_other_model(const ModelOptions& source, const ModelOptions& target) 
   throw InputError(fmt::format("init_from is another model:{}", list_of(found.lines)),
                    may_grow ? "to make experts of its feed-forwards give --upcycle"
                             : "give this run the model's options (conclave inspect shows them)");
+}
+
+void refuse_to_match(const ModelOptions& source, const ModelOptions& target) {
+  Differences found;
+  found.compare("width", source.width, target.width);
+  found.compare("heads", source.heads, target.heads);
+  if (source.layers < target.layers) found.compare("layers", source.layers, target.layers);
+  if (found.lines.empty()) return;
+  throw InputError(fmt::format("init_from is a model that this one cannot begin at:{}", list_of(found.lines)),
+                   "give this run its width, heads, and at most its layers");
 }
 
 void refuse_to_upcycle(const StartOptions& options, const ModelOptions& source, const ModelOptions& target) {

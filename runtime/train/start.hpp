@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Where a new run begins: at drawn values, at the parameters of a checkpoint of the same model, or at those of a model
-// without experts, each copied into all of a block's experts (sparse upcycling, Komatsuzaki et al. 2023).
+// Where a new run begins: at drawn values, at the parameters of a checkpoint of the same model, at those of a model
+// without experts, each copied into all of a block's experts (sparse upcycling, Komatsuzaki et al. 2023), or at what
+// another model has of the same shape.
 #pragma once
 
 #include "runtime/model/model.hpp"
@@ -11,6 +12,7 @@ namespace conclave::train {
 /// Of one start: a resumed run has its parameters.
 struct StartOptions {
   std::string init_from;
+  bool init_matching = false;
   bool upcycle = false;
   double upcycle_noise = 0.0;
   Index upcycle_split = 1;
@@ -32,6 +34,15 @@ void refuse_other_model(const model::ModelOptions& source, const model::ModelOpt
 /// InputError, naming every difference, if `target` cannot be upcycled from a model with options `source`.
 void refuse_to_upcycle(const StartOptions& options, const model::ModelOptions& source,
                        const model::ModelOptions& target);
+
+/// InputError, naming every difference, if `target` cannot begin at what it has in common with a model with options
+/// `source`: of another width, other heads, or fewer layers.
+void refuse_to_match(const model::ModelOptions& source, const model::ModelOptions& target);
+
+/// Gives `model` those of its replicated parameters (all but routed experts) that `source` has too, in the same shape,
+/// and leaves the others as they are; a model of fewer blocks takes the last of as many runs of the source's. Returns
+/// how many tensors it took.
+Index take_matching(model::Model<float>& source, model::Model<float>& model);
 
 /// Gives `model` the parameters of `dense`, whose options refuse_to_upcycle accepts. What both have is copied, each
 /// block's feed-forward into all of the block's experts, and routers stay as they are. With options.upcycle_split = m

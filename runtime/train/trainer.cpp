@@ -215,7 +215,12 @@ void Trainer::train_pass(Index pass) {
                          .domains = batch_.domains,
                          .notes_not_finite = true,
                          .num_targets = num_targets_};
-  model_->forward_backward(step, batch_.view(), optimizer_.pass_gradients());
+  model::BatchView<float> batch = batch_.view();
+  if (teacher_ != nullptr) {
+    const PhaseScope scope(times_, Phase::other, "teacher");
+    batch.soft = teacher_->targets(step, batch.tokens);
+  }
+  model_->forward_backward(step, batch, optimizer_.pass_gradients());
   {
     const PhaseScope scope(times_, Phase::reduce);
     optimizer_.end_pass();
@@ -370,6 +375,13 @@ void Trainer::restore(const std::filesystem::path& checkpoint, const CheckpointH
 
 void Trainer::start_from(const std::filesystem::path& checkpoint, const CheckpointHeader& header) {
   const model::ModelOptions source = model_options(header);
+  if (options_.start.init_matching) {
+    refuse_to_match(source, options_.model);
+    const auto other = model::make_model<float>(source, dataset_.shape(), options_.seed, transport_.ranks());
+    load_values(checkpoint, communicator_, *other);
+    static_cast<void>(take_matching(*other, *model_));
+    return;
+  }
   if (!options_.start.upcycle) {
     refuse_other_model(source, options_.model);
     load_values(checkpoint, communicator_, *model_);

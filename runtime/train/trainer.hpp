@@ -14,6 +14,7 @@
 #include "runtime/train/skipped_steps.hpp"
 #include "runtime/train/step_health.hpp"
 #include "runtime/train/straggler_watch.hpp"
+#include "runtime/train/teacher.hpp"
 
 #include <filesystem>
 
@@ -31,6 +32,10 @@ class Trainer {
 
   /// From now on steps are recorded there as spans, until it is null. It changes no bits.
   void record_in(SpanRecorder* recorder) { times_.record_in(recorder); }
+
+  /// From now on steps learn from the teacher too, until it is null; its time counts as Phase::other. The model is a
+  /// language model of the teacher's vocabulary. The loss of a step's record is then that of both (distil_options.hpp).
+  void learn_from(Teacher* teacher) { teacher_ = teacher; }
 
   /// Does one step. Collective; the record is the same on every rank, and valid until the next step. At its end
   /// `request` is asked once, on each rank, what this rank wants all of them to do (StepRequest); it travels with the
@@ -123,6 +128,7 @@ class Trainer {
   std::vector<double> numbers_;  // this rank's, of a step's report
   double saving_s_ = 0.0;        // since the last step
   Whereabouts* whereabouts_ = nullptr;
+  Teacher* teacher_ = nullptr;
   Index step_ = 0;
   Index num_targets_ = 1;  // of the step, over all ranks: each can count them, whatever it reads
   StepRecord record_;      // of the last step

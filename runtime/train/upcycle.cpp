@@ -1,30 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/core/vector_kernels.hpp"
+#include "runtime/train/replicated_tensors.hpp"
 #include "runtime/train/start.hpp"
 
 #include <cmath>
-#include <map>
 
 namespace conclave::train {
 namespace {
 
 using model::Model;
-using Tensors = std::map<std::string, ConstMatrixView<float>>;  // by name; a vector is one row
-
-Tensors tensors_of(Model<float>& model) {
-  const ParameterView<const float> values{std::span<const float>(model.values())};
-  Tensors tensors;
-  for (const ParameterEntry& entry : model.replicated().entries()) tensors[entry.name] = values.matrix(entry.tensor);
-  return tensors;
-}
-
 std::string last_part(const std::string& name) { return name.substr(name.rfind('/') + 1); }
-
-void copy(ConstMatrixView<float> from, MatrixView<float> to) {
-  invariant(from.rows == to.rows && from.cols == to.cols, "[{}, {}] copied into [{}, {}]", from.rows, from.cols,
-            to.rows, to.cols);
-  for (Index i = 0; i < to.rows; ++i) std::ranges::copy(from.row(i), to.row(i).begin());
-}
 
 /// One of `parts` equal slices of a feed-forward's hidden width.
 struct Slice {
@@ -41,7 +26,7 @@ struct Slice {
 
 /// Copies what `list` has of the feed-forward under `prefix`. The output matrix grows by the number of slices; the
 /// output's bias does not: gates that sum to 1 give it back.
-void copy_feed_forward(const Tensors& dense, const std::string& prefix, Slice slice, const ParameterList& list,
+void copy_feed_forward(const NamedTensors& dense, const std::string& prefix, Slice slice, const ParameterList& list,
                        std::span<float> values) {
   const ParameterView<float> view{values};
   for (const ParameterEntry& entry : list.entries()) {
@@ -49,7 +34,7 @@ void copy_feed_forward(const Tensors& dense, const std::string& prefix, Slice sl
     const auto found = dense.find(prefix + name);
     if (found == dense.end()) continue;  // a delta
     const MatrixView<float> to = view.matrix(entry.tensor);
-    copy(slice.of(name, found->second), to);
+    copy_values(slice.of(name, found->second), to);
     if (name != "w2") continue;
     for (float& weight : to.flat()) weight *= static_cast<float>(slice.parts);
   }
@@ -71,7 +56,7 @@ void add_noise(double noise, Index seed, Index block, ExpertId expert, const Par
   }
 }
 
-void fill_experts(const StartOptions& options, Index seed, const Tensors& dense, Index block,
+void fill_experts(const StartOptions& options, Index seed, const NamedTensors& dense, Index block,
                   model::MoeLayer<float>& layer) {
   const std::string prefix = fmt::format("block/{}/feed_forward/", block);
   experts::ExpertShard<float>& shard = layer.shard();
@@ -89,11 +74,11 @@ void fill_experts(const StartOptions& options, Index seed, const Tensors& dense,
 }  // namespace
 
 void upcycle(const StartOptions& options, Index seed, Model<float>& dense, Model<float>& model) {
-  const Tensors tensors = tensors_of(dense);
+  const NamedTensors tensors = replicated_tensors(dense);
   const ParameterView<float> values(model.values());
   for (const ParameterEntry& entry : model.replicated().entries()) {
     const auto found = tensors.find(entry.name);
-    if (found != tensors.end()) copy(found->second, values.matrix(entry.tensor));  // all but routers
+    if (found != tensors.end()) copy_values(found->second, values.matrix(entry.tensor));  // all but routers
   }
   const auto layers = model.moe_layers();
   auto layer = layers.begin();

@@ -122,6 +122,41 @@ TEST_P(LanguageModelTest, BackwardIsTheGradientWhereTokensHaveNoTarget) {
       [&](std::span<const double> at) { return run.objective(at); }, point, gradient);
 }
 
+template <class T>
+void give_teacher(LanguageRun<T>& run) {
+  test::StepSamples<T>& samples = run.samples();
+  samples.teacher = test::random_values<T>(std::ssize(samples.tokens) * vocabulary, 77, 2.0);
+  samples.mind = {{}, 0.4, 2.5};
+}
+
+TEST_P(LanguageModelTest, BackwardIsTheGradientWithATeacher) {
+  LanguageRun<double> run(GetParam().options, 3, world(), 1, 3);
+  run.spread_values();
+  const std::vector<double> alone = run.gradient();
+  const double loss = run.mean_loss();
+  give_teacher(run);
+  const std::vector<double> gradient = run.gradient();
+  EXPECT_GT(std::abs(run.mean_loss() - loss), 1e-2);
+  EXPECT_NE(gradient, alone);
+  const std::vector<double> point = run.point();
+  test::expect_gradient_at(
+      test::telling_places(run.tensors(), gradient, false),
+      [&](std::span<const double> at) { return run.objective(at); }, point, gradient);
+}
+
+TEST_P(LanguageModelTest, ATeacherGivesTheSameBitsOnAnyNumberOfRanks) {
+  const comm::Communicator alone = world().split(world().rank().value());
+  LanguageRun<float> reference(GetParam().options, 4, alone);
+  LanguageRun<float> run(GetParam().options, 4, world());
+  const std::vector<float> without = reference.gradient();
+  give_teacher(reference);
+  give_teacher(run);
+  const std::vector<float> expected = reference.gradient();
+  EXPECT_FALSE(test::same_bits<float>(expected, without));
+  EXPECT_TRUE(test::same_bits<float>(run.gradient(), expected));
+  EXPECT_EQ(run.group_nats(), reference.group_nats());
+}
+
 TEST_P(LanguageModelTest, AnyNumberOfRanksAndThreadsGivesTheBitsOfOne) {
   const comm::Communicator alone = world().split(world().rank().value());
   for (const Index num_groups : {1, 4, 5}) {

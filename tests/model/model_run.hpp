@@ -20,6 +20,8 @@ struct StepSamples {
   std::vector<std::int32_t> targets;  // [tokens], or [samples] where there are classes
   std::vector<std::int32_t> lengths;  // [samples], or empty
   std::vector<T> features;            // [samples, shape.features]
+  std::vector<T> teacher{};           // [tokens, shape.vocabulary] logits to learn from, or empty
+  model::SoftTargets<T> mind{};       // how much: its logits are those of `teacher`
 
   [[nodiscard]] Index group_rows() const { return samples_in_group * tokens_in_sample; }
   [[nodiscard]] Index num_groups() const { return std::ssize(tokens) / group_rows(); }
@@ -35,10 +37,14 @@ struct StepSamples {
     };
     const std::span<const T> x = of(features, samples_in_group * shape.features);
     const Index rows = shape.features == 0 ? 0 : std::ssize(x) / shape.features;
+    const std::span<const T> logits = of(teacher, group_rows() * shape.vocabulary);
+    model::SoftTargets<T> soft = mind;
+    if (!teacher.empty()) soft.logits = as_matrix(logits, std::ssize(logits) / shape.vocabulary, shape.vocabulary);
     return {of(tokens, group_rows()),
             of(targets, shape.classes > 0 ? samples_in_group : group_rows()),
             of(lengths, samples_in_group),
-            {x.data(), rows, shape.features, shape.features}};
+            {x.data(), rows, shape.features, shape.features},
+            soft};
   }
 };
 
@@ -150,6 +156,7 @@ class ModelRun {
 
   [[nodiscard]] model::Model<T>& model() { return *model_; }
   [[nodiscard]] const StepSamples<T>& samples() const { return samples_; }
+  [[nodiscard]] StepSamples<T>& samples() { return samples_; }
   [[nodiscard]] Index group_rows() const { return samples_.group_rows(); }
   [[nodiscard]] model::Step step_of(Index pass) {
     const Range groups = plan_.groups_of(communicator_.rank());
