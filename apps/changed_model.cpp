@@ -3,6 +3,7 @@
 
 #include "apps/router_options.hpp"
 #include "apps/run_folder.hpp"
+#include "runtime/train/agreed.hpp"
 #include "runtime/train/checkpoint_draft.hpp"
 #include "runtime/train/evaluator.hpp"
 #include "runtime/train/model_contents.hpp"
@@ -47,7 +48,9 @@ train::Evaluation measure(LoadedModel& loaded, const MeasureOptions& o, const Se
     throw InputError(fmt::format("'{}' is other data than the model's run had", o.data),
                      "texts are files of label<TAB>text, feature vectors HDF5 files");
   }
-  const auto dataset = make_samples(loaded.options, loaded.encoding ? &*loaded.encoding : nullptr);
+  std::unique_ptr<train::Samples> dataset;
+  train::agreed(session.world,
+                [&] { dataset = make_samples(loaded.options, loaded.encoding ? &*loaded.encoding : nullptr); });
   refuse_unknown_domains(loaded.options.model, *dataset);
   const train::Evaluation evaluation = train::evaluate(
       *loaded.model, *dataset,
@@ -92,6 +95,11 @@ std::filesystem::path write_changed(const Session& session, ReadCheckpoint& read
                                  train::parts_of(read.contents.tensors));
 }
 
+double chosen_experts(const gating::RouterOptions& router) {
+  if (router.router != "bernoulli") return static_cast<double>(router.top_k);
+  return router.activation.empty() ? 1.0 : std::accumulate(router.activation.begin(), router.activation.end(), 0.0);
+}
+
 ParameterCounts parameter_counts(const std::map<std::string, std::vector<Index>>& shapes,
                                  const model::ModelOptions& options) {
   ParameterCounts counts;
@@ -102,12 +110,8 @@ ParameterCounts parameter_counts(const std::map<std::string, std::vector<Index>>
     counts.total += size;
     if (path.find("/moe/expert/") != std::string::npos) of_experts += static_cast<double>(size);
   }
-  const auto num_experts = static_cast<double>(options.router.experts);
-  const std::vector<double>& each = options.router.activation;
-  auto chosen = static_cast<double>(options.router.top_k);
-  if (options.router.router == "bernoulli")
-    chosen = each.empty() ? 1.0 : std::accumulate(each.begin(), each.end(), 0.0);
-  counts.active = static_cast<double>(counts.total) - of_experts * (1.0 - std::min(1.0, chosen / num_experts));
+  const double chosen = chosen_experts(options.router) / static_cast<double>(options.router.experts);
+  counts.active = static_cast<double>(counts.total) - of_experts * (1.0 - std::min(1.0, chosen));
   return counts;
 }
 
@@ -115,6 +119,14 @@ ModelRow measured_row(const std::string& name, const ReadCheckpoint& read, const
                       const Session& session) {
   ModelRow row = row_of(name, read.contents, read.options.model);
   LoadedModel model = model_from(session, read.file, read.contents);
+  if (o.measure) row.loss = measure(model, o, session).loss;
+  return row;
+}
+
+ModelRow stored_row(const std::string& name, const std::string& path, const MeasureOptions& o, const Session& session) {
+  LoadedModel model = load_model(session, path, -1.0, {}, "");
+  ModelRow row;
+  train::on_root(session.world, [&] { row = row_of(name, train::read_contents(model.file), model.options.model); });
   if (o.measure) row.loss = measure(model, o, session).loss;
   return row;
 }

@@ -44,6 +44,9 @@ void refuse_used_out(const Session& session, const ReadCheckpoint& read, const s
 /// Writes the checkpoint, after as many steps, into the folder `out`. Returns the file.
 std::filesystem::path write_changed(const Session& session, ReadCheckpoint& read, const std::string& out);
 
+/// How many experts a token passes in a layer, on average.
+[[nodiscard]] double chosen_experts(const gating::RouterOptions& router);
+
 /// How many parameters there are, and how many a token passes: all but the experts that it does not choose.
 struct ParameterCounts {
   Index total = 0;
@@ -64,6 +67,9 @@ struct ModelRow {
 /// its options.
 [[nodiscard]] ModelRow measured_row(const std::string& name, const ReadCheckpoint& read, const MeasureOptions& o,
                                     const Session& session);
+/// The same of a checkpoint in a file or folder, on any number of ranks; sizes are known on the root. Collective.
+[[nodiscard]] ModelRow stored_row(const std::string& name, const std::string& path, const MeasureOptions& o,
+                                  const Session& session);
 /// A line of names and one for each row. `unit`: of the loss.
 [[nodiscard]] std::string table_of(const std::vector<ModelRow>& rows, std::string_view unit);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Which experts a model can do without.
+// Which experts a model can do without, and what they are merged into rather than removed.
 #pragma once
 
 #include "apps/changed_model.hpp"
@@ -30,5 +30,29 @@ struct ExpertWorth {
 
 /// A line an expert.
 [[nodiscard]] std::string text_of(const std::vector<ExpertWorth>& worth);
+
+/// An expert that becomes part of another one of its layer.
+struct Merger {
+  Index layer = 0;  // MoE layer
+  ExpertId expert{0};
+  ExpertId into{0};
+  double rise = 0.0;  // of the loss if the other one computes in its place [nats]
+};
+
+/// For each of the pruned experts the one that stays and is most alike: of the three with the most similar routing rows
+/// (cosine; of all, where the router has none), the one that raises the held-out loss least when it computes in the
+/// pruned one's place. Costs up to three evaluations for each; the model is afterwards what it was. InputError if none
+/// of its shape stays.
+[[nodiscard]] std::vector<Merger> mergers_of(LoadedModel& loaded, const train::ExpertsOfLayers& pruned,
+                                             const MeasureOptions& o, const Session& session);
+
+/// What becomes one expert in each of `num_layers` layers, with shares by how often each was chosen; equal ones if none
+/// of them was.
+[[nodiscard]] std::vector<std::vector<train::ExpertOrigin>> merged_origins(const std::vector<Merger>& mergers,
+                                                                           const std::vector<ExpertWorth>& worth,
+                                                                           Index num_layers);
+
+/// A line a merger.
+[[nodiscard]] std::string text_of(const std::vector<Merger>& mergers);
 
 }  // namespace conclave::apps

@@ -95,5 +95,62 @@ TEST_F(Change, compressed_models_are_smaller_and_run) {
   EXPECT_EQ(count(conclave(wrong + "--prune-weights 1").output, "prune_weights = 1"), 1);
 }
 
+TEST_F(Change, pruned_experts_are_merged_into_those_that_stay) {
+  const std::string prune = "compress --checkpoint " + run_ + " --sequences 24 --prune-experts 1 --out ";
+  const Outcome removed = conclave(prune + folder_.path("removed"));
+  const Outcome merged = conclave(prune + folder_.path("merged") + " --prune-by merge");
+  ASSERT_EQ(merged.exit_code, 0) << merged.output;
+  EXPECT_EQ(count(merged.output, "loss by that instead"), 1) << merged.output;
+  EXPECT_EQ(loss_by_evaluate(folder_.path("merged"), 2), loss_of(merged.output, "merged"));
+  EXPECT_NE(loss_of(merged.output, "merged"), loss_of(removed.output, "experts"));
+  EXPECT_EQ(conclave("train --steps 8 --resume " + folder_.path("merged")).exit_code, 0);
+  const std::string no = "compress --checkpoint " + run_ + " --out " + folder_.path("no");
+  EXPECT_EQ(count(conclave(no + " --prune-by merge --prune-weights 0.5").output, "without prune_experts"), 1);
+}
+
+TEST_F(Change, a_dense_student_is_distilled_on_any_ranks) {
+  const std::string distil =
+      "compress --distil --checkpoint " + run_ + " --sequences 24 --distil-steps 4 --temperature 3 --out ";
+  const std::string one = folder_.path("one");
+  const Outcome outcome = conclave(distil + one + " --compare-undistilled");
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  EXPECT_EQ(count(outcome.output, "temperature 3"), 2) << outcome.output;
+  EXPECT_EQ(count(outcome.output, "gelu of hidden width 32"), 1) << outcome.output;
+  EXPECT_EQ(loss_of(outcome.output, "teacher"), loss_by_evaluate(run_));
+  EXPECT_EQ(loss_of(outcome.output, "student"), loss_by_evaluate(one, 2));
+  EXPECT_EQ(loss_of(outcome.output, "no teacher"), loss_by_evaluate(one + "-undistilled"));
+  EXPECT_NE(loss_of(outcome.output, "no teacher"), loss_of(outcome.output, "student"));
+  const std::string three = folder_.path("three");
+  const Outcome on_three = on_ranks(3, CONCLAVE_PROGRAM, distil + three);
+  ASSERT_EQ(on_three.exit_code, 0) << on_three.output;
+  EXPECT_EQ(loss_of(on_three.output, "student"), loss_of(outcome.output, "student"));
+  const std::string bytes = content_of(three + "/step-00000004.h5");
+  EXPECT_GT(bytes.size(), 10000U);
+  EXPECT_EQ(bytes, content_of(one + "/step-00000004.h5"));
+  // It is a checkpoint like any other; a run that goes on has its teacher still.
+  const Outcome resumed = on_ranks(2, CONCLAVE_PROGRAM, "train --steps 6 --resume " + three);
+  ASSERT_EQ(resumed.exit_code, 0) << resumed.output;
+  EXPECT_EQ(count(resumed.output, "the teacher is"), 1) << resumed.output;
+  EXPECT_EQ(conclave("generate --tokens 5 --checkpoint " + one).exit_code, 0);
+  EXPECT_EQ(conclave("export --checkpoint " + one + " --out " + file_).exit_code, 0);
+  const Outcome smaller = conclave("compress --quantise int8 --sequences 24 --checkpoint " + one + " --out " +
+                                   folder_.path("s.safetensors"));
+  EXPECT_NEAR(loss_of(smaller.output, "int8"), loss_of(outcome.output, "student"), 0.01) << smaller.output;
+}
+
+TEST_F(Change, what_a_student_cannot_be_is_refused) {
+  const std::string base = "compress --checkpoint " + run_ + " --out " + folder_.path("no") + " ";
+  EXPECT_EQ(count(conclave(base + "--student-hidden 8 --prune-experts 1").output, "without '--distil'"), 1);
+  EXPECT_EQ(count(conclave(base + "--learning-rate 0.1 --prune-experts 1").output, "without '--distil'"), 1);
+  EXPECT_EQ(count(conclave(base + "--distil --prune-experts 1").output, "no experts to prune"), 1);
+  EXPECT_EQ(count(conclave(base + "--distil --quantise int8").output, "then compress it"), 1);
+  EXPECT_EQ(count(conclave(base + "--distil --student-layers 3").output, "student_layers = 3 of a teacher of 2"), 1);
+  EXPECT_EQ(count(conclave(base + "--distil --distil-weight 2").output, "distil_weight = 2"), 1);
+  EXPECT_EQ(count(conclave("train --steps 2 --temperature 3 --out " + folder_.path("no")).output, "without teacher"),
+            1);
+  EXPECT_EQ(count(conclave("bench step --teacher " + run_).output, "steps without one"), 1);
+  EXPECT_FALSE(fs::exists(folder_.path("no")));
+}
+
 }  // namespace
 }  // namespace conclave
