@@ -16,8 +16,9 @@ using model::ModelOptions;
 void describe(StudentOptions& o, OptionSections& sections) {
   OptionTable& table = sections.section("A dense student, in place of these");
   table.add("distil", o.distil,
-            "train a model without experts on what the checkpoint's model says of the data's training part, on any "
-            "number of ranks; out is its run's folder. Attention, embedding, norms and head begin at the teacher's");
+            "train a model without experts on what the checkpoint's model says of the training part of the run's data, "
+            "or of --data, on any number of ranks; out is its run's folder. Attention, embedding, norms and head begin "
+            "at the teacher's");
   table.add("student_hidden", o.student_hidden,
             "hidden width of the student's feed-forwards; 0: as many parameters as a token passes in the teacher's");
   table.add("student_layers", o.student_layers,
