@@ -155,11 +155,11 @@ int distil(const std::string& checkpoint, const std::string& out, const StudentO
   refuse_used_folder(session.world, run, {});
   if (o.compare_undistilled) refuse_used_folder(session.world, without_teacher(run), {});
   std::vector<ModelRow> rows{stored_row("teacher", teacher.file.string(), measured, session)};
-  int exit_code = train_model(run, session);
+  int exit_code = train_model({.run = run, .pricing = {}}, session);
   if (exit_code != 0) return exit_code;
   rows.push_back(stored_row("student", run.out, measured, session));
   if (o.compare_undistilled) {
-    exit_code = train_model(without_teacher(run), session);
+    exit_code = train_model({.run = without_teacher(run), .pricing = {}}, session);
     if (exit_code != 0) return exit_code;
     rows.push_back(stored_row("no teacher", without_teacher(run).out, measured, session));
   }

@@ -41,8 +41,7 @@ class Run {
  public:
   /// teacher: null where the options name none.
   Run(const TrainOptions& options, const PricingFiles& pricing, const Session& session, const train::Samples& dataset,
-      LoadedTeacher* teacher,
-      const Stopping& stopping, train::Watchdog& watchdog, train::FolderLock& lock)
+      LoadedTeacher* teacher, const Stopping& stopping, train::Watchdog& watchdog, train::FolderLock& lock)
       : options_(options),
         world_(session.world),
         dataset_(dataset),
