@@ -41,7 +41,7 @@ const std::map<std::string_view, Lines>& all_examples() {
       {"simulate validate", {"conclave simulate validate --machine machine.json run"}},
       {"inspect",
        {"conclave inspect --checkpoint run", "conclave inspect --verify run",
-        "conclave inspect --routing --checkpoint run --sentence 'To be' --html routing.html"}},
+        "conclave inspect --routing --checkpoint run --sentence Romeo --html routing.html"}},
       {"export", {"conclave export --checkpoint run --out model.safetensors"}},
       {"import", {"conclave import --file model.safetensors --out again"}},
       {"edit", {"conclave edit --checkpoint run --out finer --split-experts 2"}},
