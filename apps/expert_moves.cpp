@@ -63,6 +63,14 @@ std::vector<double> loads_of_ranks(const sim::Workload& w, const ExpertLoads& lo
   return of_rank;
 }
 
+// Each layer's for all of its cases, of which all layers have as many.
+std::vector<Placement> for_cases(const std::vector<Placement>& of_layers, std::size_t num_cases) {
+  std::vector<Placement> result;
+  const std::size_t of_layer = num_cases / of_layers.size();
+  for (const Placement& placement : of_layers) result.insert(result.end(), of_layer, placement);
+  return result;
+}
+
 }  // namespace
 
 std::string text_of(const ExpertMove& move) {
@@ -141,18 +149,14 @@ std::vector<ExpertLoads> ExpertMoves::cases() const {
   return cases;
 }
 
-sim::TrainingCase ExpertMoves::case_of(std::span<const ExpertLoads> loads, const Placements& placements) const {
-  return {run_.workload, run_.network, &run_.machine, loads, placements};
+sim::TrainingCase ExpertMoves::case_of(const sim::Machine& machine, std::span<const ExpertLoads> loads,
+                                       const Placements& placements) const {
+  return {run_.workload, run_.network, &machine, loads, placements};
 }
 
 double ExpertMoves::price_s(const sim::Machine& machine, std::span<const ExpertLoads> cases,
                             const Placements& placements) const {
-  Placements of_cases;
-  const std::size_t of_layer = cases.size() / placements.size();
-  for (const Placement& placement : placements) of_cases.insert(of_cases.end(), of_layer, placement);
-  sim::TrainingCase priced = case_of(cases, of_cases);
-  priced.machine = &machine;
-  return sim::price_training_step(priced).step_s;
+  return sim::price_training_step(case_of(machine, cases, for_cases(placements, cases.size()))).step_s;
 }
 
 // As if all layers were like this one.
@@ -162,7 +166,7 @@ Placement ExpertMoves::best_of_layer(const sim::Machine& machine, std::span<cons
   const ExpertLoads mean = mean_of(cases);
   std::vector<double> loads;
   for (std::size_t e = 0; e < mean.rows.size(); ++e) loads.push_back(work_of(w, mean, e));
-  const sim::TrainingCase known = case_of(cases, placement_);
+  const sim::TrainingCase known = case_of(machine, cases, placement_);
   const Index classes = std::ssize(mean.by_source);
   std::vector<std::vector<double>> shares(at(present.num_ranks));  // [ranks][classes]
   for (Index rank = 0; rank < present.num_ranks; ++rank) {
@@ -206,10 +210,10 @@ std::optional<ExpertMove> ExpertMoves::proposal() const {
   const StepTime measured = median();
   const std::vector<ExpertLoads> loads = cases();
   const std::size_t of_layer = loads.size() / placement_.size();
-  Placements of_cases;
-  for (const Placement& placement : placement_) of_cases.insert(of_cases.end(), of_layer, placement);
+  const Placements now = for_cases(placement_, loads.size());
   const sim::Machine machine =
-      run_.has_rates ? run_.machine : machine_of_phases(case_of(loads, of_cases), measured.phases_s, run_.machine);
+      run_.has_rates ? run_.machine
+                     : machine_of_phases(case_of(run_.machine, loads, now), measured.phases_s, run_.machine);
   ExpertMove move{.steps = times_.count(), .measured_s = measured.seconds};
   Placements best;
   for (std::size_t l = 0; l < placement_.size(); ++l) {

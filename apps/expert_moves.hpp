@@ -78,7 +78,8 @@ class ExpertMoves {
 
   [[nodiscard]] StepTime median() const;
   [[nodiscard]] std::vector<sim::ExpertLoads> cases() const;
-  [[nodiscard]] sim::TrainingCase case_of(std::span<const sim::ExpertLoads> loads, const Placements& placements) const;
+  [[nodiscard]] sim::TrainingCase case_of(const sim::Machine& machine, std::span<const sim::ExpertLoads> loads,
+                                          const Placements& placements) const;
   [[nodiscard]] double price_s(const sim::Machine& machine, std::span<const sim::ExpertLoads> cases,
                                const Placements& placements) const;
   [[nodiscard]] experts::Placement best_of_layer(const sim::Machine& machine, std::span<const sim::ExpertLoads> loads,
