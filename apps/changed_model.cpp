@@ -48,10 +48,7 @@ train::Evaluation measure(LoadedModel& loaded, const MeasureOptions& o, const Se
     throw InputError(fmt::format("'{}' is other data than the model's run had", o.data),
                      "texts are files of label<TAB>text, feature vectors HDF5 files");
   }
-  std::unique_ptr<train::Samples> dataset;
-  train::agreed(session.world,
-                [&] { dataset = make_samples(loaded.options, loaded.encoding ? &*loaded.encoding : nullptr); });
-  refuse_unknown_domains(loaded.options.model, *dataset);
+  const auto dataset = checked_samples(session.world, loaded.options, loaded.encoding ? &*loaded.encoding : nullptr);
   const train::Evaluation evaluation = train::evaluate(
       *loaded.model, *dataset,
       {train::Split::validation, o.sequences, loaded.options.sequences_in_group(), loaded.options.groups_in_pass()},

@@ -185,10 +185,7 @@ int run(const EvaluateOptions& o, const Session& session) {
   if (!o.references.empty()) return run_references(o, loaded, session);
   use_data(o, loaded);
   refuse_unknown_split(o, loaded);
-  std::unique_ptr<train::Samples> dataset;
-  train::agreed(session.world,
-                [&] { dataset = make_samples(loaded.options, loaded.encoding ? &*loaded.encoding : nullptr); });
-  refuse_unknown_domains(loaded.options.model, *dataset);
+  const auto dataset = checked_samples(session.world, loaded.options, loaded.encoding ? &*loaded.encoding : nullptr);
   const train::Evaluation e = train::evaluate(
       *loaded.model, *dataset,
       {o.split, o.sequences, loaded.options.sequences_in_group(), loaded.options.groups_in_pass()}, session.world);

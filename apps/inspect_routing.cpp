@@ -96,9 +96,7 @@ void inspect_routing(const InspectRoutingOptions& o, const std::string& checkpoi
   LoadedModel loaded = load_model(session, checkpoint, -1.0, {}, "");
   refuse_unsuited(o, loaded);
   if (!o.data.empty()) loaded.options.data.data = o.data;
-  std::unique_ptr<train::Samples> dataset;
-  train::agreed(session.world, [&] { dataset = make_samples(loaded.options); });
-  refuse_unknown_domains(loaded.options.model, *dataset);
+  const auto dataset = checked_samples(session.world, loaded.options);
   const train::RoutingCensus census = census_of(o, loaded, *dataset, session.world);
   const SentencePath path = path_of(o.sentence, loaded, session.world);
   // Behind a launcher stdout may look like a terminal wherever the launcher writes to.

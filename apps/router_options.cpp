@@ -116,6 +116,14 @@ void refuse_unknown_domains(const model::ModelOptions& options, const train::Sam
           : fmt::format("its domains are 0 to {}: {}", num_domains - 1, fmt::join(dataset.domain_names(), ", ")));
 }
 
+std::unique_ptr<train::Samples> checked_samples(const comm::Communicator& world, const train::TrainOptions& options,
+                                                const train::Encoding* known) {
+  std::unique_ptr<train::Samples> samples;
+  train::agreed(world, [&] { samples = make_samples(options, known); });
+  refuse_unknown_domains(options.model, *samples);
+  return samples;
+}
+
 std::vector<std::string> router_notices(const RouterOptions& options, const std::set<std::string>& given) {
   std::vector<std::string> notices;
   if (!options.router_preset.empty()) {

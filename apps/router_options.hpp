@@ -16,6 +16,11 @@ void settle_router(const Session& session, const std::optional<OpenedCheckpoint>
 
 /// InputError where the model routes by rules for domains that the data does not have.
 void refuse_unknown_domains(const model::ModelOptions& options, const train::Samples& dataset);
+/// The data of a run, as train::make_samples. InputError on every rank for what that cannot read on one of them, and if
+/// the router's rules name domains that it lacks. Collective.
+[[nodiscard]] std::unique_ptr<train::Samples> checked_samples(const comm::Communicator& world,
+                                                              const train::TrainOptions& options,
+                                                              const train::Encoding* known = nullptr);
 
 /// What to tell a user about the router at the start, a sentence each: where it is not as its preset, which of the
 /// given options change nothing, and what else there is to know.

@@ -377,9 +377,7 @@ int train_model(const TrainCommand& given, const Session& session) {
   std::optional<LoadedTeacher> teacher;
   if (options.distil.has_teacher()) teacher.emplace(session, options);
   apply(options.compute);
-  std::unique_ptr<train::Samples> dataset;
-  train::agreed(session.world, [&] { dataset = make_samples(options); });
-  refuse_unknown_domains(options.model, *dataset);
+  const auto dataset = checked_samples(session.world, options);
   if (teacher) teacher->refuse_unlike(*dataset);
   LoadedTeacher* const learnt_from = teacher ? &*teacher : nullptr;
   refuse_what_does_not_fit(options, session, *dataset, learnt_from);

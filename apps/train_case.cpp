@@ -6,7 +6,6 @@
 #include "apps/router_options.hpp"
 #include "apps/train_options.hpp"
 #include "runtime/core/parallel.hpp"
-#include "runtime/train/agreed.hpp"
 
 namespace conclave::apps {
 namespace {
@@ -50,10 +49,7 @@ std::unique_ptr<train::Samples> settle(TrainCase& c, const Session& session) {
   train::validate(c.train);
   train::refuse_teacher(c.train.distil, "what is measured here are steps without one");
   apply(c.train.compute);
-  std::unique_ptr<train::Samples> samples;
-  train::agreed(session.world, [&] { samples = make_samples(c.train); });
-  refuse_unknown_domains(c.train.model, *samples);
-  return samples;
+  return checked_samples(session.world, c.train);
 }
 
 std::string size_text(const train::TrainOptions& o, const comm::Communicator& world) {
