@@ -71,6 +71,8 @@ void set_mpi_defaults() {
   const Index local_ranks = environment_number("OMPI_COMM_WORLD_LOCAL_SIZE").value_or(1);
   if (local_ranks > cpus_for_all_ranks()) setenv("OMPI_MCA_mpi_yield_when_idle", "1", keep_the_users);
   if (!may_attach_memory()) setenv("OMPI_MCA_btl_vader_single_copy_mechanism", "none", keep_the_users);
+  // Its own flags over TCP, but for `put`.
+  setenv("OMPI_MCA_btl_tcp_flags", "send,inplace,need-ack,need-csum,hetero-rdma", keep_the_users);
 }
 
 void check_launcher(Index world_size) {

@@ -33,8 +33,10 @@ namespace conclave::apps {
 [[nodiscard]] bool may_attach_memory();
 
 /// Gives the MPI library the settings that Conclave needs, except those the user has set: Open MPI's own MPI-IO hangs
-/// on a full disk, ROMIO reports it; ranks that outnumber the CPUs must yield while they wait; and where cross-memory
-/// attach is forbidden, trying it floods stderr. Before MPI_Init.
+/// on a full disk, ROMIO reports it; ranks that outnumber the CPUs must yield while they wait; where cross-memory
+/// attach is forbidden, trying it floods stderr; and over TCP it puts a large message as one piece, behind which all
+/// that the other side waits for stands in line, so that both directions of a link take turns: in fragments they go at
+/// once. Before MPI_Init.
 void set_mpi_defaults();
 
 /// InputError if a launcher started several processes and each has a world of its own, as happens where the MPI library

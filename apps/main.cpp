@@ -7,7 +7,7 @@
 #include "apps/launch.hpp"
 #include "apps/option_text.hpp"
 #include "apps/progress.hpp"
-#include "apps/start_watch.hpp"
+#include "apps/stage_limit.hpp"
 #include "apps/stop_signal.hpp"
 #include "comm/mpi/environment.hpp"
 #include "runtime/core/cpu.hpp"
@@ -55,7 +55,7 @@ ReadyCall prepare(const std::vector<std::string>& words, const comm::Communicato
 }
 
 int run(const std::vector<std::string>& words, const comm::Communicator& world, const BlasChoice& blas,
-        std::optional<StartWatch>& start) {
+        std::optional<StageWatch>& watch) {
   std::optional<ReadyCall> ready;
   try {
     ready.emplace(prepare(words, world, blas));
@@ -63,7 +63,7 @@ int run(const std::vector<std::string>& words, const comm::Communicator& world, 
     if (world.is_root()) print_error("conclave", error);
     return wrong_use;
   }
-  start.reset();  // a command watches itself
+  watch.reset();  // a command watches itself
   const int exit_code = ready->call->run(ready->session);
   // What was printed may have got stuck on a full disk.
   if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
@@ -74,15 +74,18 @@ int run(const std::vector<std::string>& words, const comm::Communicator& world, 
 }
 
 int main_under_mpi(int argc, char** argv, const std::vector<std::string>& words, const BlasChoice& blas) {
-  std::optional<StartWatch> start(std::in_place, start_limit_s(words), "MPI_Init");
+  const StageWatch::Settings limit = stage_limit(words);
+  std::optional<StageWatch> watch(std::in_place, limit, "MPI_Init");
   comm::Environment environment(argc, argv);
-  start->enter("the reading of its options");
+  watch->enter("the reading of its options");
   const comm::Communicator& world = environment.world();
   try {
     make_blas_single_threaded();
     const plan::Topology topology = world.topology();
     use_threads(default_threads(static_cast<Index>(topology.ranks(topology.node(world.rank())).size())));
-    return run(words, world, blas, start);
+    const int exit_code = run(words, world, blas, watch);
+    watch.emplace(limit, "MPI_Finalize, its work done,");
+    return exit_code;
   } catch (const std::exception& error) {
     return fail_job(world, "conclave " + words.front(), error);
   }

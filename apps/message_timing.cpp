@@ -81,8 +81,8 @@ class Pair {
 
   void post(Index messages, Index bytes, comm::Messages& all) {
     const Index begin = places_.next(messages * bytes);
-    for (Index i = 0; i < messages; ++i) all.receive(peer(), in_.data() + begin + i * bytes, bytes, byte_);
     for (Index i = 0; i < messages; ++i) all.send(peer(), out_.data() + begin + i * bytes, bytes, byte_);
+    for (Index i = 0; i < messages; ++i) all.receive(peer(), in_.data() + begin + i * bytes, bytes, byte_);
   }
 
   [[nodiscard]] const comm::Communicator& ranks() const { return ranks_; }

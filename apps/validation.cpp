@@ -33,22 +33,13 @@ train::TrainOptions options_of(const MeasuredTraining& m) {
   return options;
 }
 
-// One node needs no description beside what was measured of it.
+// Without a description, nodes are joined as those were that messages were measured between.
 sim::Cluster cluster_of_run(const ValidationOptions& o, const MeasuredTraining& m, const sim::Machine& machine) {
-  if (!o.cluster.empty()) {
-    sim::Cluster cluster = cluster_of(o.cluster);
-    cluster.ranks_per_node = (m.run.ranks + m.nodes - 1) / m.nodes;
-    return sim::scaled_to(cluster, m.run.ranks);
-  }
-  if (m.nodes > 1) {
-    throw InputError(fmt::format("'{}' was on {} nodes", m.folder, m.nodes),
-                     "describe what is between them: --cluster");
-  }
-  if (m.run.ranks > 1 && !machine.node) {
-    throw InputError(fmt::format("'{}' was on {} ranks, the machine was measured by one", m.folder, m.run.ranks),
-                     "calibrate with more ranks: mpirun -n 2 conclave bench calibrate");
-  }
-  return cluster_of_messages(machine, 1, m.run.ranks);
+  const Index ranks_per_node = (m.run.ranks + m.nodes - 1) / m.nodes;
+  if (o.cluster.empty()) return cluster_of_messages(machine, m.nodes, ranks_per_node);
+  sim::Cluster cluster = cluster_of(o.cluster);
+  cluster.ranks_per_node = ranks_per_node;
+  return sim::scaled_to(cluster, m.run.ranks);
 }
 
 // Whether a step of these sizes was among those that rates are fitted to, wherever and however its rows travelled.
@@ -99,6 +90,7 @@ ValidatedRun validated_run(const ValidationOptions& o, const std::string& folder
   std::vector<sim::TrainingPrice> prices;
   for (const sim::Machine& machine : machines) {
     s.machine = machine;
+    s.cluster = cluster_of_run(o, run.measured, machine);
     prices.push_back(simulated_on(s, run.measured.run.ranks, world).price);
   }
   run.price = mean_of(prices);
@@ -129,8 +121,11 @@ void describe(ValidationOptions& o, OptionTable& table) {
   table.add("machine", o.machine,
             "what was measured of a node, as conclave bench calibrate wrote it; several files with commas, where a "
             "machine's speed drifts: their predictions are averaged");
-  table.add("cluster", o.cluster,
-            fmt::format("what is between nodes: {}; how many ranks a node has is taken from each run", cluster_help()));
+  table.add(
+      "cluster", o.cluster,
+      fmt::format("what is between nodes: {}; how many ranks a node has is taken from each run. Left out, messages "
+                  "between nodes take what the machine's took, all at once",
+                  cluster_help()));
 }
 
 double ValidatedRun::error_of_step(Phase phase) const {

@@ -117,14 +117,14 @@ class HierarchicalInbox final : public Inbox {
     const auto rank_of = [&](NodeId node) {
       return topology().ranks(node)[static_cast<std::size_t>(plan::carrier(topology(), node, round))];
     };
-    if (const auto& bundle = incoming(round); bundle.bytes > 0) {
-      messages_.receive(rank_of(plan::node_from(topology(), own_node(), round)), begin_of(bundle),
-                        bundle.bytes / plan::BundleLayout::unit_bytes, unit_);
-    }
     if (const auto& bundle = outgoing(round); bundle.bytes > 0) {
       const RankId to = rank_of(plan::node_to(topology(), own_node(), round));
       messages_.send(to, begin_of(bundle), bundle.bytes / plan::BundleLayout::unit_bytes, unit_);
       note_step(round, rank(), to, bundle.bytes);
+    }
+    if (const auto& bundle = incoming(round); bundle.bytes > 0) {
+      messages_.receive(rank_of(plan::node_from(topology(), own_node(), round)), begin_of(bundle),
+                        bundle.bytes / plan::BundleLayout::unit_bytes, unit_);
     }
   }
 

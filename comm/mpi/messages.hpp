@@ -7,6 +7,8 @@ namespace conclave::comm {
 
 /// Messages under way that end together. Their buffers must outlive them; the destructor waits, unless an exception is
 /// unwinding: then a peer may never come, and they are given up.
+/// Where a rank sends and receives, sends come first: a receive whose sender already waits lets its rows go, and behind
+/// these the other side's leave to send would stand in line, so that the two directions take turns.
 class Messages {
  public:
   /// `communicator` must outlive the object; `tag` tells its messages from others between the same ranks.

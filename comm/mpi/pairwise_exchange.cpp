@@ -25,18 +25,21 @@ class PairwiseInbox final : public MessageInbox {
   // The rounds that are under way at once. Both sides leave out a message of no rows.
   void start_phase() {
     const Index phase = (next_round_ - 1) / plan::pairwise_rounds_at_once;
-    const Index end = std::min(shape().num_ranks(), next_round_ + plan::pairwise_rounds_at_once);
-    for (; next_round_ < end; ++next_round_) {
-      const plan::PairwiseRound round = plan::pairwise_round(shape().num_ranks(), rank(), next_round_);
-      const Range received = staging().received_from(round.from).front();
-      const Range sent = staging().sent_to(round.to).front();
-      if (!received.empty()) {
-        messages_.receive(round.from, held_row(received.begin), received.size(), row_type());
-      }
+    const Range rounds = {next_round_, std::min(shape().num_ranks(), next_round_ + plan::pairwise_rounds_at_once)};
+    for (Index round = rounds.begin; round < rounds.end; ++round) {
+      const RankId to = plan::pairwise_round(shape().num_ranks(), rank(), round).to;
+      const Range sent = staging().sent_to(to).front();
       if (sent.empty()) continue;
-      messages_.send(round.to, outgoing_row(sent.begin), sent.size(), row_type());
-      note_step(phase, rank(), round.to, sent.size() * row_bytes());
+      messages_.send(to, outgoing_row(sent.begin), sent.size(), row_type());
+      note_step(phase, rank(), to, sent.size() * row_bytes());
     }
+    for (Index round = rounds.begin; round < rounds.end; ++round) {
+      const RankId from = plan::pairwise_round(shape().num_ranks(), rank(), round).from;
+      const Range received = staging().received_from(from).front();
+      if (received.empty()) continue;
+      messages_.receive(from, held_row(received.begin), received.size(), row_type());
+    }
+    next_round_ = rounds.end;
   }
 
   bool do_test() override {

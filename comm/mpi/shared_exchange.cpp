@@ -45,12 +45,13 @@ class SharedInbox final : public Inbox {
     for (Index i = 0; i < shape().num_ranks(); ++i) {  // beginning with itself, so that not all send to the same first
       const RankId peer{(rank().value() + i) % shape().num_ranks()};
       note_step(0, rank(), peer, shape().rows_to(peer) * row_bytes());
-      const Range received = staging_.received_from(peer).front();
       const Range sent = staging_.sent_to(peer).front();
-      if (!received.empty()) {
-        messages_.receive(peer, data() + received.begin * row_bytes(), received.size(), row_type());
-      }
       if (!sent.empty()) messages_.send(peer, outgoing_.data() + sent.begin * row_bytes(), sent.size(), row_type());
+    }
+    for (RankId peer; peer < RankId{shape().num_ranks()}; ++peer) {
+      const Range received = staging_.received_from(peer).front();
+      if (received.empty()) continue;
+      messages_.receive(peer, data() + received.begin * row_bytes(), received.size(), row_type());
     }
   }
 

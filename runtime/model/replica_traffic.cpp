@@ -32,13 +32,12 @@ void ReplicaTraffic<T>::start_sums() {
   hidden_s_.reset();
   started_at_ = Clock::now();
   for (const Replicated& expert : replicated_) {
-    const Index own = expert.hosting.host;
-    if (!expert.hosting.is_home()) {
-      const MatrixView<T> sums = shard_.partial_sums(expert.local, own);
-      if (sums.rows > 0) sums_.send(rank_of(expert, 0), bytes_of(sums.flat()), sums.rows, expert.parameters);
-      continue;
-    }
-    for (Index host = 1; host < expert.hosting.num_hosts; ++host) {
+    if (expert.hosting.is_home()) continue;
+    const MatrixView<T> sums = shard_.partial_sums(expert.local, expert.hosting.host);
+    if (sums.rows > 0) sums_.send(rank_of(expert, 0), bytes_of(sums.flat()), sums.rows, expert.parameters);
+  }
+  for (const Replicated& expert : replicated_) {
+    for (Index host = 1; expert.hosting.is_home() && host < expert.hosting.num_hosts; ++host) {
       const MatrixView<T> sums = shard_.partial_sums(expert.local, host);
       if (sums.rows > 0) sums_.receive(rank_of(expert, host), bytes_of(sums.flat()), sums.rows, expert.parameters);
     }
@@ -71,15 +70,14 @@ void ReplicaTraffic<T>::finish_sums(PhaseTimes& times) {
 
 template <class T>
 void ReplicaTraffic<T>::share_values() {
+  const auto values_of = [&](const Replicated& expert) { return bytes_of(shard_.values(expert.local)); };
   for (const Replicated& expert : replicated_) {
-    std::byte* const values = bytes_of(shard_.values(expert.local));
-    if (!expert.hosting.is_home()) {
-      values_.receive(rank_of(expert, 0), values, 1, expert.parameters);
-      continue;
+    for (Index host = 1; expert.hosting.is_home() && host < expert.hosting.num_hosts; ++host) {
+      values_.send(rank_of(expert, host), values_of(expert), 1, expert.parameters);
     }
-    for (Index host = 1; host < expert.hosting.num_hosts; ++host) {
-      values_.send(rank_of(expert, host), values, 1, expert.parameters);
-    }
+  }
+  for (const Replicated& expert : replicated_) {
+    if (!expert.hosting.is_home()) values_.receive(rank_of(expert, 0), values_of(expert), 1, expert.parameters);
   }
   values_.wait();
 }

@@ -69,7 +69,17 @@ Watchdog::Watchdog(const comm::Communicator& world, Settings settings)
   thread_ = std::thread([this] { watch(); });
 }
 
+// Ranks meet while they are still watched, and part under a limit of time.
 Watchdog::~Watchdog() {
+  if (std::uncaught_exceptions() <= uncaught_at_start_) {
+    node_.barrier();
+    const Settings now = settings();
+    const RankId own = mates_[static_cast<std::size_t>(own_)];
+    parting_.emplace(
+        StageWatch::Settings{now.hang_timeout_s, fmt::format("{}: rank {} of {}", now.who, own.value(), num_ranks_),
+                             now.exit_code},
+        "MPI_Win_free, its work done,");
+  }
   {
     const std::lock_guard lock(mutex_);
     ends_ = true;
@@ -77,8 +87,6 @@ Watchdog::~Watchdog() {
   wake_.notify_all();
   thread_.join();
   page(own_).has_left.store(true);
-  if (std::uncaught_exceptions() > uncaught_at_start_) return;
-  node_.barrier();  // nobody looks at a page that is going
 }
 
 void Watchdog::settle(double hang_timeout_s, const std::filesystem::path& folder) {

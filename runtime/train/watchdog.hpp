@@ -4,11 +4,13 @@
 
 #include "comm/mpi/communicator.hpp"
 #include "comm/mpi/shared_window.hpp"
+#include "runtime/core/stage_watch.hpp"
 #include "runtime/train/hang_report.hpp"
 
 #include <condition_variable>
 #include <filesystem>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -64,7 +66,8 @@ class Watchdog {
   [[nodiscard]] std::filesystem::path state_file();
   void write_state(const std::string& first_line);
 
-  Settings settings_;  // under mutex_
+  std::optional<StageWatch> parting_;  // the first: it watches the others end
+  Settings settings_;                  // under mutex_
   comm::Communicator node_;
   std::vector<RankId> mates_;  // [ranks of the node]
   Index num_ranks_;

@@ -101,7 +101,7 @@ TEST_F(Validate, SaysWhatIsMissing) {
   expect_refusal(validate(folder_.path("one")), "no machine was given");
   expect_refusal(validate(machine + " " + folder_.path("nowhere")), folder_.path("nowhere"));
   train(2, "two");
-  expect_refusal(validate(machine + " " + folder_.path("two")), "was on 2 ranks, the machine was measured by one");
+  expect_refusal(validate(machine + " " + folder_.path("two")), "messages between ranks of a node were not measured");
   expect_refusal(validate("--machine /nonexistent.json " + folder_.path("two")), "/nonexistent.json");
 }
 

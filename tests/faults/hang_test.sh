@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# hang_test.sh CONCLAVE: a rank that is stopped, or dies, ends the job in bounded time with a word about who and where.
+# hang_test.sh CONCLAVE STOP_AT_END: a rank that is stopped, or dies, ends the job in bounded time with a word about who
+# and where, also when its work is done (STOP_AT_END: the library that stops it there).
 set -euo pipefail
-conclave=$1
+conclave=$1 stop_at_end=$2
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -64,4 +65,22 @@ says '^  saved last: .*/step-[0-9]+\.h5'
 "$here/../support/mpirun.sh" 2 100 "$conclave" train --resume "$folder/killed" --steps 10 --stop-after 10 \
   > "$folder/said" 2>&1 || true
 says 'resumed from|nothing to do'
+
+# Rank 2 of three stands still when all steps are done: a training's windows are freed under its watchdog or after it.
+run_and_stop_in() { # RUN FUNCTION
+  local train=("$conclave" train --out "$1" --layers 1 --width 16 --heads 2 --context 16 --experts 3 --expert-hidden 16
+    --sequences 3 --groups 3 --steps 3 --eval-every 0 --hang-timeout 3)
+  SECONDS=0
+  status=0
+  "$here/../support/mpirun.sh" 2 100 "${train[@]}" : -n 1 env LD_PRELOAD="$stop_at_end" STOP_IN="$2" "${train[@]}" \
+    > "$folder/said" 2>&1 || status=$?
+  ((SECONDS < 30)) || fail "the job needed $SECONDS s to end when a rank stood still in $2"
+  ((status == 76)) || fail "exit status $status instead of 76 when a rank stood still in $2"
+  [[ -s $1/step-00000003.h5 ]] || fail "no checkpoint of the last step when a rank stood still in $2"
+}
+
+run_and_stop_in "$folder/in-finalize" MPI_Finalize
+says '^conclave: rank [01] of 3.* has been in MPI_Finalize, its work done, for [0-9]+ s'
+run_and_stop_in "$folder/in-windows" MPI_Win_free
+says 'no progress for|has been in MPI_Win_free, its work done, for'
 echo "hang_test: passed"
