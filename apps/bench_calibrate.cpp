@@ -47,14 +47,14 @@ struct Effort {
 constexpr Effort whole_effort{.steps = {0.25, 4},
                               .reference = {0.5, 15},
                               .reference_repeats = 4,
-                              .transfers = {4194304.0, 7, 2e-3},
+                              .transfers = {4194304.0, 7, 2e-2},
                               .largest_file_bytes = 67108864.0,
                               .file_repeats = 3,
                               .largest_copy_bytes = Index{1} << 28};
 constexpr Effort quick_effort{.steps = {0.01, 3},
                               .reference = {0.02, 5},
                               .reference_repeats = 3,
-                              .transfers = {65536.0, 2, 1e-4},
+                              .transfers = {262144.0, 2, 1e-3},
                               .largest_file_bytes = 1048576.0,
                               .file_repeats = 2,
                               .largest_copy_bytes = Index{1} << 22};

@@ -7,6 +7,8 @@
 #include "runtime/model/memory_need.hpp"
 #include "runtime/train/replicated_run.hpp"
 
+#include <algorithm>
+
 namespace conclave::apps {
 namespace {
 
@@ -47,6 +49,11 @@ sim::MoeSizes moe_sizes(const train::TrainOptions& o, Index group_tokens) {
 }
 
 void refuse_unknown(const train::TrainOptions& o) {
+  constexpr Index most_layers = 100000;  // each of whose tensors is looked at
+  if (o.model.layers > most_layers) {
+    throw InputError(fmt::format("layers = {}", o.model.layers),
+                     fmt::format("the simulator prices models of up to {} layers", most_layers));
+  }
   if (o.task != train::Task::lm) {
     throw InputError(fmt::format("task = {}", name_of(o.task)), "the simulator prices language models: task = lm");
   }
@@ -58,6 +65,38 @@ void refuse_unknown(const train::TrainOptions& o) {
     throw InputError(fmt::format("freeze = {}", fmt::join(o.optimizer.freeze, ",")),
                      "the simulator prices steps in which all parts are trained: leave it out");
   }
+}
+
+// Of a block's attention, backward, what comes after the sums of its output's matrix: of flops a token, 4 w w are the
+// output's, 12 w w those of queries, keys and values, and five products of w with each of the c/2 tokens before it.
+double attention_after_output(const model::ModelOptions& o) {
+  const auto width = static_cast<double>(o.width);
+  const double heads = 5.0 * static_cast<double>(o.context) * width;
+  return (12.0 * width * width + heads) / (16.0 * width * width + heads);
+}
+
+// As ShardedOptimizer cuts them. A run is whole with its first parameters, to which backward comes last.
+std::vector<sim::ReducedRun> reduced_runs(const model::ModelOptions& o, const model::DataShape& shape) {
+  const model::ReplicatedLayout layout = model::replicated_layout(o, shape);
+  const Index tied = o.tied_head && shape.classes == 0 ? shape.vocabulary * o.width : 0;
+  std::vector<sim::ReducedRun> runs;
+  for (const Range run : train::cut_into_runs(layout.list)) {
+    sim::ReducedRun& reduced = runs.emplace_back(sim::ReducedRun{.elements = run.size()});
+    if (run.begin < tied) continue;  // the embedding's gradient, too, is in a tied head's
+    const auto next = std::ranges::upper_bound(layout.blocks, run.begin, {}, &model::ReplicatedLayout::Block::begin);
+    const Index begun = next - layout.blocks.begin();
+    const bool is_behind = begun == std::ssize(layout.blocks) && run.begin >= layout.end_of_blocks;
+    reduced.blocks_after = is_behind ? begun : std::max<Index>(0, begun - 1);
+    if (begun == 0 || is_behind) continue;
+    const model::ReplicatedLayout::Block& block = layout.blocks[static_cast<std::size_t>(begun - 1)];
+    if (run.begin >= block.feed_forward) {
+      reduced.attention_after = 1.0;
+    } else if (run.begin >= block.attention_out) {
+      reduced.attention_after = attention_after_output(o);
+    }
+  }
+  std::ranges::reverse(runs);
+  return runs;
 }
 
 }  // namespace
@@ -82,8 +121,7 @@ sim::Workload workload_sizes(const train::TrainOptions& o, const model::DataShap
   w.dense = sizes_of({o.model.dense_kind, o.model.width, o.model.dense_hidden, o.model.experts.expert_bias});
   if (w.moe_blocks > 0) w.moe = moe_sizes(o, w.group_tokens);
   w.replicated_parameters = model::replicated_elements(o.model, shape);
-  // Runs end at borders of tensors: about so many, without making the model.
-  w.reduced_runs = std::max<Index>(1, w.replicated_parameters / train::fewest_run_elements);
+  w.reduced_runs = reduced_runs(o.model, shape);
   w.transport.exchange = o.transport.exchange;
   w.transport.wire_bytes = o.transport.wire == model::Wire::fp32 ? 4.0 : 2.0;
   w.states = std::ssize(train::make_optimizer(o.optimizer)->states());

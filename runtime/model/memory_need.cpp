@@ -143,6 +143,58 @@ Index replicated_elements(const ModelOptions& o, const DataShape& shape) {
   return elements;
 }
 
+ReplicatedLayout replicated_layout(const ModelOptions& o, const DataShape& shape) {
+  ReplicatedLayout layout;
+  ParameterList& list = layout.list;
+  const auto matrix = [&](const std::string& name, Index rows, Index cols) { list.add_matrix(name, rows, cols, {}); };
+  const auto vector = [&](const std::string& name, Index size) { list.add_vector(name, size, {}); };
+  const auto function = [&](const std::string& prefix, const experts::ExpertShape& of) {
+    const ParameterList tensors = experts::expert_parameters({of}, "", ExpertId{0});
+    for (const ParameterEntry& entry : tensors.entries()) {
+      const bool is_vector = entry.shape.size() == 1;
+      const std::string name = prefix + entry.name.substr(entry.name.find('/') + 1);  // less the expert's number
+      is_vector ? vector(name, entry.tensor.size()) : matrix(name, entry.tensor.rows, entry.tensor.cols);
+    }
+  };
+  if (shape.classes == 0 || has_attention(shape)) {
+    matrix("embedding", shape.vocabulary, o.width);
+  } else if (o.input_map) {
+    matrix("input_map/weight", o.width, shape.features);
+    vector("input_map/bias", o.width);
+  }
+  if (shape.classes == 0 || o.residual) vector("final_norm", o.width);
+  for (Index b = 0; b < o.layers; ++b) {
+    const std::string block = fmt::format("block/{}/", b);
+    ReplicatedLayout::Block& begins = layout.blocks.emplace_back();
+    begins.begin = list.size();
+    if (has_attention(shape)) {
+      vector(block + "attention_norm", o.width);
+      matrix(block + "attention/qkv", 3 * o.width, o.width);
+      begins.attention_out = list.size();
+      matrix(block + "attention/out", o.width, o.width);
+    } else {
+      begins.attention_out = list.size();
+    }
+    begins.feed_forward = list.size();
+    if (o.residual) vector(block + "feed_forward_norm", o.width);
+    if (!o.is_moe(b)) {
+      function(block + "feed_forward/", dense_shape(o));
+      continue;
+    }
+    static_cast<void>(gating::make_router<float>(o.router, 0, o.width, list, block + "moe/"));
+    const std::vector<experts::ExpertShape> shared = experts::shared_shapes(o.experts, o.width);
+    for (std::size_t i = 0; i < shared.size(); ++i) function(fmt::format("{}moe/shared/{:04}/", block, i), shared[i]);
+  }
+  layout.end_of_blocks = list.size();
+  if (shape.classes > 0) {
+    matrix("head/weight", shape.classes, o.width);
+    vector("head/bias", shape.classes);
+  } else if (!o.tied_head) {
+    matrix("head/weight", shape.vocabulary, o.width);
+  }
+  return layout;
+}
+
 double gradient_sums(const plan::ReducePlan& plan, RankId rank, Index largest_range, Index threads) {
   const Index terms = std::max<Index>(plan.groups_of(rank).size(), 1);
   // A leaf in the making on each thread, a sum on each level of the tree; one of them stands in its piece's array.

@@ -19,6 +19,21 @@ struct RunSizes {
   Index replicas = 0;            // of experts, over all ranks, in each layer
 };
 
+/// The parameters that every rank has whole, as a model lists them, and where each block's begin.
+struct ReplicatedLayout {
+  struct Block {
+    Index begin = 0;
+    Index attention_out = 0;  // behind what attention's heads are made by
+    Index feed_forward = 0;   // behind attention
+  };
+  ParameterList list;
+  std::vector<Block> blocks;
+  Index end_of_blocks = 0;  // where the head's begin
+};
+
+/// Without making the model. Options must be valid.
+[[nodiscard]] ReplicatedLayout replicated_layout(const ModelOptions& options, const DataShape& shape);
+
 /// The number of parameters that every rank has whole.
 [[nodiscard]] Index replicated_elements(const ModelOptions& options, const DataShape& shape);
 

@@ -194,6 +194,7 @@ void add_exchanges(const TrainingCase& t, const LayerTraffic& traffic, const Exp
   const WavesTime backward = time_of_waves(num_waves, {dy.time_s, half_s, half_s, dx.time_s, dy.busy_s + dx.busy_s});
   price.forward_s = forward.all_s;
   price.backward_s = backward.all_s;
+  price.backward_idle_s = std::max(0.0, backward.all_s - waves * (dy.time_s + dx.time_s));
   price.communication_s = waves * (x.time_s + y.time_s + dy.time_s + dx.time_s) + price.counts_s;
   price.exposed_forward_s = price.forward_s - forward_s - forward.busy_s;
   price.exposed_backward_s = price.backward_s - backward_s - backward.busy_s;

@@ -41,6 +41,7 @@ struct LayerPrice {
   double counts_s = 0.0;   // telling all ranks how many rows come
   double forward_s = 0.0;  // from the first row that leaves to the last result, the slowest rank's experts included
   double backward_s = 0.0;
+  double backward_idle_s = 0.0;  // of it, while no rows are on their way
   double communication_s = 0.0;  // of rows and counts, hidden or not
   double drop_rate = 0.0;
   double exposed_forward_s = 0.0;  // of rows, what nothing hides

@@ -59,7 +59,11 @@ struct StepLog {
   double backward_tail_s = 0.0;
 
   // Of a pass.
-  double reduction_s = 0.0;  // of one run of parameters
+  struct Reduction {
+    double begin_s = 0.0;
+    double end_s = 0.0;
+  };
+  std::vector<Reduction> reductions;  // of runs of parameters, in order; the last ends at 0
   double exposed_reduction_s = 0.0;
   // Of the step.
   double gathering_s = 0.0;

@@ -131,9 +131,8 @@ class Pen {
   }
   // Runs of gradients, the last of which arrives as the pass ends.
   void send_sums(double end_s) {
-    for (Index run = w_.reduced_runs; run > 0; --run) {
-      send(transfers_.sums, end_s - static_cast<double>(run) * log_.reduction_s, log_.reduction_s, Phase::reduce,
-           "gradients");
+    for (const StepLog::Reduction& run : log_.reductions) {
+      send(transfers_.sums, end_s + run.begin_s, run.end_s - run.begin_s, Phase::reduce, "gradients");
     }
   }
 

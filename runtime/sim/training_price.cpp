@@ -66,18 +66,18 @@ void add_layer(const LayerPrice& layer, double blocks, Layers& all) {
   all.fullest_rank = layer.experts.slowest;
 }
 
-// One MoE layer on average over the cases of its loads. Returns what backward takes.
+// One MoE layer on average over the cases of its loads. Returns what a pass' backward takes while links are idle.
 double add_layers(const TrainingCase& t, const RankSpeed& speed, std::span<const experts::Placement> placements,
                   StepSum& sum, TrainingPrice& price, StepLog* log) {
   const Workload& w = t.workload;
   const auto blocks = static_cast<double>(w.moe_blocks * w.passes) / static_cast<double>(t.loads.size());
-  double backward_s = 0.0;
+  double idle_s = 0.0;
   Layers all;
   for (std::size_t c = 0; c < t.loads.size(); ++c) {
     const LayerPrice layer = price_layer(t, speed, placements[placements.size() == 1 ? 0 : c], t.loads[c], log);
     for (std::size_t p = 0; p < num_phases; ++p) sum.work[p] += layer.work[p].scaled(blocks);
     add_layer(layer, blocks, all);
-    backward_s += blocks / static_cast<double>(w.passes) * layer.backward_s;
+    idle_s += blocks / static_cast<double>(w.passes) * layer.backward_idle_s;
     price.drop_rate += layer.drop_rate / static_cast<double>(t.loads.size());
     price.exchange = layer.exchange;
   }
@@ -92,7 +92,7 @@ double add_layers(const TrainingCase& t, const RankSpeed& speed, std::span<const
   if (all.busy_s > 0.0) sum.path.push_back({"experts, for rows meanwhile on their way", all.busy_s, "processors"});
   sum.add_exposed(all.backward.seconds, all.backward.bottleneck, "rows on their way, backward");
   price.slowest = all.fullest_rank;
-  return backward_s;
+  return idle_s + backward_share * all.routing.max_s / static_cast<double>(w.passes);
 }
 
 Spread add_groups(const TrainingCase& t, const RankSpeed& speed, StepSum& sum, StepLog* log) {
@@ -107,6 +107,18 @@ Spread add_groups(const TrainingCase& t, const RankSpeed& speed, StepSum& sum, S
   sum.add({passes * part.mean_s, passes * part.max_s}, "attention, dense layers, head", groups_text(t, part.slowest));
   if (log != nullptr) log_groups(t, speed, part.slowest, *log);
   return part;
+}
+
+// Of a block, without experts: the slowest rank's groups of a pass, less what belongs to no block.
+BlockBackward backward_of_blocks(const TrainingCase& t, const RankSpeed& speed, const Spread& groups) {
+  const PhaseWork work = group_work(t.workload, t.workload.groups_in_pass());
+  const double all_s = speed.seconds(work);
+  if (!(all_s > 0.0)) return {};
+  const auto of_block = [&](Phase phase) {
+    return backward_share * groups.max_s * speed.seconds(phase, of(work, phase)) / all_s /
+           static_cast<double>(t.workload.blocks());
+  };
+  return {of_block(Phase::attention), of_block(Phase::dense)};
 }
 
 // --- What is told ---
@@ -221,9 +233,11 @@ TrainingPrice price_training_step(const TrainingCase& t, StepLog* log) {
   StepSum sum;
   const Spread groups = add_groups(t, speed, sum, log);
   price.slowest = groups.slowest;
-  double backward_s = backward_share * groups.max_s;
-  if (t.workload.moe_blocks > 0) backward_s += add_layers(t, speed, placements, sum, price, log);
-  add_update(t, speed, placements, backward_s, sum, log);
+  BlockBackward backward = backward_of_blocks(t, speed, groups);
+  if (t.workload.moe_blocks > 0) {
+    backward.other_s += add_layers(t, speed, placements, sum, price, log) / static_cast<double>(t.workload.blocks());
+  }
+  add_update(t, speed, placements, backward, sum, log);
 
   const double noise = noise_s(t, sum.parts);
   if (noise > 0.0) sum.path.push_back({"noise", noise, fmt::format("the slowest of {} ranks, step by step", ranks)});

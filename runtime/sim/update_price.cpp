@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <map>
 
 namespace conclave::sim {
 namespace {
@@ -35,25 +37,62 @@ void add_busy(const RankSpeed& speed, double busy_s, StepSum& sum) {
   sum.path.push_back({"backward, for gradients meanwhile on their way", busy_s, "processors"});
 }
 
-// The sums of a run of parameters leave as soon as backward has them, and make it take longer while it hides them; the
-// last run's nothing hides.
-void add_reduction(const TrainingCase& t, const RankSpeed& speed, const plan::ReducePlan& plan, double backward_s,
-                   StepSum& sum, StepLog* log) {
+// Prices runs of parameters, of which many are alike.
+class RunPrices {
+ public:
+  RunPrices(const TrainingCase& t, const plan::ReducePlan& plan) : t_(t), all_(reduction_traffic(plan)) {}
+  const RowExchangePrice& of(Index elements) {
+    constexpr double block_bytes = element_bytes * plan::ReducePlan::block_elements;
+    const auto [place, is_new] = prices_.try_emplace(elements);
+    if (is_new) {
+      const double share = static_cast<double>(elements) / static_cast<double>(t_.workload.replicated_parameters);
+      place->second = price_rows(t_.network, t_.machine, t_.workload.transport.exchange,
+                                 {all_.scaled(share), block_bytes, 1.0, t_.scheduled_up_to});
+    }
+    return place->second;
+  }
+
+ private:
+  const TrainingCase& t_;
+  Traffic all_;
+  std::map<Index, RowExchangePrice> prices_;
+};
+
+// The sums of a run of parameters leave as soon as backward has come past them, one run after another, while links are
+// idle, and make backward take longer while it hides them; the last run's nothing hides.
+void add_reduction(const TrainingCase& t, const RankSpeed& speed, const plan::ReducePlan& plan,
+                   const BlockBackward& backward, StepSum& sum, StepLog* log) {
   if (plan.num_ranks() == 1 || plan.num_blocks() == 0) return;
-  const auto runs = static_cast<double>(t.workload.reduced_runs);
+  std::vector<ReducedRun> runs = t.workload.reduced_runs;
+  if (runs.empty()) runs.push_back({.elements = t.workload.replicated_parameters});
+  RunPrices prices(t, plan);
+  double all_s = 0.0;
+  double busy_s = 0.0;
+  for (const ReducedRun& run : runs) {
+    all_s += prices.of(run.elements).time_s;
+    busy_s += prices.of(run.elements).busy_s;
+  }
+  double end_s = -std::numeric_limits<double>::infinity();  // of the runs so far, where backward ends at 0
+  for (const ReducedRun& run : runs) {
+    const double after_s = static_cast<double>(run.blocks_after) * (backward.attention_s + backward.other_s) +
+                           run.attention_after * backward.attention_s;
+    const RowExchangePrice& price = prices.of(run.elements);
+    end_s = std::max(end_s, -after_s) + price.time_s;
+    if (log != nullptr) log->reductions.push_back({end_s - price.time_s, end_s});
+  }
+  const double last_s = prices.of(runs.back().elements).time_s;
+  const double seen_s = std::clamp(end_s, 0.0, all_s);
+  busy_s = all_s > 0.0 ? busy_s * (all_s - seen_s) / all_s : 0.0;
+  const double exposed_s = std::max(std::min(last_s, seen_s), seen_s - busy_s);
   const auto passes = static_cast<double>(t.workload.passes);
-  constexpr double block_bytes = element_bytes * plan::ReducePlan::block_elements;
-  const Traffic of_run = reduction_traffic(plan).scaled(1.0 / runs);
-  const RowExchangePrice price =
-      price_rows(t.network, t.machine, t.workload.transport.exchange, {of_run, block_bytes, 1.0, t.scheduled_up_to});
-  const double hidden_s = std::min(backward_s, (runs - 1.0) * price.time_s);
-  const double busy_s = price.time_s > 0.0 ? hidden_s * price.busy_s / price.time_s : 0.0;
-  const double exposed_s = std::max(price.time_s, runs * price.time_s - backward_s - busy_s);
-  sum.add_exchange(passes * exposed_s, passes * runs * price.time_s, price.bottleneck,
+  sum.add_exchange(passes * exposed_s, passes * all_s, prices.of(runs.back().elements).bottleneck,
                    "gradients on their way, the last ones");
   add_busy(speed, passes * busy_s, sum);
   if (log == nullptr) return;
-  log->reduction_s = price.time_s;
+  for (auto& [begin_s, run_end_s] : log->reductions) {
+    begin_s -= end_s;
+    run_end_s -= end_s;
+  }
   log->exposed_reduction_s = busy_s + exposed_s;
 }
 
@@ -116,7 +155,7 @@ double small_message_s(const TrainingCase& t) {
 // The updated slices, a run after another: in a ring, as MPI libraries gather large arrays.
 void add_gathering(const TrainingCase& t, StepSum& sum, StepLog* log) {
   const Index ranks = t.network.num_ranks();
-  const auto runs = static_cast<double>(t.workload.reduced_runs);
+  const auto runs = static_cast<double>(std::max<std::size_t>(1, t.workload.reduced_runs.size()));
   const double bytes =
       element_bytes * static_cast<double>(t.workload.replicated_parameters) / (runs * static_cast<double>(ranks));
   if (ranks == 1 || bytes == 0.0) return;
@@ -209,9 +248,9 @@ void add_small_messages(const TrainingCase& t, StepSum& sum, StepLog* log) {
 }  // namespace
 
 void add_update(const TrainingCase& t, const RankSpeed& speed, std::span<const experts::Placement> placements,
-                double backward_s, StepSum& sum, StepLog* log) {
+                const BlockBackward& backward, StepSum& sum, StepLog* log) {
   const plan::ReducePlan plan = reduce_plan(t.workload, t.network.num_ranks());
-  add_reduction(t, speed, plan, backward_s, sum, log);
+  add_reduction(t, speed, plan, backward, sum, log);
   add_optimizer(t, speed, plan, placements, sum, log);
   add_gathering(t, sum, log);
   add_replicas(t, placements, sum, log);

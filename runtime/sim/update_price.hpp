@@ -6,10 +6,16 @@
 
 namespace conclave::sim {
 
-/// Adds the reduction of gradients, of which backward hides what it can in backward_s, a pass's; the optimizer; updated
-/// parameters that are gathered; what hosts of replicated experts send one another; and the step's small messages.
+/// What a block takes backward, of the slowest rank on average, while its links are idle.
+struct BlockBackward {
+  double attention_s = 0.0;
+  double other_s = 0.0;
+};
+
+/// Adds the reduction of gradients, of which backward hides what it can; the optimizer; updated parameters that are
+/// gathered; what hosts of replicated experts send one another; and the step's small messages.
 /// placements: one, or one for each case of loads.
 void add_update(const TrainingCase& training, const RankSpeed& speed, std::span<const experts::Placement> placements,
-                double backward_s, StepSum& sum, StepLog* log);
+                const BlockBackward& backward, StepSum& sum, StepLog* log);
 
 }  // namespace conclave::sim

@@ -24,9 +24,19 @@ void check(const Workload& w) {
   invariant(w.moe_blocks == 0 || (w.moe.num_experts() > 0 && w.moe.choices > 0.0 && w.moe.competing > 0),
             "MoE blocks of {} experts, {} choices, {} competing tokens", w.moe.num_experts(), w.moe.choices,
             w.moe.competing);
-  invariant(w.replicated_parameters >= 0 && w.reduced_runs >= 1 && w.states >= 0 && w.threads >= 1,
-            "{} replicated parameters in {} runs, {} states, {} threads", w.replicated_parameters, w.reduced_runs,
-            w.states, w.threads);
+  invariant(w.replicated_parameters >= 0 && w.states >= 0 && w.threads >= 1,
+            "{} replicated parameters, {} states, {} threads", w.replicated_parameters, w.states, w.threads);
+  Index reduced = w.reduced_runs.empty() ? w.replicated_parameters : 0;
+  for (const ReducedRun& run : w.reduced_runs) {
+    const double after = static_cast<double>(run.blocks_after) + run.attention_after;
+    invariant(run.elements >= 0 && run.blocks_after >= 0 && run.attention_after >= 0.0 &&
+                  after <= static_cast<double>(w.blocks()),
+              "a run of {} parameters before {} of {} blocks and {} of attention", run.elements, run.blocks_after,
+              w.blocks(), run.attention_after);
+    reduced += run.elements;
+  }
+  invariant(reduced == w.replicated_parameters, "{} of {} replicated parameters are reduced", reduced,
+            w.replicated_parameters);
   invariant(w.transport.waves >= 1 && w.transport.wire_bytes > 0.0, "{} waves of {} bytes an element",
             w.transport.waves, w.transport.wire_bytes);
 }

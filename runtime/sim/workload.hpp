@@ -47,6 +47,14 @@ struct TransportSizes {
   friend bool operator==(const TransportSizes&, const TransportSizes&) = default;
 };
 
+/// Parameters that every rank has whole and that are reduced as one, as soon as backward has come past them.
+struct ReducedRun {
+  Index elements = 0;
+  Index blocks_after = 0;        // that backward comes to only then
+  double attention_after = 0.0;  // the part of one block's attention, backward, that comes then, too
+  friend bool operator==(const ReducedRun&, const ReducedRun&) = default;
+};
+
 /// A training step of a language model, over all ranks.
 struct Workload {
   // Tokens.
@@ -65,7 +73,7 @@ struct Workload {
   FeedForwardSizes dense{};
   MoeSizes moe{};
   Index replicated_parameters = 0;
-  Index reduced_runs = 1;  // into which their reduction is cut
+  std::vector<ReducedRun> reduced_runs{};  // what they are reduced in, last ones first; none: all at the pass' end
   // The run.
   TransportSizes transport{};
   Index states = 2;            // arrays of optimizer state

@@ -62,6 +62,13 @@ TEST(MemoryNeed, KnowsHowManyParametersEveryRankHasWhole) {
     c.change(options);
     const auto model = make_model<float>(options, c.shape, 1, {&world(), exchange.get()});
     EXPECT_EQ(replicated_elements(options, c.shape), model->replicated().size());
+    const ParameterList listed = replicated_layout(options, c.shape).list;
+    ASSERT_EQ(listed.entries().size(), model->replicated().entries().size());
+    for (std::size_t i = 0; i < listed.entries().size(); ++i) {
+      const ParameterEntry& entry = model->replicated().entries()[i];
+      EXPECT_EQ(listed.entries()[i].name, entry.name);
+      EXPECT_EQ(listed.entries()[i].tensor.range(), entry.tensor.range()) << entry.name;
+    }
   }
 }
 

@@ -91,7 +91,8 @@ void for_each_case(FunctionRef<void(const Traced&, const std::string&)> body) {
         Workload w = small_workload();
         w.transport.waves = waves;
         w.transport.exchange = "auto";
-        w.reduced_runs = 3;
+        const Index third = w.replicated_parameters / 3;
+        w.reduced_runs = {{third, 1, 0.0}, {third, 0, 0.5}, {w.replicated_parameters - 2 * third, 0, 0.0}};
         w.moe.slots = 64;
         if (slow) cluster.faults = {{.host = cluster.nodes - 1, .factor = 0.5}};
         const std::string what = fmt::format("{}, {} waves, {}", text_of(cluster), waves, slow ? "slow" : "sound");

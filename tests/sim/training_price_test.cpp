@@ -278,8 +278,9 @@ TEST(TrainingPrice, SumsThatBackwardHidesMakeItTakeLonger) {
   Workload w = small_workload();
   w.moe_blocks = 0;
   w.transport.exchange = "flat";
-  w.reduced_runs = 8;
   w.replicated_parameters = 1 << 20;
+  for (Index run = 8; run-- > 0;)
+    w.reduced_runs.push_back({w.replicated_parameters / 8, run > 0 ? w.blocks() : 0, 0.0});
   Machine machine = small_machine();
   Cluster cluster = known_cluster(2);
   cluster.nic_Bps *= 1000.0;

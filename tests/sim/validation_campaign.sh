@@ -2,14 +2,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # validation_campaign.sh CONCLAVE FOLDER [ROUNDS [short]]: trains some dozens of small models of other shapes, skews,
 # exchanges and waves than calibrations are fitted to, on 1 and 2 ranks of this machine, and holds the simulator's
-# predictions against what their steps took. Machines drift, so calibrations and pieces of all runs take turns in ROUNDS
-# rounds (6). `short`: a few of the models and quick calibrations, to see that it works.
+# predictions against what their steps took, in ROUNDS rounds (6). `short`: a few of the models and quick calibrations,
+# to see that it works.
 set -euo pipefail
 conclave=$(readlink -f "$1") folder=$2 rounds=${3:-6} length=${4:-whole}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 rm -rf "$folder"
 mkdir -p "$folder"
 cd "$folder"
+# shellcheck source=tests/sim/take_turns.sh
+source "$here/take_turns.sh"
 
 launch() { # RANKS ARGUMENT...
   "$here/../support/mpirun.sh" "$1" 300 "$conclave" "${@:2}" < /dev/null
@@ -72,20 +74,5 @@ deep-waves2 2 60 $deep --groups 6 --experts 10 --exchange flat --waves 2
 END
 }
 
-names=() machines=()
-for ((round = 1; round <= rounds; ++round)); do
-  machine=machine-$round.json
-  calibration=(--out $machine --threads 1 --accept-noise)
-  if [ "$length" = whole ]; then calibration+=(--rounds 2); else calibration+=(--quick --rounds 1); fi
-  launch 2 bench calibrate "${calibration[@]}" > calibration-$round.log 2>&1
-  machines+=("$machine")
-  while read -r name ranks steps options; do
-    start=()
-    if [ "$round" = 1 ]; then names+=("$name"); else start=(--resume "$name"); fi
-    # shellcheck disable=SC2086  # words
-    launch "$ranks" train --out "$name" --threads 1 --steps "$steps" --stop-after $((steps * round / rounds)) \
-      --eval-every 0 $options "${start[@]}" > "$name.log" 2>&1 || { cat "$name.log" >&2; exit 1; }
-  done < <(cases)
-done
-"$conclave" simulate validate --machine "$(IFS=,; echo "${machines[*]}")" "${names[@]}" \
-  --csv validation.csv --picture validation.svg
+if [ "$length" = whole ]; then calibration=(--rounds 2); else calibration=(--quick --rounds 1); fi
+take_turns "$rounds" 2 "${calibration[@]}"
