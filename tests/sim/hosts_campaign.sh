@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # hosts_campaign.sh CONCLAVE FOLDER [HOSTS RANKS-PER-HOST RATE [ROUNDS [short]]]: as validation_campaign.sh, between
 # hosts: namespaces on this machine, joined by links of RATE (2 hosts of 1 rank, 1gbit). Rows and gradients are on their
-# way for most of these runs' steps. Needs root.
+# way for most of these runs' steps. Exits with 77 where this machine cannot have hosts.
 set -euo pipefail
 conclave=$(readlink -f "$1") folder=$2 hosts=${3:-2} per_host=${4:-1} rate=${5:-1gbit} rounds=${6:-3} length=${7:-whole}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+"$here/../support/hosts.sh" possible || { echo "hosts_campaign.sh: this machine cannot have hosts: it takes root" >&2; exit 77; }
 all_ranks=$((hosts * per_host))
 rm -rf "$folder"
 mkdir -p "$folder"

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# hosts.sh up FOLDER HOSTS RATE | down FOLDER | run FOLDER RANKS-PER-HOST SECONDS PROGRAM [ARGUMENT...]
+# hosts.sh possible | up FOLDER HOSTS RATE | down FOLDER | run FOLDER RANKS-PER-HOST SECONDS PROGRAM [ARGUMENT...]
 # Hosts of a cluster on this machine, for MPI programs to run on: each is a set of namespaces (network, hostname, IPC,
 # mounts, processes), joined by a switch through links of RATE each way (1gbit). `run` starts a program on all of them,
-# from a further one without ranks, and kills it after SECONDS. Needs root. What is kept of them is in FOLDER.
+# from a further one without ranks, and kills it after SECONDS. What is kept of them is in FOLDER. `possible` tells
+# whether this machine can have them: it takes root, namespaces and a shaped link.
 set -euo pipefail
-command=$1 folder=$(readlink -f "$2")
+command=$1 folder=$(readlink -f "${2:-/nonexistent}") || true
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 inside() { # HOST COMMAND...
@@ -24,6 +25,12 @@ own_processes() { # HOST
 shape() { # DEVICE RATE
   tc qdisc add dev "$1" root handle 1: htb default 1
   tc class add dev "$1" parent 1: classid 1:1 htb rate "$2" burst 15k cburst 15k quantum 60000
+}
+
+possible() {
+  # shellcheck disable=SC2016  # expanded by the shell inside
+  unshare --net --uts --ipc --mount --pid --fork --mount-proc bash -c "$(declare -f shape)"'
+    mount -t tmpfs tmpfs /mnt && ip link add one type veth peer name two && shape one 1gbit' > /dev/null 2>&1
 }
 
 start() { # HOST ADDRESS
@@ -93,9 +100,10 @@ run() { # RANKS-PER-HOST SECONDS PROGRAM...
 }
 
 case $command in
+  possible) possible ;;
   up) up "$3" "$4" ;;
   down) down ;;
   run) run "${@:3}" ;;
   inside) inside "$3" "${@:4}" ;;
-  *) echo "hosts.sh: '$command' is none of up, down, run" >&2; exit 2 ;;
+  *) echo "hosts.sh: '$command' is none of possible, up, down, run" >&2; exit 2 ;;
 esac
