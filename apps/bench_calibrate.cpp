@@ -4,6 +4,7 @@
 // ranks of a node train together: they share its memory, and each computes on what others have written.
 #include "apps/bench.hpp"
 #include "apps/calibration.hpp"
+#include "apps/exchange_timing.hpp"
 #include "apps/launch.hpp"
 #include "apps/machine_floor.hpp"
 #include "apps/progress.hpp"
@@ -39,6 +40,7 @@ struct Effort {
   StepBudget reference;
   Index reference_repeats;
   TransferBudget transfers;
+  Index exchange_repeats;
   double largest_file_bytes;
   Index file_repeats;
   Index largest_copy_bytes;
@@ -48,6 +50,7 @@ constexpr Effort whole_effort{.steps = {0.25, 4},
                               .reference = {0.5, 15},
                               .reference_repeats = 4,
                               .transfers = {4194304.0, 7, 2e-2},
+                              .exchange_repeats = 15,
                               .largest_file_bytes = 67108864.0,
                               .file_repeats = 3,
                               .largest_copy_bytes = Index{1} << 28};
@@ -55,6 +58,7 @@ constexpr Effort quick_effort{.steps = {0.01, 3},
                               .reference = {0.02, 5},
                               .reference_repeats = 3,
                               .transfers = {262144.0, 2, 1e-3},
+                              .exchange_repeats = 3,
                               .largest_file_bytes = 1048576.0,
                               .file_repeats = 2,
                               .largest_copy_bytes = Index{1} << 22};
@@ -128,6 +132,8 @@ class Measuring {
     done("messages between nodes");
     result.shared_memory = time_shared_memory(world_, effort_.transfers);
     done("shared memory");
+    result.exchanges = time_exchanges(world_, machine_of(result), effort_.exchange_repeats);
+    done("exchanges between nodes");
     result.copies = time_copies();
     std::vector<StepTiming> one;
     on_one_rank_a_node([&] { one = time_shapes_alone(); });
@@ -147,7 +153,7 @@ class Measuring {
  private:
   [[nodiscard]] Index num_things() const {
     const Index times = node_ranks_ > 1 ? 2 : 1;
-    return times * options_.rounds * std::ssize(shapes_) + 7;
+    return times * options_.rounds * std::ssize(shapes_) + 8;
   }
 
   void done(const std::string& what) { progress_.update(++num_done_, what); }

@@ -75,6 +75,16 @@ std::string transfers_text(const Calibration& c) {
   return aligned(rows);
 }
 
+std::string exchanges_text(const std::vector<sim::ExchangeFactor>& exchanges) {
+  if (exchanges.empty()) return {};
+  std::vector<Row> rows{{"all ranks to all, between nodes", "bytes a message", "over the price by messages of two ranks"}};
+  for (const sim::ExchangeFactor& e : exchanges) {
+    rows.push_back({e.exchange, fmt::format("{:.0f}", e.message_bytes),
+                    with_interval(e.over_price.value, e.over_price.low, e.over_price.high)});
+  }
+  return aligned(rows);
+}
+
 }  // namespace
 
 sim::Machine machine_of(const Calibration& c) {
@@ -95,6 +105,7 @@ sim::Machine machine_of(const Calibration& c) {
   }
   if (c.node) machine.node = c.node->costs;
   if (c.network) machine.network = c.network->costs;
+  machine.exchanges = c.exchanges;
   if (c.shared_memory) machine.shared_memory = c.shared_memory->costs;
   machine.file = {c.file.line.latency_s, c.file.line.Bps};
   machine.provenance = c.provenance;
@@ -105,7 +116,7 @@ std::string table_text(const Calibration& c) {
   const sim::Provenance& p = c.provenance;
   std::string out = fmt::format("Calibration of {} by {} ranks x {} threads, {}\n", p.host, p.ranks, p.threads, p.cpu);
   for (const RatesFit& fit : c.compute.rates) out += rates_text(fit);
-  out += transfers_text(c);
+  out += transfers_text(c) + exchanges_text(c.exchanges);
   out += fmt::format("  memory copies: {:.3g} GB/s of a rank alone, {:.3g} GB/s of each while all copy\n",
                      1e-9 * c.copies.alone_Bps, 1e-9 * c.copies.together_Bps);
   out += fmt::format("  the same steps at the beginning and at the end: {} apart\n", percent(c.noise));

@@ -18,6 +18,7 @@ struct Calibration {
   CacheFit compute;  // by rising numbers of busy ranks
   std::optional<MessageFit> node;
   std::optional<MessageFit> network;
+  std::vector<sim::ExchangeFactor> exchanges;  // between nodes
   std::optional<SharedMemoryFit> shared_memory;
   sim::LineFit file;  // as a line of messages: its latency and its bandwidth
   CopyRates copies;

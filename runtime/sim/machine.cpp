@@ -45,4 +45,19 @@ bool Machine::is_beyond(Index active_ranks) const {
   return active_ranks < compute.front().active_ranks || active_ranks > compute.back().active_ranks;
 }
 
+double Machine::over_price(std::string_view exchange, double message_bytes) const {
+  const ExchangeFactor* below = nullptr;
+  for (const ExchangeFactor& factor : exchanges) {
+    if (factor.exchange != exchange) continue;
+    if (factor.message_bytes >= message_bytes) {
+      if (below == nullptr) return factor.over_price.value;
+      const double at = std::log(message_bytes / below->message_bytes) /
+                        std::log(factor.message_bytes / below->message_bytes);
+      return std::lerp(below->over_price.value, factor.over_price.value, at);
+    }
+    below = &factor;
+  }
+  return below == nullptr ? 1.0 : below->over_price.value;
+}
+
 }  // namespace conclave::sim

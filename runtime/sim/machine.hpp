@@ -86,6 +86,18 @@ struct FileCosts {
   friend bool operator==(const FileCosts&, const FileCosts&) = default;
 };
 
+/// What an exchange between all ranks of several nodes took over what its price is without this: with many peers at
+/// once, links carry less than between two ranks.
+struct ExchangeFactor {
+  std::string exchange{};      // the strategy, or exchange_of_parameters
+  double message_bytes = 0.0;  // from each rank to each other one
+  Fitted over_price{};
+  friend bool operator==(const ExchangeFactor&, const ExchangeFactor&) = default;
+};
+
+/// Stands for the gathering of what every rank has updated a part of.
+inline constexpr std::string_view exchange_of_parameters = "gather";
+
 /// How a rank's time for the same work differs from step to step: where the mean is m seconds, by the variance
 /// (sigma m)^2, of what slows the whole of it down, plus jitter_s m, of interruptions that come and go.
 struct Noise {
@@ -120,6 +132,7 @@ struct Machine {
   std::vector<ComputeRates> compute;    // ascending by active_ranks; at least one
   std::optional<MessageCosts> node;     // between ranks of a node
   std::optional<MessageCosts> network;  // between nodes; nothing where one node was measured
+  std::vector<ExchangeFactor> exchanges;  // between nodes; of each strategy by rising message_bytes
   std::optional<SharedMemoryCosts> shared_memory;
   std::optional<FileCosts> file;
   double cache_bytes = 0.0;  // what caches keep of a rank's memory; see far_share
@@ -132,6 +145,9 @@ struct Machine {
   /// The rates while `active_ranks` of a node compute: between two measured numbers interpolated, below the first and
   /// beyond the last those of the first and the last.
   [[nodiscard]] ComputeRates rates(Index active_ranks) const;
+  /// The factor of an exchange between nodes: between two measured sizes interpolated by their logarithms, beyond them
+  /// that of the nearest, and 1 where none was measured.
+  [[nodiscard]] double over_price(std::string_view exchange, double message_bytes) const;
   /// Whether rates(active_ranks) are beyond what was measured.
   [[nodiscard]] bool is_beyond(Index active_ranks) const;
 };

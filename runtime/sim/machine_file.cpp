@@ -226,11 +226,44 @@ void read_residuals(const Json& object, Machine& machine) {
   }
 }
 
+void read_exchanges(const Json& list, Machine& machine) {
+  const std::string what = "an exchange";
+  if (!list.is_array()) {
+    throw InputError("'exchanges' is no list", "give an object for each exchange and size of messages, or leave it out");
+  }
+  for (const Json& object : list) {
+    refuse_unknown(object, what, {"exchange", "message_bytes", "over_price"});
+    const Json& name = part_of(object, what, "exchange");
+    if (!name.is_string()) {
+      throw InputError(fmt::format("{} exchange cannot be {}", what, name.dump()), "give a strategy's name");
+    }
+    ExchangeFactor factor{name.get<std::string>(), number_of(object, what, "message_bytes"),
+                          fitted_of(what + " over_price", part_of(object, what, "over_price"))};
+    expect_rate(what + " over_price", factor.over_price);
+    double last = 0.0;
+    for (const ExchangeFactor& other : machine.exchanges) {
+      if (other.exchange == factor.exchange) last = other.message_bytes;
+    }
+    if (!(factor.message_bytes > last)) {
+      throw InputError(fmt::format("{} '{}' of message_bytes {} after one of {}", what, factor.exchange,
+                                   factor.message_bytes, last),
+                       "give each strategy's sizes rising, from more than 0");
+    }
+    machine.exchanges.push_back(std::move(factor));
+  }
+}
+
+Json json_of(const ExchangeFactor& factor) {
+  return {{"exchange", factor.exchange},
+          {"message_bytes", factor.message_bytes},
+          {"over_price", json_of(factor.over_price)}};
+}
+
 Machine machine_of(const Json& object) {
   const std::string what = "a machine";
   refuse_unknown(object, what,
-                 {"version", "provenance", "compute", "cache_bytes", "node", "network", "shared_memory", "file",
-                  "noise_sigma", "noise_jitter_s", "drift_sigma", "residual_sigma"});
+                 {"version", "provenance", "compute", "cache_bytes", "node", "network", "exchanges", "shared_memory",
+                  "file", "noise_sigma", "noise_jitter_s", "drift_sigma", "residual_sigma"});
   const Index version = count_of(object, what, "version");
   if (version != machine_file_version) {
     throw InputError(fmt::format("version {} of the format of machines", version),
@@ -241,6 +274,7 @@ Machine machine_of(const Json& object) {
   machine.cache_bytes = number_of(object, what, "cache_bytes");
   if (object.contains("node")) machine.node = message_costs_of(object["node"], "node");
   if (object.contains("network")) machine.network = message_costs_of(object["network"], "network");
+  if (object.contains("exchanges")) read_exchanges(object["exchanges"], machine);
   if (object.contains("shared_memory")) {
     machine.shared_memory = read_part<SharedMemoryCosts>(object["shared_memory"], "shared_memory");
     expect_rate("shared_memory copy_Bps", machine.shared_memory->copy_Bps);
@@ -281,6 +315,7 @@ std::string machine_text(const Machine& machine) {
   for (const ComputeRates& rates : machine.compute) object["compute"].push_back(json_of(rates));
   if (machine.node) object["node"] = json_of(*machine.node);
   if (machine.network) object["network"] = json_of(*machine.network);
+  for (const ExchangeFactor& factor : machine.exchanges) object["exchanges"].push_back(json_of(factor));
   if (machine.shared_memory) object["shared_memory"] = fitted_json(*machine.shared_memory);
   if (machine.file) object["file"] = fitted_json(*machine.file);
   for (const auto& entry : enum_names(Phase{})) {

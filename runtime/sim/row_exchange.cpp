@@ -305,7 +305,8 @@ RowExchangePrice price_rows(const Network& network, const Machine* machine, cons
   std::optional<RowExchangePrice> best;
   for (const Priced& strategy : strategies) {
     if (exchange != strategy.name && !(exchange == "auto" && is_tried(c, strategy.name))) continue;
-    const RowExchangePrice price = strategy.price(c);
+    RowExchangePrice price = strategy.price(c);
+    if (machine != nullptr && !c.is_one_node()) price.time_s *= machine->over_price(strategy.name, mean_message_bytes(c));
     if (!best || price.time_s < best->time_s) best = price;
   }
   if (best) return *best;

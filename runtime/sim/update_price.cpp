@@ -173,6 +173,9 @@ void add_gathering(const TrainingCase& t, StepSum& sum, StepLog* log) {
     RoundClock clock(t.network);
     clock.advance(messages);
     round_s = clock.time_s();
+    if (t.machine != nullptr && t.network.cluster().nodes > 1) {
+      round_s *= t.machine->over_price(exchange_of_parameters, bytes);
+    }
     bottleneck = t.network.name(clock.busiest_resource());
   }
   const double all_s = runs * static_cast<double>(ranks - 1) * round_s;

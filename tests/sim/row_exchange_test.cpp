@@ -44,6 +44,19 @@ TEST(RowExchange, BruckTakesFewRoundsAndSendsRowsOnceABit) {
   EXPECT_NEAR(seconds(known_cluster(128), "bruck", m), 7.0 * (alpha + many / b), 1e-10);
 }
 
+TEST(RowExchange, TakesWhatWasMeasuredOverItsPriceBetweenNodes) {
+  Machine machine;
+  machine.compute = {{1, 1, {}}};
+  machine.exchanges = {{"flat", 1000.0, {1.5, 1.5, 1.5}}};
+  const Machine without{.compute = machine.compute};
+  for (const Index ranks : {4, 128}) {
+    const Cluster cluster = known_cluster(ranks);
+    EXPECT_NEAR(seconds(cluster, "flat", 1e6, &machine), 1.5 * seconds(cluster, "flat", 1e6, &without), 1e-12);
+    EXPECT_EQ(seconds(cluster, "pairwise", 1e6, &machine), seconds(cluster, "pairwise", 1e6, &without));
+  }
+  EXPECT_EQ(seconds(known_cluster(1, 4), "flat", 1e6, &machine), seconds(known_cluster(1, 4), "flat", 1e6, &without));
+}
+
 TEST(RowExchange, HierarchicalSendsCopiesOnce) {
   const Cluster cluster = known_cluster(4, 4);
   const double all = seconds(cluster, "hierarchical", 1e6);

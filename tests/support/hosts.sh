@@ -93,7 +93,7 @@ run() { # RANKS-PER-HOST SECONDS PROGRAM...
     > "$folder/agent"
   chmod +x "$folder/agent"
   inside host0 env OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_mpi_yield_when_idle=1 \
-    timeout -k 5 "$seconds" mpirun --wdir "$PWD" --hostfile "$folder/hostfile" -n $((hosts * ranks)) --map-by node \
+    timeout -k 5 "$seconds" mpirun --wdir "$PWD" --hostfile "$folder/hostfile" -n $((hosts * ranks)) --map-by slot \
     --mca plm_rsh_agent "$folder/agent" --mca plm_rsh_no_tree_spawn 1 --mca oob_tcp_if_include eth0 \
     --mca btl_tcp_if_include eth0 --mca hwloc_base_binding_policy none --oversubscribe \
     -x OMPI_MCA_mpi_yield_when_idle "$@" < /dev/null
