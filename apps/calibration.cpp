@@ -77,7 +77,8 @@ std::string transfers_text(const Calibration& c) {
 
 std::string exchanges_text(const std::vector<sim::ExchangeFactor>& exchanges) {
   if (exchanges.empty()) return {};
-  std::vector<Row> rows{{"all ranks to all, between nodes", "bytes a message", "over the price by messages of two ranks"}};
+  std::vector<Row> rows{
+      {"all ranks to all, between nodes", "bytes a message", "over the price by messages of two ranks"}};
   for (const sim::ExchangeFactor& e : exchanges) {
     rows.push_back({e.exchange, fmt::format("{:.0f}", e.message_bytes),
                     with_interval(e.over_price.value, e.over_price.low, e.over_price.high)});

@@ -8,8 +8,8 @@
 namespace conclave::apps {
 
 /// By every strategy, of small and of large messages, and of parameters that are gathered; of `repeats` timings the
-/// median and what 9 of 10 are within. `machine`: on the root, what messages cost between two ranks; nodes are joined as
-/// by those. Nothing on other ranks, on one node, and where nodes have different numbers of ranks. Collective.
+/// median and what 9 of 10 are within. `machine`: on the root, what messages cost between two ranks; nodes are joined
+/// as by those. Nothing on other ranks, on one node, and where nodes have different numbers of ranks. Collective.
 [[nodiscard]] std::vector<sim::ExchangeFactor> time_exchanges(const comm::Communicator& world,
                                                               const sim::Machine& machine, Index repeats);
 

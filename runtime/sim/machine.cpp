@@ -51,8 +51,8 @@ double Machine::over_price(std::string_view exchange, double message_bytes) cons
     if (factor.exchange != exchange) continue;
     if (factor.message_bytes >= message_bytes) {
       if (below == nullptr) return factor.over_price.value;
-      const double at = std::log(message_bytes / below->message_bytes) /
-                        std::log(factor.message_bytes / below->message_bytes);
+      const double at =
+          std::log(message_bytes / below->message_bytes) / std::log(factor.message_bytes / below->message_bytes);
       return std::lerp(below->over_price.value, factor.over_price.value, at);
     }
     below = &factor;

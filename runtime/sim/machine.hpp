@@ -129,9 +129,9 @@ struct Provenance {
 [[nodiscard]] double far_share(double footprint_bytes, double cache_bytes);
 
 struct Machine {
-  std::vector<ComputeRates> compute;    // ascending by active_ranks; at least one
-  std::optional<MessageCosts> node;     // between ranks of a node
-  std::optional<MessageCosts> network;  // between nodes; nothing where one node was measured
+  std::vector<ComputeRates> compute;      // ascending by active_ranks; at least one
+  std::optional<MessageCosts> node;       // between ranks of a node
+  std::optional<MessageCosts> network;    // between nodes; nothing where one node was measured
   std::vector<ExchangeFactor> exchanges;  // between nodes; of each strategy by rising message_bytes
   std::optional<SharedMemoryCosts> shared_memory;
   std::optional<FileCosts> file;

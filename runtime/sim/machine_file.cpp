@@ -229,7 +229,8 @@ void read_residuals(const Json& object, Machine& machine) {
 void read_exchanges(const Json& list, Machine& machine) {
   const std::string what = "an exchange";
   if (!list.is_array()) {
-    throw InputError("'exchanges' is no list", "give an object for each exchange and size of messages, or leave it out");
+    throw InputError("'exchanges' is no list",
+                     "give an object for each exchange and size of messages, or leave it out");
   }
   for (const Json& object : list) {
     refuse_unknown(object, what, {"exchange", "message_bytes", "over_price"});
@@ -245,9 +246,9 @@ void read_exchanges(const Json& list, Machine& machine) {
       if (other.exchange == factor.exchange) last = other.message_bytes;
     }
     if (!(factor.message_bytes > last)) {
-      throw InputError(fmt::format("{} '{}' of message_bytes {} after one of {}", what, factor.exchange,
-                                   factor.message_bytes, last),
-                       "give each strategy's sizes rising, from more than 0");
+      throw InputError(
+          fmt::format("{} '{}' of message_bytes {} after one of {}", what, factor.exchange, factor.message_bytes, last),
+          "give each strategy's sizes rising, from more than 0");
     }
     machine.exchanges.push_back(std::move(factor));
   }
