@@ -18,7 +18,7 @@ Machine example() {
       {1e-6, 0.0, 2e-6}, {4e-11, 3e-11, 5e-11}, {7e-10, 6e-10, 9e-10}, {2e-10, 0.0, 3e-10}, {5e-9, 4e-9, 6e-9}};
   m.cache_bytes = 3e7;
   m.node = MessageCosts{{{1e-6, 5e-7, 2e-6}, {4e9, 3e9, 5e9}}, {{3e-6, 3e-6, 3e-6}, {8e9, 8e9, 8e9}}, 4096.0, {}};
-  m.exchanges = {{"flat", 4096.0, {1.1, 1.0, 1.2}}, {"bruck", 1024.0, {2, 2, 2}}, {"flat", 16384.0, {1.5, 1.3, 1.9}}};
+  m.exchanges = {{"flat", 5000.0, {1.1, 1.0, 1.2}}, {"bruck", 1024.0, {2, 2, 2}}, {"flat", 20000.0, {1.5, 1.3, 1.9}}};
   m.shared_memory = SharedMemoryCosts{{2e-6, 1e-6, 3e-6}, {6e9, 5e9, 7e9}};
   m.file = FileCosts{{1e-3, 0.0, 1e-2}, {5e8, 4e8, 6e8}};
   m.noise = {0.02, 3e-7};
@@ -118,19 +118,19 @@ TEST(Machine, RefusesIntervalsThatDoNotHoldTheirValue) {
 
 TEST(Machine, ExchangesTakeTheirFactorOfMessagesOfThatSize) {
   const Machine m = example();
-  for (const auto& [bytes, factor] : {std::pair{1.0, 1.1}, {4096.0, 1.1}, {8192.0, 1.3}, {16384.0, 1.5}, {1e9, 1.5}}) {
+  for (const auto& [bytes, factor] : {std::pair{1.0, 1.1}, {5e3, 1.1}, {1e4, 1.3}, {2e4, 1.5}, {1e9, 1.5}}) {
     EXPECT_NEAR(m.over_price("flat", bytes), factor, 1e-12) << bytes;
   }
   EXPECT_EQ(m.over_price("bruck", 5.0), 2.0);
-  EXPECT_EQ(m.over_price("shared", 4096.0), 1.0) << "was not measured";
+  EXPECT_EQ(m.over_price("shared", 5e3), 1.0) << "was not measured";
 }
 
 TEST(Machine, RefusesExchangesThatCannotBe) {
   EXPECT_EQ(refusal(changed("\"bruck\"", "7")), "m.json: an exchange exchange cannot be 7");
-  EXPECT_EQ(refusal(changed("16384.0", "4096.0")),
-            "m.json: an exchange 'flat' of message_bytes 4096 after one of 4096");
+  EXPECT_EQ(refusal(changed("20000.0", "5000.0")),
+            "m.json: an exchange 'flat' of message_bytes 5000 after one of 5000");
   EXPECT_EQ(refusal(changed("1024.0", "0")), "m.json: an exchange 'bruck' of message_bytes 0 after one of 0");
-  EXPECT_EQ(refusal(changed("1.1,", "0,")).substr(0, 35), "m.json: an exchange over_price cann");
+  EXPECT_EQ(refusal(changed("1.1,", "0,")).substr(0, 30), "m.json: an exchange over_price");
 }
 
 TEST(Machine, OneThatCouldNotBeReadIsNotWritten) {
