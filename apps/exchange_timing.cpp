@@ -8,6 +8,7 @@
 #include "runtime/core/matrix.hpp"
 #include "runtime/sim/fit.hpp"
 #include "runtime/sim/row_exchange.hpp"
+#include "runtime/sim/update_price.hpp"
 
 #include <algorithm>
 #include <functional>
@@ -21,16 +22,13 @@ constexpr Index in_a_row = 4;  // exchanges of a timing: what an idle link takes
 
 // Of some timings of the slowest rank, the median over `price_s` and what 9 of 10 are within. The first is not counted:
 // connections are made, pages touched.
-sim::Fitted over(double price_s, const comm::Communicator& world, Index repeats, const std::function<void()>& prepare,
-                 const std::function<void()>& move) {
+sim::Fitted over(double price_s, const comm::Communicator& world, Index repeats,
+                 const std::function<void()>& exchange) {
   std::vector<double> factors;
   for (Index i = 0; i <= repeats; ++i) {
     world.barrier();
     const Clock::time_point start = Clock::now();
-    for (Index k = 0; k < in_a_row; ++k) {
-      prepare();
-      move();
-    }
+    for (Index k = 0; k < in_a_row; ++k) exchange();
     const double seconds = world.max(seconds_since(start)) / static_cast<double>(in_a_row);
     if (i > 0) factors.push_back(seconds / price_s);
   }
@@ -82,31 +80,20 @@ class TimedExchanges {
           sim::Traffic::uniform(world_.size(), static_cast<double>(bytes) * static_cast<double>(world_.size()));
       price_s = sim::price_rows(*network_, &machine_, name, {traffic, static_cast<double>(row_bytes)}).time_s;
     }
-    return over(
-        price_s, world_, repeats_,
-        [&] {
-          inbox->open(shape, row_bytes);
-          inbox->write<float>(rows.view());
-        },
-        [&] {
-          inbox->start();
-          inbox->wait();
-        });
+    return over(price_s, world_, repeats_, [&] {
+      inbox->open(shape, row_bytes);
+      inbox->write<float>(rows.view());
+      inbox->start();
+      inbox->wait();
+    });
   }
 
-  // In a ring, as MPI libraries gather large arrays.
   sim::Fitted of_parameters(Index bytes) {
     const Index elements = world_.size() * bytes / static_cast<Index>(sizeof(float));
     const plan::ReducePlan plan(elements, world_.size(), world_.size());
     std::vector<float> values(static_cast<std::size_t>(elements), 1.0F);
-    double price_s = 1.0;
-    if (network_) {
-      const double round_s = network_->latency_s(RankId{0}, RankId{world_.size() - 1}) +
-                             static_cast<double>(bytes) / network_->cluster().nic_Bps;
-      price_s = static_cast<double>(world_.size() - 1) * round_s;
-    }
-    return over(
-        price_s, world_, repeats_, [] {}, [&] { comm::all_gather_slices<float>(plan, world_, std::span(values)); });
+    const double price_s = network_ ? sim::price_gathering(*network_, static_cast<double>(bytes)).time_s : 1.0;
+    return over(price_s, world_, repeats_, [&] { comm::all_gather_slices<float>(plan, world_, std::span(values)); });
   }
 
   const comm::Communicator& world_;

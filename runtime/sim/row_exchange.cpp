@@ -306,8 +306,10 @@ RowExchangePrice price_rows(const Network& network, const Machine* machine, cons
   for (const Priced& strategy : strategies) {
     if (exchange != strategy.name && !(exchange == "auto" && is_tried(c, strategy.name))) continue;
     RowExchangePrice price = strategy.price(c);
-    if (machine != nullptr && !c.is_one_node())
+    if (machine != nullptr && !c.is_one_node()) {
       price.time_s *= machine->over_price(strategy.name, mean_message_bytes(c));
+      price.busy_s = std::min(price.busy_s, price.time_s);
+    }
     if (!best || price.time_s < best->time_s) best = price;
   }
   if (best) return *best;

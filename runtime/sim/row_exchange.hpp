@@ -34,9 +34,9 @@ struct RowExchangePrice {
 
 /// The exchange on a network. With a machine, messages within nodes take what was measured there, each message costs
 /// its ranks their posting, and rows that ranks of a node write into each other's memory (shared, hierarchical) cost
-/// one synchronisation: the writing is part of what gathers them; between nodes all takes its factor of what the machine
-/// measured over this price. Without, all bytes within a node cross its bus.
-/// InputError for a strategy without a price.
+/// one synchronisation: the writing is part of what gathers them; between nodes all takes its factor of what the
+/// machine measured over this price. Without, all bytes within a node cross its bus. InputError for a strategy without
+/// a price.
 [[nodiscard]] RowExchangePrice price_rows(const Network& network, const Machine* machine, const std::string& exchange,
                                           const RowExchange& rows);
 

@@ -174,8 +174,7 @@ Work reduce_work(const Workload& w, const plan::ReducePlan& plan, RankId rank) {
   const auto slice = static_cast<double>(plan.slice_of(rank).size());
   const double sent = static_cast<double>(std::ssize(plan.pieces_of(rank)) * plan.num_elements());
   const double added = static_cast<double>(std::ssize(plan.finish()) + 1) * slice;
-  const auto runs = static_cast<double>(std::max<std::size_t>(1, w.reduced_runs.size()));
-  return {2.0 * runs, 0.0, element_bytes * (2.0 * sent + 3.0 * added)};
+  return {2.0 * static_cast<double>(w.num_reductions()), 0.0, element_bytes * (2.0 * sent + 3.0 * added)};
 }
 
 // Value, gradient and states are read and written, and the gradient read once before for the norm.

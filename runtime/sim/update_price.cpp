@@ -152,34 +152,26 @@ double small_message_s(const TrainingCase& t) {
   return t.network.latency_s(RankId{0}, RankId{t.network.num_ranks() - 1});
 }
 
-// The updated slices, a run after another: in a ring, as MPI libraries gather large arrays.
+// The updated slices, a run after another.
 void add_gathering(const TrainingCase& t, StepSum& sum, StepLog* log) {
   const Index ranks = t.network.num_ranks();
-  const auto runs = static_cast<double>(std::max<std::size_t>(1, t.workload.reduced_runs.size()));
+  const auto runs = static_cast<double>(t.workload.num_reductions());
   const double bytes =
       element_bytes * static_cast<double>(t.workload.replicated_parameters) / (runs * static_cast<double>(ranks));
   if (ranks == 1 || bytes == 0.0) return;
-  double round_s = 0.0;
-  std::string bottleneck = "messages within nodes";
+  GatheringPrice price;
   if (measured_on_node(t)) {
     const MessageLine& line = t.machine->node->line(bytes);
-    round_s = line.latency_s.value + bytes / line.Bps.value + 2.0 * t.machine->node->post_s.value;
+    const double round_s = line.latency_s.value + bytes / line.Bps.value + 2.0 * t.machine->node->post_s.value;
+    price = {static_cast<double>(ranks - 1) * round_s, "messages within nodes"};
   } else {
-    std::vector<Pair> messages;
-    for (RankId rank; rank < RankId{ranks}; ++rank) {
-      messages.push_back({static_cast<std::uint32_t>(rank.value()),
-                          static_cast<std::uint32_t>(plan::cyclic_round(ranks, rank, 1).to.value()), bytes});
-    }
-    RoundClock clock(t.network);
-    clock.advance(messages);
-    round_s = clock.time_s();
+    price = price_gathering(t.network, bytes);
     if (t.machine != nullptr && t.network.cluster().nodes > 1) {
-      round_s *= t.machine->over_price(exchange_of_parameters, bytes);
+      price.time_s *= t.machine->over_price(exchange_of_parameters, bytes);
     }
-    bottleneck = t.network.name(clock.busiest_resource());
   }
-  const double all_s = runs * static_cast<double>(ranks - 1) * round_s;
-  sum.add_exchange(all_s, all_s, bottleneck, "parameters gathered");
+  const double all_s = runs * price.time_s;
+  sum.add_exchange(all_s, all_s, price.bottleneck, "parameters gathered");
   if (log != nullptr) log->gathering_s = all_s;
 }
 
@@ -249,6 +241,18 @@ void add_small_messages(const TrainingCase& t, StepSum& sum, StepLog* log) {
 }
 
 }  // namespace
+
+GatheringPrice price_gathering(const Network& network, double slice_bytes) {
+  const Index ranks = network.num_ranks();
+  std::vector<Pair> messages;
+  for (RankId rank; rank < RankId{ranks}; ++rank) {
+    messages.push_back({static_cast<std::uint32_t>(rank.value()),
+                        static_cast<std::uint32_t>(plan::cyclic_round(ranks, rank, 1).to.value()), slice_bytes});
+  }
+  RoundClock clock(network);
+  clock.advance(messages);
+  return {static_cast<double>(ranks - 1) * clock.time_s(), network.name(clock.busiest_resource())};
+}
 
 void add_update(const TrainingCase& t, const RankSpeed& speed, std::span<const experts::Placement> placements,
                 const BlockBackward& backward, StepSum& sum, StepLog* log) {

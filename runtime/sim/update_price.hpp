@@ -12,6 +12,14 @@ struct BlockBackward {
   double other_s = 0.0;
 };
 
+/// Gathering values of which each rank has a slice of so many bytes, between nodes: in a ring, as MPI libraries gather
+/// large arrays.
+struct GatheringPrice {
+  double time_s = 0.0;
+  std::string bottleneck{};
+};
+[[nodiscard]] GatheringPrice price_gathering(const Network& network, double slice_bytes);
+
 /// Adds the reduction of gradients, of which backward hides what it can; the optimizer; updated parameters that are
 /// gathered; what hosts of replicated experts send one another; and the step's small messages.
 /// placements: one, or one for each case of loads.

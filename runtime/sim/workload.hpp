@@ -5,6 +5,7 @@
 #include "gating/capacity.hpp"
 #include "runtime/core/ids.hpp"
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -82,6 +83,7 @@ struct Workload {
 
   [[nodiscard]] Index groups_in_pass() const { return groups / passes; }
   [[nodiscard]] Index tokens() const { return groups * group_tokens; }
+  [[nodiscard]] Index num_reductions() const { return std::max<Index>(1, std::ssize(reduced_runs)); }
   [[nodiscard]] Index blocks() const { return dense_blocks + moe_blocks; }
   /// Parameters over all ranks, and the bytes of a checkpoint of them with the optimizer's state.
   [[nodiscard]] double parameters() const;
