@@ -73,6 +73,7 @@ void set_mpi_defaults() {
   if (!may_attach_memory()) setenv("OMPI_MCA_btl_vader_single_copy_mechanism", "none", keep_the_users);
   // Its own flags over TCP, but for `put`.
   setenv("OMPI_MCA_btl_tcp_flags", "send,inplace,need-ack,need-csum,hetero-rdma", keep_the_users);
+  setenv("OMPI_MCA_btl_tcp_eager_limit", "4194304", keep_the_users);
 }
 
 void check_launcher(Index world_size) {

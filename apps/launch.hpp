@@ -36,7 +36,8 @@ namespace conclave::apps {
 /// on a full disk, ROMIO reports it; ranks that outnumber the CPUs must yield while they wait; where cross-memory
 /// attach is forbidden, trying it floods stderr; and over TCP it puts a large message as one piece, behind which all
 /// that the other side waits for stands in line, so that both directions of a link take turns: in fragments they go at
-/// once. Before MPI_Init.
+/// once; and messages up to 4 MiB leave over TCP without asking first, since a rank that computes answers, and is
+/// asked, only now and then. Before MPI_Init.
 void set_mpi_defaults();
 
 /// InputError if a launcher started several processes and each has a world of its own, as happens where the MPI library

@@ -16,9 +16,9 @@ class Launch : public testing::Test {
   void SetUp() override {
     for (const char* name :
          {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "OMPI_MCA_io",
-          "OMPI_MCA_mpi_yield_when_idle", "OMPI_MCA_btl_tcp_flags", "OMPI_MCA_orte_bound_at_launch", "PMIX_RANK",
-          "PMI_RANK", "SLURM_PROCID", "SLURM_STEP_ID", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", "SLURM_CPU_BIND",
-          "SLURM_CPUS_PER_TASK", "OMP_NUM_THREADS"}) {
+          "OMPI_MCA_mpi_yield_when_idle", "OMPI_MCA_btl_tcp_flags", "OMPI_MCA_btl_tcp_eager_limit",
+          "OMPI_MCA_orte_bound_at_launch", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID", "SLURM_STEP_ID", "SLURM_NTASKS",
+          "SLURM_STEP_NUM_TASKS", "SLURM_CPU_BIND", "SLURM_CPUS_PER_TASK", "OMP_NUM_THREADS"}) {
       unsetenv(name);
     }
   }
@@ -46,11 +46,14 @@ TEST_F(Launch, sets_what_mpi_needs_and_keeps_the_users) {
   EXPECT_EQ(environment_variable("OMPI_MCA_io"), "romio321");
   EXPECT_EQ(environment_variable("OMPI_MCA_mpi_yield_when_idle"), std::nullopt);
   EXPECT_EQ(environment_variable("OMPI_MCA_btl_tcp_flags"), "send,inplace,need-ack,need-csum,hetero-rdma");
+  EXPECT_EQ(environment_variable("OMPI_MCA_btl_tcp_eager_limit"), "4194304");
   set("OMPI_MCA_io", "ompio");
   set("OMPI_MCA_btl_tcp_flags", "send,put");
+  set("OMPI_MCA_btl_tcp_eager_limit", "65536");
   set_mpi_defaults();
   EXPECT_EQ(environment_variable("OMPI_MCA_io"), "ompio");
   EXPECT_EQ(environment_variable("OMPI_MCA_btl_tcp_flags"), "send,put");
+  EXPECT_EQ(environment_variable("OMPI_MCA_btl_tcp_eager_limit"), "65536");
 }
 
 TEST_F(Launch, lets_ranks_yield_that_outnumber_the_cpus) {
