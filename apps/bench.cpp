@@ -123,10 +123,13 @@ std::vector<std::string> LoadWatch::warnings() const {
   return sentences;
 }
 
+void LoadWatch::warn() const {
+  for (const std::string& warning : warnings()) fmt::print(stderr, "warning: {}\n", warning);
+}
+
 void publish(const Report& report, const BenchRun& run, const OptionSections& options, const LoadWatch& load,
              const Session& session) {
   const std::map<std::string, std::string> record = run_record(session);
-  const std::vector<std::string> warnings = load.warnings();
   train::on_root(session.world, [&] {
     Json object = report_json(report);
     object["machine"] = record;
@@ -134,11 +137,11 @@ void publish(const Report& report, const BenchRun& run, const OptionSections& op
     object["machine"]["blas_kernel"] = blas_kernel();
     object["machine"]["cores"] = cpus_for_all_ranks();
     object["machine"]["hostname"] = host_name();
-    object["load"] = {{"before", load.load()}, {"warnings", warnings}};
+    object["load"] = {{"before", load.load()}, {"warnings", load.warnings()}};
     object["options"] = options_json(options);
     const std::string text = object.dump(2) + '\n';
+    load.warn();
     fmt::print("{}", run.json ? text : table_text(report));
-    for (const std::string& warning : warnings) fmt::print(stderr, "warning: {}\n", warning);
     if (!run.calibration.empty()) write_file(run.calibration, text);
   });
 }

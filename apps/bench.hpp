@@ -48,6 +48,8 @@ class LoadWatch {
   [[nodiscard]] double load() const { return load_; }
   /// Sentences about this node being overcommitted by `ranks` x `threads`, or busy with something else.
   [[nodiscard]] std::vector<std::string> warnings() const;
+  /// The same on stderr, for one rank to call: before anything is printed, as launchers forward stdout by itself.
+  void warn() const;
 
  private:
   double load_;        // processes that ran or wanted to, mean over the last minute, of the busiest node

@@ -20,6 +20,7 @@
 #include <cmath>
 #include <ctime>
 #include <filesystem>
+#include <numbers>
 
 namespace conclave::apps {
 namespace {
@@ -145,6 +146,8 @@ class Measuring {
       std::vector<TimedShapes> timed{{1, num_threads(), std::move(one)}};
       if (!all.empty()) timed.push_back({node_ranks_, num_threads(), all});
       result.compute = fit_rates(timed);
+      if (options_.rounds > 1) return;
+      for (RatesFit& fit : result.compute.rates) fit.drift_sigma = drift_of_reference();
     });
     result.noise = noise();
     return result;
@@ -197,6 +200,15 @@ class Measuring {
     if (reference_s_.empty()) return 0.0;
     const auto [least, most] = std::ranges::minmax(reference_s_);
     return most / least - 1.0;
+  }
+
+  // One round does not tell: by the same steps at the beginning and at the end. The mean distance of two normal amounts
+  // is 2 sigma / sqrt(pi).
+  [[nodiscard]] double drift_of_reference() const {
+    const auto half = reference_s_.begin() + effort_.reference_repeats;
+    const double before_s = sim::quantile({reference_s_.begin(), half}, 0.5);
+    const double after_s = sim::quantile({half, reference_s_.end()}, 0.5);
+    return 0.5 * std::sqrt(std::numbers::pi) * std::abs(after_s / before_s - 1.0);
   }
 
   void refuse_noise() {
@@ -338,14 +350,13 @@ int run_calibrate(const CalibrateOptions& o, const Session& session) {
   refuse_unwritable(session.world, "csv", o.csv);
   refuse_too_many_threads(o, most_ranks_of_a_node(session.world));
   const LoadWatch load(session.world);
+  if (session.world.is_root()) load.warn();
   Calibration calibration = Measuring(o, session.world).run();
   calibration.provenance = provenance_of(session);
-  const std::vector<std::string> warnings = load.warnings();
   train::on_root(session.world, [&] {
     train::replace_file(o.out, sim::machine_text(machine_of(calibration)));
     if (!o.csv.empty()) write_file(o.csv, csv_text(calibration));
     fmt::print("{}", table_text(calibration));
-    for (const std::string& warning : warnings) fmt::print(stderr, "warning: {}\n", warning);
     fmt::print("written: {}\n", o.out);
   });
   return 0;

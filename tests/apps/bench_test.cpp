@@ -52,17 +52,15 @@ std::vector<Case> cases() {
           {"scaling", tiny_layer, {}}};
 }
 
-// What `bench` prints on stdout alone: mpirun may put a warning in the middle of a line.
 Outcome bench_on_ranks(Index ranks, const std::string& arguments) {
-  return test::run(
-      fmt::format("sh -c '{} {} 100 {} bench {} 2>/dev/null'", CONCLAVE_MPIRUN, ranks, CONCLAVE_PROGRAM, arguments));
+  return test::on_ranks(ranks, CONCLAVE_PROGRAM, "bench " + arguments);
 }
 
 // The object that `bench` prints on stdout, which must hold nothing else.
 json object_of(Index ranks, const std::string& arguments) {
   const Outcome outcome = bench_on_ranks(ranks, arguments + " --json");
   EXPECT_EQ(outcome.exit_code, 0) << arguments << '\n' << outcome.output;
-  return json::parse(outcome.output, nullptr, false);
+  return json::parse(outcome.out, nullptr, false);
 }
 
 void expect_lines(const json& object) {

@@ -34,8 +34,9 @@ TEST(BenchCalibrate, WritesAMachineThatSimulationsRead) {
     SCOPED_TRACE(fmt::format("{} ranks", ranks));
     const std::string file = folder.path(fmt::format("machine-{}.json", ranks));
     const std::string csv = folder.path(fmt::format("measured-{}.csv", ranks));
-    const Outcome outcome = on_ranks(
-        ranks, CONCLAVE_PROGRAM, "bench calibrate --quick --rounds 2 --accept-noise --out " + file + " --csv " + csv);
+    const Outcome outcome = on_ranks(ranks, CONCLAVE_PROGRAM,
+                                     fmt::format("bench calibrate --quick --rounds {} --accept-noise --out {} --csv {}",
+                                                 ranks > 1 ? 2 : 1, file, csv));
     ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
     EXPECT_EQ(count(outcome.output, "written: " + file), 1) << outcome.output;
     EXPECT_EQ(count(outcome.output, "busy ranks a node"), ranks > 1 ? 2 : 1) << outcome.output;
@@ -54,6 +55,7 @@ TEST(BenchCalibrate, WritesAMachineThatSimulationsRead) {
     EXPECT_FALSE(machine.network.has_value());
     ASSERT_TRUE(machine.file.has_value());
     EXPECT_GT(machine.noise.deviation_s(1e-3), 0.0);
+    EXPECT_GT(machine.drift_sigma, 0.0) << "of one round too";
     EXPECT_EQ(machine.provenance.ranks, ranks);
     EXPECT_EQ(machine.provenance.threads, 1);
     EXPECT_FALSE(machine.provenance.cpu.empty());

@@ -16,22 +16,33 @@ namespace conclave::test {
 
 struct Outcome {
   int exit_code = -1;
-  std::string output;  // stdout and stderr
+  std::string out;     // stdout
+  std::string output;  // stdout, then stderr: a launcher forwards each by itself, so their lines may meet anywhere
 };
+
+inline std::string read_all(std::FILE* file) {
+  std::string content;
+  std::array<char, 4096> buffer{};
+  for (std::size_t n = 0; (n = fread(buffer.data(), 1, buffer.size(), file)) > 0;) content.append(buffer.data(), n);
+  return content;
+}
 
 // Runs a shell command without what an outer launcher or user may have set.
 inline Outcome run(const std::string& command) {
   const std::string clean =
       "env -u OPENBLAS_CORETYPE -u OMPI_MCA_io -u SLURM_STEP_ID -u SLURM_NTASKS -u SLURM_JOB_ID "
       "-u SLURM_JOB_END_TIME ";
-  std::FILE* pipe = popen((clean + command + " 2>&1 </dev/null").c_str(), "r");
-  if (pipe == nullptr) return {};
+  std::FILE* errors = std::tmpfile();
+  if (errors == nullptr) return {};
   Outcome outcome;
-  std::array<char, 4096> buffer{};
-  for (std::size_t n = 0; (n = fread(buffer.data(), 1, buffer.size(), pipe)) > 0;)
-    outcome.output.append(buffer.data(), n);
-  const int status = pclose(pipe);
-  outcome.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  if (std::FILE* pipe =
+          popen(fmt::format("{}{} 2>>/proc/self/fd/{} </dev/null", clean, command, fileno(errors)).c_str(), "r")) {
+    outcome.out = read_all(pipe);
+    const int status = pclose(pipe);
+    outcome.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    outcome.output = outcome.out + read_all(errors);
+  }
+  std::fclose(errors);
   return outcome;
 }
 
@@ -49,8 +60,7 @@ inline Index count(const std::string& text, const std::string& part) {
   return result;
 }
 
-// What was written, without the line that says how fast. The launcher forwards stderr by itself, so that line may stand
-// anywhere.
+// What was written, without the line on stderr that says how fast.
 inline std::string without_speed(const std::string& output) {
   static const std::regex speed("[0-9]+ tokens of [0-9]+ texts? in [0-9.e+-]+ s: [0-9.e+-]+ tokens/s\\n");
   return std::regex_replace(output, speed, "");
