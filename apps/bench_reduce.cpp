@@ -5,6 +5,7 @@
 #include "apps/machine_floor.hpp"
 #include "comm/mpi/plain_collectives.hpp"
 #include "comm/mpi/reproducible_reduce.hpp"
+#include "comm/mpi/slice_gather.hpp"
 #include "runtime/core/compute_options.hpp"
 #include "runtime/core/parallel.hpp"
 #include "runtime/model/transport.hpp"
@@ -46,6 +47,7 @@ class Reduction {
         plan_(o.elements, o.groups, world.size()),
         exchange_(comm::make_exchange(o.exchange, world)),
         reduce_(plan_, world, *exchange_),
+        gather_(plan_, *exchange_),
         whole_(1, o.elements),
         other_(1, o.elements) {
     for (std::size_t i = 0; i < plan_.pieces_of(world.rank()).size(); ++i) {
@@ -64,7 +66,7 @@ class Reduction {
     reduce_.wait();
     reduce_.finish(mine);
   }
-  void gather() { comm::all_gather_slices<float>(plan_, world_, whole_.flat()); }
+  void gather() { gather_.gather(whole_.flat()); }
   void plain() { comm::plain_all_reduce(world_, other_.flat()); }
   void copy() { copy_all(whole_.flat(), other_.flat()); }
   [[nodiscard]] Index num_pieces() const { return std::ssize(sums_); }
@@ -74,6 +76,7 @@ class Reduction {
   plan::ReducePlan plan_;
   std::unique_ptr<comm::Exchange> exchange_;
   comm::ReduceScatter<float> reduce_;
+  comm::SliceGather<float> gather_;
   Matrix<float> whole_, other_;      // [1, elements]
   std::vector<Matrix<float>> sums_;  // [pieces][1, elements]
 };

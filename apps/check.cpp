@@ -4,6 +4,7 @@
 #include "apps/launch.hpp"
 #include "apps/reference_case.hpp"
 #include "comm/mpi/reproducible_reduce.hpp"
+#include "comm/mpi/slice_gather.hpp"
 #include "runtime/core/compute_options.hpp"
 #include "runtime/core/digest.hpp"
 #include "runtime/core/parallel.hpp"
@@ -177,7 +178,7 @@ class CaseRun {
     comm::reduce_scatter<T>(
         plan_, world_, exchange_, sums,
         whole.flat().subspan(static_cast<std::size_t>(slice.begin), static_cast<std::size_t>(slice.size())));
-    comm::all_gather_slices<T>(plan_, world_, whole.flat());
+    comm::all_gather_slices<T>(plan_, exchange_, whole.flat());
     if (world_.is_root()) compare_gradients(replicated_, whole.flat());
   }
 

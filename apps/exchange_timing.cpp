@@ -4,11 +4,12 @@
 #include "apps/run_rates.hpp"
 #include "comm/mpi/exchange.hpp"
 #include "comm/mpi/reproducible_reduce.hpp"
+#include "comm/mpi/slice_gather.hpp"
 #include "runtime/core/clock.hpp"
 #include "runtime/core/matrix.hpp"
 #include "runtime/sim/fit.hpp"
+#include "runtime/sim/gather_price.hpp"
 #include "runtime/sim/row_exchange.hpp"
-#include "runtime/sim/update_price.hpp"
 
 #include <algorithm>
 #include <functional>
@@ -92,8 +93,10 @@ class TimedExchanges {
     const Index elements = world_.size() * bytes / static_cast<Index>(sizeof(float));
     const plan::ReducePlan plan(elements, world_.size(), world_.size());
     std::vector<float> values(static_cast<std::size_t>(elements), 1.0F);
-    const double price_s = network_ ? sim::price_gathering(*network_, static_cast<double>(bytes)).time_s : 1.0;
-    return over(price_s, world_, repeats_, [&] { comm::all_gather_slices<float>(plan, world_, std::span(values)); });
+    const auto exchange = comm::make_exchange("flat", world_);
+    const double price_s = network_ ? sim::price_gathering(*network_, &machine_, elements).time_s : 1.0;
+    comm::SliceGather<float> slices(plan, *exchange);
+    return over(price_s, world_, repeats_, [&] { slices.gather(values); });
   }
 
   const comm::Communicator& world_;

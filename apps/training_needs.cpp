@@ -47,6 +47,15 @@ model::RunSizes training_sizes(const train::TrainOptions& options, const plan::R
           .replicas = options.placement_replicas};
 }
 
+double most_bytes(const train::TrainOptions& options, const model::DataShape& shape, const model::RunSizes& sizes,
+                  std::span<const RankId> ranks) {
+  double most = 0.0;
+  for (const auto& items : model::memory_needs(options.model, shape, sizes, ranks)) {
+    most = std::max(most, plan::total_bytes(items));
+  }
+  return most;
+}
+
 }  // namespace
 
 std::vector<plan::MemoryItem> training_memory(const train::TrainOptions& options, const model::DataShape& shape,
@@ -69,24 +78,20 @@ double fullest_rank_bytes(const train::TrainOptions& options, const model::DataS
   model::RunSizes sizes =
       training_sizes(options, model::planned_row_transport(options.transport, asking, topology, RankId{0}), threads);
   double most = 0.0;
-  for (RankId rank; rank < RankId{topology.num_ranks()}; ++rank) {
-    sizes.transport.node_ranks = std::ssize(topology.ranks(topology.node(rank)));
-    most = std::max(most, plan::total_bytes(model::memory_need(options.model, shape, sizes, rank)));
+  for (NodeId node; node < NodeId{topology.num_nodes()}; ++node) {
+    sizes.transport.node_ranks = std::ssize(topology.ranks(node));
+    most = std::max(most, most_bytes(options, shape, sizes, topology.ranks(node)));
   }
   return most;
 }
 
 double sampled_rank_bytes(const train::TrainOptions& options, const model::DataShape& shape,
                           const plan::RowTransport& transport, Index threads) {
-  const Index most_samples = transport.num_ranks > 16384 ? 4 : 16;  // each plans for all ranks
-  const model::RunSizes sizes = training_sizes(options, transport, threads);
+  constexpr Index most_samples = 16;
   const Index samples = std::min(transport.num_ranks, most_samples);
-  double most = 0.0;
-  for (Index i = 0; i < samples; ++i) {
-    const RankId rank{transport.num_ranks * i / samples};
-    most = std::max(most, plan::total_bytes(model::memory_need(options.model, shape, sizes, rank)));
-  }
-  return most;
+  std::vector<RankId> ranks;
+  for (Index i = 0; i < samples; ++i) ranks.emplace_back(transport.num_ranks * i / samples);
+  return most_bytes(options, shape, training_sizes(options, transport, threads), ranks);
 }
 
 MeasuredRun measured_run(const std::filesystem::path& folder) {

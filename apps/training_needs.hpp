@@ -30,9 +30,8 @@ namespace conclave::apps {
                                         const plan::Topology& topology, Index threads,
                                         const comm::Communicator& asking);
 
-/// Bytes that the rank that needs most of up to 16 keeps (of more than 16,384 ranks 4), which stand for ranks that are
-/// too many to ask each of them: the first, whose shares are the largest, and others at even distances. `transport` as
-/// planned for rank 0.
+/// Bytes that the rank that needs most of up to 16 keeps, which stand for ranks that are too many to ask each of them:
+/// the first, whose shares are the largest, and others at even distances. `transport` as planned for rank 0.
 [[nodiscard]] double sampled_rank_bytes(const train::TrainOptions& options, const model::DataShape& shape,
                                         const plan::RowTransport& transport, Index threads);
 

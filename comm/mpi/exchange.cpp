@@ -39,6 +39,6 @@ std::unique_ptr<Exchange> make_exchange(std::string_view name, const Communicato
 }
 
 // MPI promises tags up to 32767. Two inboxes that share one are told apart as long as ranks use them in the same order.
-int Exchange::next_tag() const { return static_cast<int>(num_tags_++ % 32768); }
+int Exchange::next_tag() const { return static_cast<int>(num_tags_++ % gather_tag); }
 
 }  // namespace conclave::comm

@@ -45,6 +45,8 @@ class Exchange {
 
   [[nodiscard]] const Communicator& communicator() const { return communicator_; }
   [[nodiscard]] const plan::Topology& topology() const { return topology_; }
+  /// Tells slices that are gathered from the messages of inboxes.
+  static constexpr int gather_tag = 32767;
 
  protected:
   /// Tells the messages of an inbox from those of others.

@@ -2,7 +2,6 @@
 #include "comm/mpi/reproducible_reduce.hpp"
 
 #include "runtime/core/parallel.hpp"
-#include "runtime/core/scratch.hpp"
 
 #include <algorithm>
 
@@ -98,40 +97,11 @@ void reduce_scatter(const plan::ReducePlan& plan, const Communicator& communicat
   reduce.finish(slice);
 }
 
-template <class T>
-void all_gather_slices(const plan::ReducePlan& plan, const Communicator& communicator, std::span<T> values) {
-  invariant(plan.num_ranks() == communicator.size() && plan.num_elements() == std::ssize(values),
-            "{} values on {} ranks, planned {} on {}", values.size(), communicator.size(), plan.num_elements(),
-            plan.num_ranks());
-  // Whole blocks travel as one datatype each, so that MPI counts blocks; a short last block follows by itself.
-  const Index num_whole = plan.num_elements() / block_elements;
-  Scratch scratch;
-  const std::span<int> counts = scratch.values<int>(plan.num_ranks());
-  const std::span<int> displacements = scratch.values<int>(plan.num_ranks());
-  RankId tail_owner;
-  for (RankId rank; rank < RankId{plan.num_ranks()}; ++rank) {
-    const Range blocks = plan.blocks_of(rank);
-    const Range whole = {std::min(blocks.begin, num_whole), std::min(blocks.end, num_whole)};
-    const auto r = static_cast<std::size_t>(rank.value());
-    counts[r] = checked_int(whole.size(), "blocks to be gathered");
-    displacements[r] = checked_int(whole.begin, "blocks to be gathered");
-    if (blocks.contains(num_whole)) tail_owner = rank;
-  }
-  const RowType block(block_elements, mpi_type<T>());
-  check_mpi(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, values.data(), counts.data(), displacements.data(),
-                           block.handle(), communicator.handle()),
-            "MPI_Allgatherv");
-  const auto tail = values.subspan(static_cast<std::size_t>(num_whole * block_elements));
-  if (!tail.empty()) communicator.broadcast(tail, tail_owner);
-}
-
 template class ReduceScatter<float>;
 template class ReduceScatter<double>;
 template void reduce_scatter<float>(const plan::ReducePlan&, const Communicator&, const Exchange&,
                                     std::span<const std::span<const float>>, std::span<float>);
 template void reduce_scatter<double>(const plan::ReducePlan&, const Communicator&, const Exchange&,
                                      std::span<const std::span<const double>>, std::span<double>);
-template void all_gather_slices<float>(const plan::ReducePlan&, const Communicator&, std::span<float>);
-template void all_gather_slices<double>(const plan::ReducePlan&, const Communicator&, std::span<double>);
 
 }  // namespace conclave::comm

@@ -43,8 +43,4 @@ template <class T>
 void reduce_scatter(const plan::ReducePlan& plan, const Communicator& communicator, const Exchange& exchange,
                     std::span<const std::span<const T>> partial_sums, std::span<T> slice);
 
-/// Makes `values` (plan.num_elements()) whole on every rank, of which each rank has brought its slice up to date.
-template <class T>
-void all_gather_slices(const plan::ReducePlan& plan, const Communicator& communicator, std::span<T> values);
-
 }  // namespace conclave::comm

@@ -4,6 +4,7 @@
 #include "runtime/core/error.hpp"
 
 #include <algorithm>
+#include <iterator>
 
 namespace conclave::plan {
 
@@ -11,13 +12,14 @@ ReducePlan::ReducePlan(Index num_elements, Index num_groups, Index num_ranks)
     : num_elements_(num_elements), num_groups_(num_groups) {
   invariant(num_elements >= 0 && num_groups >= 0 && num_ranks > 0,
             "a reduction of {} elements over {} groups on {} ranks", num_elements, num_groups, num_ranks);
-  std::vector<Range> all_pieces;
-  pieces_.reserve(static_cast<std::size_t>(num_ranks));
+  first_piece_.reserve(static_cast<std::size_t>(num_ranks + 1));
+  first_piece_.push_back(0);
   for (Index rank = 0; rank < num_ranks; ++rank) {
-    const auto& pieces = pieces_.emplace_back(complete_subtrees(num_groups, even_share(num_groups, num_ranks, rank)));
-    all_pieces.insert(all_pieces.end(), pieces.begin(), pieces.end());
+    std::ranges::copy(complete_subtrees(num_groups, even_share(num_groups, num_ranks, rank)),
+                      std::back_inserter(pieces_));
+    first_piece_.push_back(std::ssize(pieces_));
   }
-  finish_ = finishing_merges(num_groups, all_pieces);
+  finish_ = finishing_merges(num_groups, pieces_);
 }
 
 Range ReducePlan::slice_of(RankId rank) const {

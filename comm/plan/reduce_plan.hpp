@@ -5,6 +5,7 @@
 #include "comm/plan/exchange_shape.hpp"
 #include "runtime/core/reduction_tree.hpp"
 
+#include <span>
 #include <vector>
 
 namespace conclave::plan {
@@ -20,15 +21,24 @@ class ReducePlan {
   ReducePlan(Index num_elements, Index num_groups, Index num_ranks);
 
   static constexpr Index block_elements = 4096;
+  [[nodiscard]] static constexpr Index blocks_of_elements(Index num_elements) {
+    return (num_elements + block_elements - 1) / block_elements;
+  }
+  /// Of so many elements on so many ranks the largest slice, the first rank's, in whole blocks.
+  [[nodiscard]] static constexpr Index largest_slice(Index num_elements, Index num_ranks) {
+    return even_share(blocks_of_elements(num_elements), num_ranks, 0).size() * block_elements;
+  }
 
   [[nodiscard]] Index num_elements() const { return num_elements_; }
-  [[nodiscard]] Index num_blocks() const { return (num_elements_ + block_elements - 1) / block_elements; }
+  [[nodiscard]] Index num_blocks() const { return blocks_of_elements(num_elements_); }
   [[nodiscard]] Index num_groups() const { return num_groups_; }
-  [[nodiscard]] Index num_ranks() const { return static_cast<Index>(pieces_.size()); }
+  [[nodiscard]] Index num_ranks() const { return static_cast<Index>(first_piece_.size()) - 1; }
   [[nodiscard]] Range groups_of(RankId rank) const { return even_share(num_groups_, num_ranks(), rank.value()); }
   /// The complete subtrees that a rank sums by itself.
-  [[nodiscard]] const std::vector<Range>& pieces_of(RankId rank) const {
-    return pieces_[static_cast<std::size_t>(rank.value())];
+  [[nodiscard]] std::span<const Range> pieces_of(RankId rank) const {
+    const auto r = static_cast<std::size_t>(rank.value());
+    return std::span(pieces_).subspan(static_cast<std::size_t>(first_piece_[r]),
+                                      static_cast<std::size_t>(first_piece_[r + 1] - first_piece_[r]));
   }
   /// The blocks, and the elements, of a rank's slice.
   [[nodiscard]] Range blocks_of(RankId rank) const { return even_share(num_blocks(), num_ranks(), rank.value()); }
@@ -42,7 +52,8 @@ class ReducePlan {
  private:
   Index num_elements_;
   Index num_groups_;
-  std::vector<std::vector<Range>> pieces_;  // [num_ranks][pieces of the rank]
+  std::vector<Range> pieces_;       // of all ranks, ascending
+  std::vector<Index> first_piece_;  // [num_ranks + 1] where each rank's begin, and the end
   std::vector<Merge> finish_;
 };
 

@@ -3,6 +3,7 @@
 
 #include "runtime/core/error.hpp"
 
+#include <algorithm>
 #include <bit>
 
 namespace conclave {
@@ -15,15 +16,13 @@ Index middle(Range node) {
 
 namespace {
 
-void append_subtrees(Range node, Range run, std::vector<Range>& subtrees) {
-  const Range common = intersection(node, run);
-  if (common.empty()) return;
-  if (common == node) {
-    subtrees.push_back(node);
-    return;
-  }
-  append_subtrees({node.begin, middle(node)}, run, subtrees);
-  append_subtrees({middle(node), node.end}, run, subtrees);
+// The largest complete subtree that begins with the run's first group and ends within the run. A tree's nodes are the
+// runs of 2^k groups that begin at multiples of 2^k, cut off at its end.
+Range first_subtree(Index num_groups, Range run) {
+  const Index aligned = run.begin == 0 ? num_groups : run.begin & -run.begin;
+  if (run.end == num_groups && run.size() <= aligned) return run;
+  const auto size = static_cast<Index>(std::bit_floor(static_cast<std::uint64_t>(std::min(aligned, run.size()))));
+  return {run.begin, run.begin + size};
 }
 
 // Appends the additions that make the node's sum from those of `pieces`, which begin with the node's first; returns the
@@ -46,7 +45,10 @@ std::vector<Range> complete_subtrees(Index num_groups, Range run) {
   invariant(0 <= run.begin && run.begin <= run.end && run.end <= num_groups, "groups [{}, {}) of {}", run.begin,
             run.end, num_groups);
   std::vector<Range> subtrees;
-  append_subtrees({0, num_groups}, run, subtrees);
+  while (!run.empty()) {
+    subtrees.push_back(first_subtree(num_groups, run));
+    run.begin = subtrees.back().end;
+  }
   return subtrees;
 }
 

@@ -81,7 +81,8 @@ void merge(std::span<const Merge> merges, Index size, LiveSums<T>& live) {
 
 template <class T>
 GroupGradients<T>::GroupGradients(const plan::ReducePlan& plan, RankId rank)
-    : num_parameters_(plan.num_elements()), run_(plan.groups_of(rank)), pieces_(plan.pieces_of(rank)) {
+    : num_parameters_(plan.num_elements()), run_(plan.groups_of(rank)) {
+  std::ranges::copy(plan.pieces_of(rank), std::back_inserter(pieces_));
   for (const Range piece : pieces_) {
     sums_.emplace_back(1, num_parameters_);
     std::ranges::copy(merges_within(piece), std::back_inserter(merges_));

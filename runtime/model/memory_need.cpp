@@ -103,7 +103,9 @@ double summed(const plan::ReducePlan& plan, const RunSizes& run, RankId rank, In
 
 Index largest_elements(const std::vector<experts::ExpertShape>& shapes) {
   Index largest = 0;
-  for (const experts::ExpertShape& shape : shapes) largest = std::max(largest, elements_of(shape));
+  for (std::size_t e = 0; e < shapes.size(); ++e) {
+    if (e == 0 || shapes[e] != shapes[e - 1]) largest = std::max(largest, elements_of(shapes[e]));
+  }
   return largest;
 }
 
@@ -123,16 +125,6 @@ double replica_elements(const std::vector<experts::ExpertShape>& shapes, const R
   if (run.replicas == 0 || shapes.empty() || num_ranks == 1) return 0.0;
   const Index of_rank = (run.replicas + num_ranks - 1) / num_ranks;
   return 4.0 * static_cast<double>(of_rank * largest_elements(shapes));
-}
-
-// One item for each purpose.
-void add(std::vector<plan::MemoryItem>& items, const plan::MemoryItem& item) {
-  const auto known = std::ranges::find(items, item.what, &plan::MemoryItem::what);
-  if (known == items.end()) {
-    items.push_back(item);
-  } else {
-    known->bytes += item.bytes;
-  }
 }
 
 }  // namespace
@@ -229,76 +221,137 @@ plan::MoeLayerSizes moe_layer_sizes(const gating::RouterOptions& router,
   return sizes;
 }
 
-std::vector<plan::MemoryItem> memory_need(const ModelOptions& o, const DataShape& shape, const RunSizes& run,
-                                          RankId rank) {
+namespace {
+
+/// What is the same for all ranks.
+struct Common {
+  plan::ReducePlan reduction;                // of the replicated parameters
+  std::vector<experts::ExpertShape> shapes;  // of an MoE layer's experts; none without such layers
+  plan::ReducePlan base;                     // of what a layer's experts share
+};
+
+/// One rank's need, item by item.
+class RankNeed {
+ public:
+  RankNeed(const ModelOptions& options, const DataShape& shape, const RunSizes& run, RankId rank, const Common& common)
+      : o_(options),
+        shape_(shape),
+        run_(run),
+        rank_(rank),
+        common_(common),
+        tokens_(even_share(run.groups_in_pass, run.transport.num_ranks, rank.value()).size() * run.group_rows) {
+    // of ExpertMap::contiguous, without the other ranks'
+    const Range mine = even_share(std::ssize(common.shapes), run.transport.num_ranks, rank.value());
+    for (Index e = mine.begin; e < mine.end; ++e) experts_.emplace_back(e);
+  }
+
+  std::vector<plan::MemoryItem> items() && {
+    add_replicated();
+    for (const Blocks& blocks : kinds_of_blocks(o_)) {
+      add_activations(static_cast<double>(blocks.count) * block_columns(o_, shape_));
+      o_.is_moe(blocks.example) ? add_moe_layers(blocks.count) : add_dense_layers(blocks.count);
+    }
+    // Blocks take turns with the same memory.
+    if (!common_.shapes.empty()) {
+      add("sums of experts' gradients", segment_sums(common_.shapes, rows_of_expert(), run_.threads));
+    }
+    // however rows travel, the updated parameters are gathered by messages
+    add(plan::library_memory({.num_ranks = run_.transport.num_ranks}, run_.threads));
+    return std::move(items_);
+  }
+
+ private:
+  // One item for each purpose.
+  void add(const plan::MemoryItem& item) {
+    const auto known = std::ranges::find(items_, item.what, &plan::MemoryItem::what);
+    if (known == items_.end()) {
+      items_.push_back(item);
+    } else {
+      known->bytes += item.bytes;
+    }
+  }
+  void add(std::string_view what, double elements) {
+    if (elements > 0.0) add({what, element_bytes * elements});
+  }
+  void add_states(Index elements) {
+    add("optimizer state", static_cast<double>(run_.num_states * elements));
+    if (run_.checkpoint_copy) add("copy for checkpoints", static_cast<double>((1 + run_.num_states) * elements));
+  }
+  void add_activations(double columns) { add("activations", static_cast<double>(tokens_) * columns); }
+
+  void add_replicated() {
+    // the largest range of parameters that is covered at once
+    const Index largest_range = std::max(shape_.vocabulary, 3 * o_.width) * o_.width;
+    add("replicated parameters", static_cast<double>(common_.reduction.num_elements()));
+    add("their gradients", summed(common_.reduction, run_, rank_, largest_range));
+    add_states(common_.reduction.slice_of(rank_).size());
+    add_activations(5.0 * static_cast<double>(o_.width));  // embedding and head
+  }
+
+  void add_dense_layers(Index count) { add_activations(static_cast<double>(count) * tape_columns(dense_shape(o_))); }
+
+  void add_moe_layers(Index count) {
+    const auto layers = static_cast<double>(count);
+    for (const experts::ExpertShape& expert : experts::shared_shapes(o_.experts, o_.width)) {
+      add_activations(layers * (tape_columns(expert) + static_cast<double>(o_.width)));
+    }
+    const double rows_here = rows_of_expert() * static_cast<double>(experts_.size());
+    const plan::MoeLayerSizes layer =
+        moe_layer_sizes(o_.router, common_.shapes, o_.width, tokens_, rows_here, experts_, run_.transport);
+    add_states(count * layer.expert_elements);
+    add_base(count);
+    for (const plan::MemoryItem& item : plan::moe_layer_memory(layer)) add({item.what, layers * item.bytes});
+    add("replicas of experts", layers * replica_elements(common_.shapes, run_));
+  }
+
+  // What a layer's experts share.
+  void add_base(Index count) {
+    const plan::ReducePlan& base = common_.base;
+    if (base.num_elements() == 0) return;
+    add("experts' shared base", static_cast<double>(count) * (static_cast<double>(base.num_elements()) +
+                                                              summed(base, run_, rank_, base.num_elements())));
+    add_states(count * base.slice_of(rank_).size());
+  }
+
+  // All experts equally liked. Rows come from all tokens of a pass, however ranks share these out: a rank may have
+  // experts alone.
+  [[nodiscard]] double rows_of_expert() const {
+    return static_cast<double>(run_.groups_in_pass * run_.group_rows * o_.router.top_k) /
+           static_cast<double>(o_.router.experts);
+  }
+
+  const ModelOptions& o_;
+  const DataShape& shape_;
+  const RunSizes& run_;
+  RankId rank_;
+  const Common& common_;
+  Index tokens_;
+  std::vector<ExpertId> experts_;
+  std::vector<plan::MemoryItem> items_;
+};
+
+}  // namespace
+
+std::vector<std::vector<plan::MemoryItem>> memory_needs(const ModelOptions& o, const DataShape& shape,
+                                                        const RunSizes& run, std::span<const RankId> ranks) {
   const Index num_ranks = run.transport.num_ranks;
   constexpr double no_machine_has = 0x1p56;
   const double least = least_bytes(o, shape, num_ranks);
-  if (least > no_machine_has) return {{"parameters alone", least}};
-  const auto tokens =
-      static_cast<double>(even_share(run.groups_in_pass, num_ranks, rank.value()).size() * run.group_rows);
-  const Index replicated = replicated_elements(o, shape);
-  const plan::ReducePlan reduction(replicated, run.groups_in_pass, num_ranks);
-  // the largest range of parameters that is covered at once
-  const Index largest_range = std::max(shape.vocabulary, 3 * o.width) * o.width;
+  if (least > no_machine_has) return {ranks.size(), {{"parameters alone", least}}};
+  std::vector<experts::ExpertShape> shapes;
+  if (o.moe_every != 0) shapes = experts::expert_shapes(o.experts, o.width, o.router.experts);
+  const Index shared = base_elements(shapes);
+  const Index sharing = shared > 0 ? std::ssize(shapes) : 0;
+  const Common common{
+      {replicated_elements(o, shape), run.groups_in_pass, num_ranks}, std::move(shapes), {shared, sharing, num_ranks}};
+  std::vector<std::vector<plan::MemoryItem>> needs;
+  for (const RankId rank : ranks) needs.push_back(RankNeed(o, shape, run, rank, common).items());
+  return needs;
+}
 
-  const double copies = run.checkpoint_copy ? static_cast<double>(1 + run.num_states) : 0.0;
-  std::vector<plan::MemoryItem> items;
-  const auto add_copy = [&](double elements) {
-    if (copies > 0.0) add(items, {"copy for checkpoints", element_bytes * copies * elements});
-  };
-  add(items, {"replicated parameters", element_bytes * static_cast<double>(replicated)});
-  add(items, {"their gradients", element_bytes * summed(reduction, run, rank, largest_range)});
-  const auto add_states = [&](Index elements) {
-    add(items, {"optimizer state", element_bytes * static_cast<double>(run.num_states * elements)});
-    add_copy(static_cast<double>(elements));
-  };
-  add_states(reduction.slice_of(rank).size());
-  const auto add_activations = [&](double columns) { add(items, {"activations", element_bytes * tokens * columns}); };
-  add_activations(5.0 * static_cast<double>(o.width));  // embedding and head
-  const std::vector<experts::ExpertShape> shapes = o.moe_every == 0
-                                                       ? std::vector<experts::ExpertShape>{}
-                                                       : experts::expert_shapes(o.experts, o.width, o.router.experts);
-  const ExpertMap map = ExpertMap::contiguous(std::ssize(shapes), num_ranks);
-  const plan::ReducePlan base(base_elements(shapes), std::ssize(shapes), num_ranks);
-  for (const Blocks& blocks : kinds_of_blocks(o)) {
-    const auto count = static_cast<double>(blocks.count);
-    add_activations(count * block_columns(o, shape));
-    if (!o.is_moe(blocks.example)) {
-      add_activations(count * tape_columns(dense_shape(o)));
-      continue;
-    }
-    for (const experts::ExpertShape& expert : experts::shared_shapes(o.experts, o.width)) {
-      add_activations(count * (tape_columns(expert) + static_cast<double>(o.width)));
-    }
-    // All experts equally liked. Rows come from all tokens of a pass, however ranks share these out: a rank may have
-    // experts alone.
-    const std::vector<ExpertId>& mine = map.experts_of(rank);
-    const double rows_here = static_cast<double>(run.groups_in_pass * run.group_rows * o.router.top_k) *
-                             static_cast<double>(mine.size()) / static_cast<double>(o.router.experts);
-    const plan::MoeLayerSizes layer =
-        moe_layer_sizes(o.router, shapes, o.width, static_cast<Index>(tokens), rows_here, mine, run.transport);
-    add_states(blocks.count * layer.expert_elements);
-    if (base.num_elements() > 0) {
-      add(items, {"experts' shared base",
-                  element_bytes * count *
-                      (static_cast<double>(base.num_elements()) + summed(base, run, rank, base.num_elements()))});
-      add_states(blocks.count * base.slice_of(rank).size());
-    }
-    for (const plan::MemoryItem& item : plan::moe_layer_memory(layer)) add(items, {item.what, count * item.bytes});
-    const double of_replicas = replica_elements(shapes, run);
-    if (of_replicas > 0.0) add(items, {"replicas of experts", element_bytes * count * of_replicas});
-  }
-  if (!shapes.empty()) {
-    // Blocks take turns with the same memory.
-    const double rows = static_cast<double>(run.groups_in_pass * run.group_rows * o.router.top_k) /
-                        static_cast<double>(o.router.experts);
-    const double sums = segment_sums(shapes, rows, run.threads);
-    if (sums > 0.0) add(items, {"sums of experts' gradients", element_bytes * sums});
-  }
-  // however rows travel, the updated parameters are gathered by messages
-  add(items, plan::library_memory({.num_ranks = num_ranks}, run.threads));
-  return items;
+std::vector<plan::MemoryItem> memory_need(const ModelOptions& o, const DataShape& shape, const RunSizes& run,
+                                          RankId rank) {
+  return memory_needs(o, shape, run, std::span(&rank, 1)).front();
 }
 
 }  // namespace conclave::model

@@ -54,5 +54,9 @@ struct ReplicatedLayout {
 /// Bytes that rank `rank` needs beside the program itself. Options must be valid.
 [[nodiscard]] std::vector<plan::MemoryItem> memory_need(const ModelOptions& options, const DataShape& shape,
                                                         const RunSizes& run, RankId rank);
+/// The same of several ranks, planned once for all.
+[[nodiscard]] std::vector<std::vector<plan::MemoryItem>> memory_needs(const ModelOptions& options,
+                                                                      const DataShape& shape, const RunSizes& run,
+                                                                      std::span<const RankId> ranks);
 
 }  // namespace conclave::model

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <vector>
 
@@ -22,10 +23,15 @@ struct Kind {
   double count = 0.0;
 };
 
-// The largest by what they may reach come first and stand by themselves; of the others, each lot is taken for its
-// median.
-std::vector<Kind> kinds_of(std::span<const Moments> amounts) {
-  std::vector<Moments> sorted(amounts.begin(), amounts.end());
+double top_of(const Moments& m) {
+  return m.mean + wide * deviation(m) + 2.0 * std::abs(m.third) / std::max(m.variance, 1e-300);
+}
+
+// Of those that may exceed `surely` the largest by what they may reach come first and stand by themselves; of the
+// others, each lot is taken for its median.
+std::vector<Kind> kinds_of(std::span<const Moments> amounts, double surely) {
+  std::vector<Moments> sorted;
+  std::ranges::copy_if(amounts, std::back_inserter(sorted), [&](const Moments& m) { return top_of(m) > surely; });
   const auto reach = [](const Moments& m) { return m.mean + 3.0 * deviation(m); };
   std::ranges::sort(sorted, [&](const Moments& a, const Moments& b) { return reach(a) > reach(b); });
   std::vector<Kind> kinds;
@@ -80,10 +86,10 @@ double expected_max(std::span<const Moments> amounts) {
   for (const Moments& m : amounts) {
     largest = std::max(largest, m.mean);
     surely = std::max(surely, m.mean - wide * deviation(m));
-    top = std::max(top, m.mean + wide * deviation(m) + 2.0 * std::abs(m.third) / std::max(m.variance, 1e-300));
+    top = std::max(top, top_of(m));
   }
   if (!(top > surely)) return top;
-  const std::vector<Kind> kinds = kinds_of(amounts);
+  const std::vector<Kind> kinds = kinds_of(amounts, surely);
   constexpr int steps = 800;
   const double step = (top - surely) / steps;
   double integral = 0.0;

@@ -17,6 +17,17 @@ struct NodeTerm {
   std::span<const double> popularity;
 };
 
+/// Of each run of so many values, one after another, the sum.
+[[nodiscard]] std::vector<double> sums_of_runs(std::span<const double> values, Index run);
+
+/// What each node sends to others and gets from them. Both [num_nodes].
+struct Crossing {
+  std::vector<double> sent;
+  std::vector<double> received;
+};
+/// Adds a term's.
+void add_crossing(const NodeTerm& term, Crossing& crossing);
+
 /// What resources carry, and the least latency of what they carry.
 class Loads {
  public:

@@ -104,7 +104,7 @@ class FatTree final : public Fabric {
   // Sums before and after a subtree are kept apart, rather than taken as what the whole has more: where most of the
   // traffic stays in one subtree the difference would be nothing but rounding.
   void add_level(const TreeLevel& level, double latency_s, const NodeTerm& term, Index first_link, Loads& loads) const {
-    const std::vector<double> sent = sums(term.sent, level.subtree_nodes);
+    const std::vector<double> sent = sums_of_runs(term.sent, level.subtree_nodes);
     std::vector<double> before(sent.size(), 0.0);
     std::vector<double> after(sent.size(), 0.0);
     std::exclusive_scan(sent.begin(), sent.end(), before.begin(), 0.0);
@@ -127,12 +127,6 @@ class FatTree final : public Fabric {
         popular_after += popular;
       }
     }
-  }
-
-  static std::vector<double> sums(std::span<const double> values, Index run) {
-    std::vector<double> result(values.size() / at(run), 0.0);
-    for (std::size_t i = 0; i < values.size(); ++i) result[i / at(run)] += values[i];
-    return result;
   }
 
   Index nodes_;

@@ -2,6 +2,8 @@
 #include "runtime/sim/layer_price.hpp"
 
 #include "runtime/core/at.hpp"
+#include "runtime/sim/early_results.hpp"
+#include "runtime/sim/row_copies.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -108,23 +110,27 @@ double fullest_over_mean(const std::vector<Moments>& rows, Index ranks_per_node)
   return largest > 0.0 ? std::max(1.0, expected_max(nodes) / largest) : 1.0;
 }
 
-// Of the rows that a rank has for another node, those that are no copies of one another: a token whose k choices go to
-// nodes of shares w is there with 1 - (1 - w)^k instead of k w rows.
-double distinct_share(const std::vector<Moments>& rows, Index ranks_per_node, double kept, double choices) {
-  double distinct = 0.0;
-  double all = 0.0;
-  for (std::size_t begin = 0; begin < rows.size(); begin += at(ranks_per_node)) {
-    double share = 0.0;
-    for (std::size_t r = begin; r < begin + at(ranks_per_node); ++r) share += rows[r].mean / kept;
-    distinct += 1.0 - std::pow(1.0 - std::min(1.0, share), choices);
-    all += choices * share;
+// By the experts that nodes host; a choice counts by its expert's rows.
+double distinct_share_of(const TrainingCase& t, const experts::Placement& placement, const ExpertLoads& loads) {
+  const Cluster& cluster = t.network.cluster();
+  const double kept = loads.kept();
+  const double choices = std::max(1.0, t.workload.moe.choices);
+  std::vector<std::vector<NodeChoice>> nodes(at(cluster.nodes));
+  for (std::size_t e = 0; e < loads.rows.size(); ++e) {
+    const std::vector<RankId>& hosts = placement.hosts[e];
+    const double chance = std::min(1.0, choices * loads.rows[e].mean / kept);
+    const std::vector<double> shares = shares_of_hosts(loads.rows[e].mean, std::ssize(hosts));
+    for (std::size_t h = 0; h < hosts.size(); ++h) {
+      nodes[at(cluster.node_of(hosts[h]).value())].push_back({chance, shares[h]});
+    }
   }
-  return all > 0.0 ? std::min(1.0, distinct / all) : 1.0;
+  return distinct_share(nodes, static_cast<Index>(std::llround(choices)), 1.0 - loads.drop_rate());
 }
 
 struct LayerTraffic {
   Traffic rows;  // in rows
   double distinct = 1.0;
+  EarlyResults early{};
 };
 
 // What a class of sources has for each expert, all ranks' parts of it.
@@ -150,7 +156,7 @@ LayerTraffic traffic_of(const TrainingCase& t, const experts::Placement& placeme
                         const ExpertLoads& loads) {
   const Index mates = t.network.cluster().ranks_per_node;
   const double kept = loads.kept();
-  LayerTraffic traffic{Traffic(t.network.num_ranks()), 1.0};
+  LayerTraffic traffic{Traffic(t.network.num_ranks())};
   if (kept <= 0.0) return traffic;
   std::vector<std::vector<double>> sources = loads.by_source;
   if (sources.empty()) {
@@ -162,7 +168,8 @@ LayerTraffic traffic_of(const TrainingCase& t, const experts::Placement& placeme
     traffic.rows.add(term_of(t, placement, loads.rows, sources[at(source)], source, classes));
   }
   traffic.rows = traffic.rows.scaled(fullest_over_mean(shard.rows, mates));
-  traffic.distinct = distinct_share(shard.rows, mates, kept, std::max(1.0, t.workload.moe.choices));
+  traffic.distinct = distinct_share_of(t, placement, loads);
+  traffic.early = EarlyResults(t.network.cluster(), traffic.rows, shard.seconds);
   return traffic;
 }
 
@@ -172,8 +179,54 @@ RowExchangePrice price_of(const TrainingCase& t, const Traffic& rows, double row
                     {bytes, row_bytes, distinct, t.scheduled_up_to});
 }
 
-void add_exchanges(const TrainingCase& t, const LayerTraffic& traffic, const ExpertLoads& loads, LayerPrice& price,
-                   StepLog* log) {
+// In backward a link carries copies of dy and, the other way, dx. Gradients wait for the link that all these keep busy
+// longest; of the busiest link's time with either, this one's.
+struct LinkShares {
+  double dy = 1.0;
+  double dx = 1.0;
+};
+LinkShares shares_of_gradients_link(const TrainingCase& t, const Traffic& rows, const Traffic& back, double row_bytes,
+                                    const Loads& gradients) {
+  const Loads dy = t.network.loads(rows);
+  const Loads dx = t.network.loads(back);
+  const double bytes_of_pass = row_bytes * static_cast<double>(t.workload.moe_blocks);
+  double longest_s = 0.0;
+  double longest_dy = 0.0;
+  double longest_dx = 0.0;
+  LinkShares share;
+  for (Index r = 0; r < gradients.size(); ++r) {
+    if (t.network.is_bus(r)) continue;
+    const double capacity = t.network.capacity_Bps(r);
+    longest_dy = std::max(longest_dy, dy.bytes(r) / capacity);
+    longest_dx = std::max(longest_dx, dx.bytes(r) / capacity);
+    const double all_s = (gradients.bytes(r) + bytes_of_pass * (dy.bytes(r) + dx.bytes(r))) / capacity;
+    if (!(gradients.bytes(r) > 0.0) || all_s <= longest_s) continue;
+    longest_s = all_s;
+    share = {dy.bytes(r) / capacity, dx.bytes(r) / capacity};
+  }
+  if (longest_s == 0.0) return {};
+  return {longest_dy > 0.0 ? share.dy / longest_dy : 1.0, longest_dx > 0.0 ? share.dx / longest_dx : 1.0};
+}
+
+/// A layer's waves in one direction.
+struct WavesPrice {
+  WavesTime time;
+  double out_s = 0.0;   // of a wave's results, what is on its way after all experts have theirs
+  double rows_s = 0.0;  // of all rows on their way
+};
+
+WavesPrice price_waves(const TrainingCase& t, const LayerTraffic& traffic, const RowExchangePrice& in,
+                       const RowExchangePrice& out, double results_s, double rest_s) {
+  WavesPrice price{.time = {}, .out_s = out.time_s};
+  if (in.way == Way::direct) price.out_s -= traffic.early.seconds({in.time_s, results_s, out.time_s});
+  const Index waves = t.workload.transport.waves;
+  price.time = time_of_waves(waves, {in.time_s, results_s, rest_s, price.out_s, in.busy_s + out.busy_s});
+  price.rows_s = static_cast<double>(waves) * (in.time_s + price.out_s);
+  return price;
+}
+
+void add_exchanges(const TrainingCase& t, const LayerTraffic& traffic, const ExpertLoads& loads, const Loads& gradients,
+                   LayerPrice& price, StepLog* log) {
   const Workload& w = t.workload;
   const auto waves = static_cast<double>(w.transport.waves);
   const double row_bytes = static_cast<double>(w.width) * w.transport.wire_bytes;
@@ -187,28 +240,29 @@ void add_exchanges(const TrainingCase& t, const LayerTraffic& traffic, const Exp
   const RowExchangePrice dx = y;
   const double forward_s = forward_share * price.experts.max_s;
   const double backward_s = price.experts.max_s - forward_s;
-  const Index num_waves = w.transport.waves;
-  const WavesTime forward = time_of_waves(num_waves, {x.time_s, forward_s / waves, 0.0, y.time_s, x.busy_s + y.busy_s});
+  const WavesPrice forward = price_waves(t, traffic, x, y, forward_s / waves, 0.0);
   // Half of a wave's backward is its weights' gradients.
   const double half_s = 0.5 * backward_s / waves;
-  const WavesTime backward = time_of_waves(num_waves, {dy.time_s, half_s, half_s, dx.time_s, dy.busy_s + dx.busy_s});
-  price.forward_s = forward.all_s;
-  price.backward_s = backward.all_s;
-  price.backward_idle_s = std::max(0.0, backward.all_s - waves * (dy.time_s + dx.time_s));
-  price.communication_s = waves * (x.time_s + y.time_s + dy.time_s + dx.time_s) + price.counts_s;
-  price.exposed_forward_s = price.forward_s - forward_s - forward.busy_s;
-  price.exposed_backward_s = price.backward_s - backward_s - backward.busy_s;
-  price.busy_s = forward.busy_s + backward.busy_s;
+  const WavesPrice backward = price_waves(t, traffic, dy, dx, half_s, half_s);
+  price.forward_s = forward.time.all_s;
+  price.backward_s = backward.time.all_s;
+  const LinkShares share =
+      dy.way == Way::passed_on ? LinkShares{} : shares_of_gradients_link(t, traffic.rows, back, row_bytes, gradients);
+  price.backward_idle_s = std::max(0.0, price.backward_s - waves * (share.dy * dy.time_s + share.dx * dx.time_s));
+  price.communication_s = forward.rows_s + backward.rows_s + price.counts_s;
+  price.exposed_forward_s = price.forward_s - forward_s - forward.time.busy_s;
+  price.exposed_backward_s = price.backward_s - backward_s - backward.time.busy_s;
+  price.busy_s = forward.time.busy_s + backward.time.busy_s;
   price.exchange = x.exchange;
   price.forward_bottleneck = y.time_s > x.time_s ? y.bottleneck : x.bottleneck;
   price.backward_bottleneck = dx.time_s > dy.time_s ? dx.bottleneck : dy.bottleneck;
   if (log == nullptr) return;
   log_transfer(t, loads, x.time_s, row_bytes, log->dispatch);
-  log_transfer(t, loads, y.time_s, row_bytes, log->combine);
+  log_transfer(t, loads, forward.out_s, row_bytes, log->combine);
   log_transfer(t, loads, dy.time_s, row_bytes + weight_bytes, log->d_combine);
-  log_transfer(t, loads, dx.time_s, row_bytes, log->d_dispatch);
-  log->forward_tail_s += forward.tail_s / static_cast<double>(t.loads.size());
-  log->backward_tail_s += backward.tail_s / static_cast<double>(t.loads.size());
+  log_transfer(t, loads, backward.out_s, row_bytes, log->d_dispatch);
+  log->forward_tail_s += forward.time.tail_s / static_cast<double>(t.loads.size());
+  log->backward_tail_s += backward.time.tail_s / static_cast<double>(t.loads.size());
 }
 
 // As if messages cost the experts nothing.
@@ -276,7 +330,7 @@ Spread over_ranks(const TrainingCase& t, const RankSpeed& speed, FunctionRef<dou
 }
 
 LayerPrice price_layer(const TrainingCase& t, const RankSpeed& speed, const experts::Placement& placement,
-                       const ExpertLoads& loads, StepLog* log) {
+                       const ExpertLoads& loads, const Loads& gradients, StepLog* log) {
   const Workload& w = t.workload;
   const Index ranks = t.network.num_ranks();
   const double kept = loads.kept();
@@ -300,7 +354,7 @@ LayerPrice price_layer(const TrainingCase& t, const RankSpeed& speed, const expe
     price.counts_s = told.time_s;
     price.counts_bottleneck = told.bottleneck;
   }
-  add_exchanges(t, traffic_of(t, placement, shard, loads), loads, price, log);
+  add_exchanges(t, traffic_of(t, placement, shard, loads), loads, gradients, price, log);
   if (log != nullptr) log_layer(t, speed, loads, {shard.seconds, shard.rows}, price, *log);
   return price;
 }

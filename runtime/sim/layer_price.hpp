@@ -41,8 +41,8 @@ struct LayerPrice {
   double counts_s = 0.0;   // telling all ranks how many rows come
   double forward_s = 0.0;  // from the first row that leaves to the last result, the slowest rank's experts included
   double backward_s = 0.0;
-  double backward_idle_s = 0.0;  // of it, while no rows are on their way
-  double communication_s = 0.0;  // of rows and counts, hidden or not
+  double backward_idle_s = 0.0;  // of it, while the link that gradients wait for carries no rows
+  double communication_s = 0.0;  // of rows and counts, hidden or not; results that pass rows on their way count once
   double drop_rate = 0.0;
   double exposed_forward_s = 0.0;  // of rows, what nothing hides
   double exposed_backward_s = 0.0;
@@ -57,10 +57,11 @@ struct LayerPrice {
   [[nodiscard]] double exposed_s() const { return counts_s + exposed_forward_s + exposed_backward_s; }
 };
 
-/// log: where the layer's part of its rows and exchanges is added, as one of the training's cases of loads; or null.
+/// gradients: what each resource carries of a pass' gradients. log: where the layer's part of its rows and exchanges is
+/// added, as one of the training's cases of loads; or null.
 [[nodiscard]] LayerPrice price_layer(const TrainingCase& training, const RankSpeed& speed,
                                      const experts::Placement& placement, const ExpertLoads& loads,
-                                     StepLog* log = nullptr);
+                                     const Loads& gradients, StepLog* log = nullptr);
 
 /// A rank's groups of a pass.
 [[nodiscard]] Range groups_of(const TrainingCase& training, RankId rank);

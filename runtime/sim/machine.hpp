@@ -153,7 +153,7 @@ struct Machine {
 };
 
 /// The version of the file's format that this program writes and reads.
-inline constexpr Index machine_file_version = 2;
+inline constexpr Index machine_file_version = 3;
 
 /// A machine as JSON, units in the key names; a fitted quantity is [value, low, high], or one number where nothing is
 /// known of its interval. Rates of 0, and phases whose rates all are, are left out, and read as such.

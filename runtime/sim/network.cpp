@@ -60,8 +60,7 @@ Loads Network::loads(const Traffic& traffic) const {
   return loads;
 }
 
-// Here and below, what is for others is summed as what stands before and what stands after, not as the difference of
-// all and one's own: where one rank has nearly everything that would be nothing but rounding.
+// What is for others is summed as what stands before and what stands after, as in add_crossing.
 void Network::add_within_nodes(const TrafficTerm& term, Loads& loads) const {
   const Index run = term.block == 0 ? cluster_.ranks_per_node : term.block;
   invariant(cluster_.ranks_per_node % run == 0, "blocks of {} ranks on nodes of {}", run, cluster_.ranks_per_node);
@@ -79,28 +78,17 @@ void Network::add_within_nodes(const TrafficTerm& term, Loads& loads) const {
 }
 
 void Network::add_between_nodes(const TrafficTerm& term, Loads& loads) const {
-  const std::size_t nodes = at(cluster_.nodes);
-  std::vector<double> sent(nodes, 0.0);
-  std::vector<double> popularity(nodes, 0.0);
-  for (Index r = 0; r < num_ranks(); ++r) {
-    sent[at(r / cluster_.ranks_per_node)] += term.sent[at(r)];
-    popularity[at(r / cluster_.ranks_per_node)] += term.popularity[at(r)];
-  }
+  const std::vector<double> sent = sums_of_runs(term.sent, cluster_.ranks_per_node);
+  const std::vector<double> popularity = sums_of_runs(term.popularity, cluster_.ranks_per_node);
   fabric_->add_loads({sent, popularity}, first_link(), loads);
   if (!fabric_->has_nics()) return;
-  double sent_by_others = 0.0;
-  double for_others = 0.0;
-  const auto add = [&](std::size_t n) {
-    const NodeId node{static_cast<Index>(n)};
+  Crossing crossing{std::vector(sent.size(), 0.0), std::vector(sent.size(), 0.0)};
+  add_crossing({sent, popularity}, crossing);
+  for (NodeId node; node < NodeId{cluster_.nodes}; ++node) {
     const double latency_s = fabric_->least_latency_s(node);
-    loads.add(out_of(node), sent[n] * for_others, latency_s);
-    loads.add(into(node), sent_by_others * popularity[n], latency_s);
-    sent_by_others += sent[n];
-    for_others += popularity[n];
-  };
-  for (std::size_t n = 0; n < nodes; ++n) add(n);
-  sent_by_others = for_others = 0.0;
-  for (std::size_t n = nodes; n-- > 0;) add(n);
+    loads.add(out_of(node), crossing.sent[at(node.value())], latency_s);
+    loads.add(into(node), crossing.received[at(node.value())], latency_s);
+  }
 }
 
 void Network::add_pairs(const Traffic& traffic, Loads& loads) const {

@@ -10,13 +10,17 @@ RoundClock::RoundClock(const Network& network)
       ended_s_(static_cast<std::size_t>(network.num_ranks()), 0.0),
       next_s_(ended_s_),
       limited_by_(ended_s_.size(), -1),
-      bytes_(static_cast<std::size_t>(network.num_resources()), 0.0) {}
+      bytes_(static_cast<std::size_t>(network.num_resources()), 0.0),
+      all_bytes_(bytes_) {}
 
 void RoundClock::load(const Pair& message) {
   network_.route(RankId{message.from}, RankId{message.to}, route_);
   routes_.insert(routes_.end(), route_.begin(), route_.end());
   sent_.push_back({message.from, message.to, routes_.size()});
-  for (const Index resource : route_) bytes_[static_cast<std::size_t>(resource)] += message.bytes;
+  for (const Index resource : route_) {
+    bytes_[static_cast<std::size_t>(resource)] += message.bytes;
+    all_bytes_[static_cast<std::size_t>(resource)] += message.bytes;
+  }
 }
 
 void RoundClock::end(const Sent& message, std::span<const Index> route) {
@@ -52,13 +56,15 @@ void RoundClock::advance(std::span<const Pair> messages) {
   for (const Index resource : routes_) bytes_[static_cast<std::size_t>(resource)] = 0.0;
 }
 
-double RoundClock::time_s() const {
-  return ended_s_.empty() ? 0.0 : *std::max_element(ended_s_.begin(), ended_s_.end());
-}
-
-Index RoundClock::busiest_resource() const {
+RoundClock::End RoundClock::last_end() const {
   const auto last = std::max_element(ended_s_.begin(), ended_s_.end());
-  return last == ended_s_.end() ? -1 : limited_by_[static_cast<std::size_t>(last - ended_s_.begin())];
+  if (last == ended_s_.end()) return {};
+  End end{*last, limited_by_[static_cast<std::size_t>(last - ended_s_.begin())]};
+  for (Index resource = 0; resource < network_.num_resources(); ++resource) {
+    const double carried_s = all_bytes_[static_cast<std::size_t>(resource)] / network_.capacity_Bps(resource);
+    if (carried_s > end.time_s) end = {carried_s, resource};
+  }
+  return end;
 }
 
 double schedule_s(const Network& network, std::vector<plan::Step> steps) {

@@ -25,6 +25,7 @@ struct Case {
   const Network& network;
   const Machine* machine;
   const RowExchange& rows;
+  Loads loads;  // of all rows, each sent straight to where it belongs
   [[nodiscard]] Index ranks() const { return network.num_ranks(); }
   [[nodiscard]] Index mates() const { return network.cluster().ranks_per_node; }
   [[nodiscard]] bool is_scheduled() const { return ranks() <= rows.scheduled_up_to; }
@@ -121,13 +122,13 @@ bool knows_node(const Case& c, bool messages_within_nodes) {
   return messages_within_nodes ? c.machine->node.has_value() : c.machine->shared_memory.has_value();
 }
 
-Wires bound_wires(const Case& c, const Traffic& traffic, bool without_buses) {
-  const Loads loads = c.network.loads(traffic);
+// Of `share` of the rows.
+Wires bound_wires(const Case& c, double share, bool without_buses) {
   Wires wires;
   Index busiest = -1;
-  for (Index r = 0; r < loads.size(); ++r) {
-    if (!(loads.bytes(r) > 0.0) || (without_buses && c.network.is_bus(r))) continue;
-    const double time_s = loads.bytes(r) / c.network.capacity_Bps(r) + loads.least_latency_s(r);
+  for (Index r = 0; r < c.loads.size(); ++r) {
+    if (!(c.loads.bytes(r) > 0.0) || (without_buses && c.network.is_bus(r))) continue;
+    const double time_s = share * c.loads.bytes(r) / c.network.capacity_Bps(r) + c.loads.least_latency_s(r);
     if (busiest != -1 && time_s <= wires.time_s) continue;
     wires.time_s = time_s;
     busiest = r;
@@ -138,7 +139,7 @@ Wires bound_wires(const Case& c, const Traffic& traffic, bool without_buses) {
 
 Wires scheduled_wires(const Case& c, std::vector<plan::Step> steps, bool without_buses) {
   if (without_buses) std::erase_if(steps, [](const plan::Step& s) { return s.level == Level::node; });
-  Wires wires = bound_wires(c, c.rows.bytes, without_buses);
+  Wires wires = bound_wires(c, 1.0, without_buses);
   wires.time_s = schedule_s(c.network, std::move(steps));
   return wires;
 }
@@ -158,6 +159,24 @@ RowExchangePrice priced(const Case& c, std::string name, const Wires& wires, con
   return price;
 }
 
+// With all links alike busy, rows take `even` times as long as one link's bytes do: each link waits for others now and
+// then, and the last one counts. Links that have less to carry catch up meanwhile. So times of links are put together
+// by the power mean's sum, (sum_l t_l^p)^(1/p), which is `even` times the busiest where all are alike, and the busiest
+// itself where no other is nearly as busy.
+double over_busiest(const Case& c, double even) {
+  if (even <= 1.0) return even;
+  std::vector<double> seconds;
+  for (Index r = 0; r < c.loads.size(); ++r) {
+    if (c.loads.bytes(r) > 0.0 && !c.network.is_bus(r)) seconds.push_back(c.loads.bytes(r) / c.network.capacity_Bps(r));
+  }
+  if (seconds.empty()) return even;
+  const double busiest_s = *std::ranges::max_element(seconds);
+  const double power = std::log(2.0 * static_cast<double>(c.network.cluster().nodes)) / std::log(even);
+  double sum = 0.0;
+  for (const double s : seconds) sum += std::pow(s / busiest_s, power);
+  return std::min(even, std::pow(sum, 1.0 / power));
+}
+
 // --- Strategies ---
 
 RowExchangePrice price_flat(const Case& c) {
@@ -166,7 +185,7 @@ RowExchangePrice price_flat(const Case& c) {
     const auto steps = plan::flat_schedule(topology_of(c.network.cluster()), whole_bytes(c));
     return priced(c, "flat", scheduled_wires(c, steps, known), costs_of(c, steps, true), false);
   }
-  return priced(c, "flat", bound_wires(c, c.rows.bytes, known), costs_of_all_pairs(c, true), false);
+  return priced(c, "flat", bound_wires(c, 1.0, known), costs_of_all_pairs(c, true), false);
 }
 
 RowExchangePrice price_pairwise(const Case& c) {
@@ -175,7 +194,7 @@ RowExchangePrice price_pairwise(const Case& c) {
     const auto steps = plan::pairwise_schedule(topology_of(c.network.cluster()), whole_bytes(c));
     return priced(c, "pairwise", scheduled_wires(c, steps, known), costs_of(c, steps, true), true);
   }
-  Wires wires = bound_wires(c, c.rows.bytes, known);
+  Wires wires = bound_wires(c, 1.0, known);
   const double phases = std::ceil(static_cast<double>(c.ranks() - 1) / plan::pairwise_rounds_at_once);
   wires.time_s += (phases - 1.0) * c.latency_s();
   return priced(c, "pairwise", wires, costs_of_all_pairs(c, true), true);
@@ -220,7 +239,7 @@ RowExchangePrice price_shared(const Case& c) {
     wires = scheduled_wires(c, steps, known);
     costs = costs_of(c, steps, false);
   } else {
-    wires = bound_wires(c, c.rows.bytes, known);
+    wires = bound_wires(c, 1.0, known);
     costs = costs_of_all_pairs(c, false);
   }
   RowExchangePrice price = priced(c, "shared", wires, costs, false);
@@ -251,7 +270,7 @@ RowExchangePrice price_hierarchical(const Case& c) {
     wires = scheduled_wires(c, steps, known);
     costs = costs_of(c, steps, false);
   } else {
-    wires = bound_wires(c, c.rows.bytes.scaled(c.rows.distinct), known);
+    wires = bound_wires(c, c.rows.distinct, known);
     const auto nodes = static_cast<double>(cluster.nodes);
     const double bundle = c.rows.distinct * c.rows.bytes.total_bytes() / (nodes * nodes);
     if (bundle > static_cast<double>(plan::most_bytes_of_small_bundle)) {
@@ -275,12 +294,13 @@ RowExchangePrice price_hierarchical(const Case& c) {
 struct Priced {
   std::string_view name;
   RowExchangePrice (*price)(const Case& c);
+  Way way = Way::direct;
 };
 constexpr std::array<Priced, 5> strategies{{{"flat", price_flat},
                                             {"pairwise", price_pairwise},
-                                            {"bruck", price_bruck},
+                                            {"bruck", price_bruck, Way::passed_on},
                                             {"shared", price_shared},
-                                            {"hierarchical", price_hierarchical}}};
+                                            {"hierarchical", price_hierarchical, Way::bundled}}};
 
 // comm/mpi/auto_exchange.cpp tries bruck where messages are small, and hierarchical between nodes.
 bool is_tried(const Case& c, std::string_view name) {
@@ -301,13 +321,15 @@ std::vector<std::string> priced_exchanges() {
 
 RowExchangePrice price_rows(const Network& network, const Machine* machine, const std::string& exchange,
                             const RowExchange& rows) {
-  const Case c{network, machine, rows};
+  const Case c{network, machine, rows, network.loads(rows.bytes)};
   std::optional<RowExchangePrice> best;
   for (const Priced& strategy : strategies) {
     if (exchange != strategy.name && !(exchange == "auto" && is_tried(c, strategy.name))) continue;
     RowExchangePrice price = strategy.price(c);
+    price.way = strategy.way;
     if (machine != nullptr && !c.is_one_node()) {
-      price.time_s *= machine->over_price(strategy.name, mean_message_bytes(c));
+      const double even = machine->over_price(strategy.name, mean_message_bytes(c));
+      price.time_s *= strategy.way == Way::passed_on ? even : over_busiest(c, even);
       price.busy_s = std::min(price.busy_s, price.time_s);
     }
     if (!best || price.time_s < best->time_s) best = price;

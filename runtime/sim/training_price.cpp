@@ -66,15 +66,17 @@ void add_layer(const LayerPrice& layer, double blocks, Layers& all) {
   all.fullest_rank = layer.experts.slowest;
 }
 
-// One MoE layer on average over the cases of its loads. Returns what a pass' backward takes while links are idle.
+// One MoE layer on average over the cases of its loads. Returns what a pass' backward takes while links are idle of
+// rows.
 double add_layers(const TrainingCase& t, const RankSpeed& speed, std::span<const experts::Placement> placements,
-                  StepSum& sum, TrainingPrice& price, StepLog* log) {
+                  const Loads& gradients, StepSum& sum, TrainingPrice& price, StepLog* log) {
   const Workload& w = t.workload;
   const auto blocks = static_cast<double>(w.moe_blocks * w.passes) / static_cast<double>(t.loads.size());
   double idle_s = 0.0;
   Layers all;
   for (std::size_t c = 0; c < t.loads.size(); ++c) {
-    const LayerPrice layer = price_layer(t, speed, placements[placements.size() == 1 ? 0 : c], t.loads[c], log);
+    const LayerPrice layer =
+        price_layer(t, speed, placements[placements.size() == 1 ? 0 : c], t.loads[c], gradients, log);
     for (std::size_t p = 0; p < num_phases; ++p) sum.work[p] += layer.work[p].scaled(blocks);
     add_layer(layer, blocks, all);
     idle_s += blocks / static_cast<double>(w.passes) * layer.backward_idle_s;
@@ -234,10 +236,12 @@ TrainingPrice price_training_step(const TrainingCase& t, StepLog* log) {
   const Spread groups = add_groups(t, speed, sum, log);
   price.slowest = groups.slowest;
   BlockBackward backward = backward_of_blocks(t, speed, groups);
+  const plan::ReducePlan plan = reduce_plan(t.workload, ranks);
   if (t.workload.moe_blocks > 0) {
-    backward.other_s += add_layers(t, speed, placements, sum, price, log) / static_cast<double>(t.workload.blocks());
+    backward.other_s += add_layers(t, speed, placements, gradient_loads(t.network, plan), sum, price, log) /
+                        static_cast<double>(t.workload.blocks());
   }
-  add_update(t, speed, placements, backward, sum, log);
+  add_update(t, speed, plan, placements, backward, sum, log);
 
   const double noise = noise_s(t, sum.parts);
   if (noise > 0.0) sum.path.push_back({"noise", noise, fmt::format("the slowest of {} ranks, step by step", ranks)});

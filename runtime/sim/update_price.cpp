@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "runtime/sim/update_price.hpp"
 
-#include "comm/plan/pairwise.hpp"
 #include "runtime/core/at.hpp"
-#include "runtime/sim/rounds.hpp"
+#include "runtime/sim/gather_price.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -12,6 +11,10 @@
 
 namespace conclave::sim {
 namespace {
+
+std::vector<ReducedRun> runs_of(const Workload& w) {
+  return w.reduced_runs.empty() ? std::vector<ReducedRun>{{.elements = w.replicated_parameters}} : w.reduced_runs;
+}
 
 // A rank sends each of its partial sums in whole blocks, each rank its slice.
 Traffic reduction_traffic(const plan::ReducePlan& plan) {
@@ -63,8 +66,7 @@ class RunPrices {
 void add_reduction(const TrainingCase& t, const RankSpeed& speed, const plan::ReducePlan& plan,
                    const BlockBackward& backward, StepSum& sum, StepLog* log) {
   if (plan.num_ranks() == 1 || plan.num_blocks() == 0) return;
-  std::vector<ReducedRun> runs = t.workload.reduced_runs;
-  if (runs.empty()) runs.push_back({.elements = t.workload.replicated_parameters});
+  const std::vector<ReducedRun> runs = runs_of(t.workload);
   RunPrices prices(t, plan);
   double all_s = 0.0;
   double busy_s = 0.0;
@@ -154,24 +156,17 @@ double small_message_s(const TrainingCase& t) {
 
 // The updated slices, a run after another.
 void add_gathering(const TrainingCase& t, StepSum& sum, StepLog* log) {
-  const Index ranks = t.network.num_ranks();
-  const auto runs = static_cast<double>(t.workload.num_reductions());
-  const double bytes =
-      element_bytes * static_cast<double>(t.workload.replicated_parameters) / (runs * static_cast<double>(ranks));
-  if (ranks == 1 || bytes == 0.0) return;
-  GatheringPrice price;
-  if (measured_on_node(t)) {
-    const MessageLine& line = t.machine->node->line(bytes);
-    const double round_s = line.latency_s.value + bytes / line.Bps.value + 2.0 * t.machine->node->post_s.value;
-    price = {static_cast<double>(ranks - 1) * round_s, "messages within nodes"};
-  } else {
-    price = price_gathering(t.network, bytes);
-    if (t.machine != nullptr && t.network.cluster().nodes > 1) {
-      price.time_s *= t.machine->over_price(exchange_of_parameters, bytes);
-    }
+  std::map<Index, GatheringPrice> prices;  // by elements: many runs are alike
+  double all_s = 0.0;
+  const GatheringPrice* longest = nullptr;
+  for (const ReducedRun& run : runs_of(t.workload)) {
+    const auto [place, is_new] = prices.try_emplace(run.elements);
+    if (is_new) place->second = price_gathering(t.network, t.machine, run.elements);
+    all_s += place->second.time_s;
+    if (longest == nullptr || place->second.time_s > longest->time_s) longest = &place->second;
   }
-  const double all_s = runs * price.time_s;
-  sum.add_exchange(all_s, all_s, price.bottleneck, "parameters gathered");
+  if (longest == nullptr || all_s == 0.0) return;
+  sum.add_exchange(all_s, all_s, longest->bottleneck, "parameters gathered");
   if (log != nullptr) log->gathering_s = all_s;
 }
 
@@ -242,21 +237,13 @@ void add_small_messages(const TrainingCase& t, StepSum& sum, StepLog* log) {
 
 }  // namespace
 
-GatheringPrice price_gathering(const Network& network, double slice_bytes) {
-  const Index ranks = network.num_ranks();
-  std::vector<Pair> messages;
-  for (RankId rank; rank < RankId{ranks}; ++rank) {
-    messages.push_back({static_cast<std::uint32_t>(rank.value()),
-                        static_cast<std::uint32_t>(plan::cyclic_round(ranks, rank, 1).to.value()), slice_bytes});
-  }
-  RoundClock clock(network);
-  clock.advance(messages);
-  return {static_cast<double>(ranks - 1) * clock.time_s(), network.name(clock.busiest_resource())};
+Loads gradient_loads(const Network& network, const plan::ReducePlan& plan) {
+  return network.loads(reduction_traffic(plan));
 }
 
-void add_update(const TrainingCase& t, const RankSpeed& speed, std::span<const experts::Placement> placements,
-                const BlockBackward& backward, StepSum& sum, StepLog* log) {
-  const plan::ReducePlan plan = reduce_plan(t.workload, t.network.num_ranks());
+void add_update(const TrainingCase& t, const RankSpeed& speed, const plan::ReducePlan& plan,
+                std::span<const experts::Placement> placements, const BlockBackward& backward, StepSum& sum,
+                StepLog* log) {
   add_reduction(t, speed, plan, backward, sum, log);
   add_optimizer(t, speed, plan, placements, sum, log);
   add_gathering(t, sum, log);

@@ -12,18 +12,14 @@ struct BlockBackward {
   double other_s = 0.0;
 };
 
-/// Gathering values of which each rank has a slice of so many bytes, between nodes: in a ring, as MPI libraries gather
-/// large arrays.
-struct GatheringPrice {
-  double time_s = 0.0;
-  std::string bottleneck{};
-};
-[[nodiscard]] GatheringPrice price_gathering(const Network& network, double slice_bytes);
+/// Bytes of a pass' gradients that each resource carries.
+[[nodiscard]] Loads gradient_loads(const Network& network, const plan::ReducePlan& plan);
 
 /// Adds the reduction of gradients, of which backward hides what it can; the optimizer; updated parameters that are
 /// gathered; what hosts of replicated experts send one another; and the step's small messages.
-/// placements: one, or one for each case of loads.
-void add_update(const TrainingCase& training, const RankSpeed& speed, std::span<const experts::Placement> placements,
-                const BlockBackward& backward, StepSum& sum, StepLog* log);
+/// plan: the gradients'; placements: one, or one for each case of loads.
+void add_update(const TrainingCase& training, const RankSpeed& speed, const plan::ReducePlan& plan,
+                std::span<const experts::Placement> placements, const BlockBackward& backward, StepSum& sum,
+                StepLog* log);
 
 }  // namespace conclave::sim

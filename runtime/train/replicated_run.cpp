@@ -31,6 +31,7 @@ ReplicatedRun::ReplicatedRun(const ReplicatedValues& whole, Range run, Index num
       ranks_(ranks),
       plan_(run.size(), num_terms, ranks.communicator->size()),
       reduce_(plan_, *ranks.communicator, *ranks.exchange),
+      gather_(plan_, *ranks.exchange),
       slice_gradient_(1, plan_.slice_of(ranks.communicator->rank()).size()),
       num_missing_(run.size()) {}
 
@@ -72,8 +73,6 @@ void ReplicatedRun::finish(PhaseTimes& times) {
   num_missing_ = run_.size();
 }
 
-void ReplicatedRun::share_values() const {
-  comm::all_gather_slices<float>(plan_, *ranks_.communicator, part(whole_.values, run_));
-}
+void ReplicatedRun::share_values() { gather_.gather(part(whole_.values, run_)); }
 
 }  // namespace conclave::train

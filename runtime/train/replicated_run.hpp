@@ -4,6 +4,7 @@
 #pragma once
 
 #include "comm/mpi/reproducible_reduce.hpp"
+#include "comm/mpi/slice_gather.hpp"
 #include "runtime/model/group_gradients.hpp"
 #include "runtime/model/step.hpp"
 #include "runtime/train/model_file.hpp"
@@ -45,7 +46,7 @@ class ReplicatedRun {
   /// for the sums is Phase::wait of `times`, what they travelled before is added as hidden.
   void finish(PhaseTimes& times);
   /// Makes the values whole on every rank, of which each has brought its slice up to date. Collective.
-  void share_values() const;
+  void share_values();
 
  private:
   void start();
@@ -56,6 +57,7 @@ class ReplicatedRun {
   model::Ranks ranks_;
   plan::ReducePlan plan_;
   comm::ReduceScatter<float> reduce_;
+  comm::SliceGather<float> gather_;
   Matrix<float> slice_gradient_;  // [1, slice]
   Index num_missing_;             // parameters of the run that the pass has no sums of yet
   bool is_under_way_ = false;

@@ -281,7 +281,7 @@ std::vector<TensorPart> ShardedOptimizer::gradients() {
 
 // What ranks other than those who update it have too.
 void ShardedOptimizer::share_whole() {
-  for (const ReplicatedRun& run : runs_) run.share_values();
+  for (ReplicatedRun& run : runs_) run.share_values();
   for (model::MoeLayer<float>* layer : model_.moe_layers()) layer->share_values();
 }
 

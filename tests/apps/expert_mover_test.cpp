@@ -95,7 +95,7 @@ TEST(ExpertMover, FilesThatAreWrongAreAnErrorOnEveryRank) {
     return "not refused";
   };
   EXPECT_THAT(refused({.machine = "no-such-file.json"}), testing::HasSubstr("no-such-file.json"));
-  EXPECT_THAT(refused({.machine = file("machine", "{\"version\": 2,")}), testing::HasSubstr("machine-0"));
+  EXPECT_THAT(refused({.machine = file("machine", "{\"version\": 3,")}), testing::HasSubstr("machine-0"));
   EXPECT_THAT(refused({.cluster = "cloud-9"}), testing::HasSubstr("cloud-9"));
   // So many ranks fill no nodes of 7, or are not 5 to a node.
   const std::string seven = file("seven", R"({"nodes": 1, "ranks_per_node": 1, "nic_Bps": 1e9, "latency_s": 1e-6})");

@@ -2,6 +2,8 @@
 // A small training and machine, and `conclave simulate` called about them.
 #pragma once
 
+#include "runtime/sim/machine.hpp"
+
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
@@ -19,7 +21,7 @@ inline std::string machine_text(double s_per_flop) {
        {"embedding", "attention", "gate", "dispatch", "experts", "combine", "dense", "head", "reduce", "optimizer"}) {
     phases[phase] = {{"s_per_call", 1e-7}, {"s_per_flop", s_per_flop}, {"s_per_byte", 1e-10}};
   }
-  const nlohmann::json machine{{"version", 2},
+  const nlohmann::json machine{{"version", sim::machine_file_version},
                                {"cache_bytes", 1e8},
                                {"compute", {{{"active_ranks", 4}, {"threads", 1}, {"phases", phases}}}},
                                {"residual_sigma", {{"experts", 0.1}}},

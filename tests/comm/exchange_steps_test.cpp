@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What strategies send is what their schedules say, message for message. MPI_Isend is counted here, by MPI's profiling
 // interface, so that nothing leaves uncounted.
-#include "comm/mpi/exchange.hpp"
+#include "comm/mpi/reproducible_reduce.hpp"
+#include "comm/mpi/slice_gather.hpp"
 #include "comm/plan/bruck.hpp"
+#include "comm/plan/gather.hpp"
 #include "comm/plan/hierarchical.hpp"
 #include "comm/plan/pairwise.hpp"
 
@@ -175,6 +177,33 @@ TEST(ExchangeSteps, ATokenCrossesTheNetworkOnceForEachNode) {
       return bytes;
     };
     EXPECT_LT(network_bytes(scheduled), network_bytes(plan::flat_schedule(topology, in_bytes(traffic))));
+  }
+}
+
+// Slices of whole blocks are a message each.
+TEST(GatherSteps, AreThoseOfTheSchedule) {
+  for (const test::Nodes nodes : test::all_nodes) {
+    const Topology topology = test::topology_of(nodes);
+    const auto exchange = make_exchange("flat", world(), topology);
+    for (const Index blocks : {0, 1, 6, 40}) {
+      SCOPED_TRACE(fmt::format("nodes {}, {} blocks", name_of(nodes), blocks));
+      const plan::ReducePlan plan(blocks * plan::ReducePlan::block_elements, 1, world().size());
+      std::vector<float> values(static_cast<std::size_t>(plan.num_elements()));
+      num_messages = 0;
+      num_bytes = 0;
+      all_gather_slices<float>(plan, *exchange, values);
+      Index messages = 0;
+      Index bytes = 0;
+      for (const Step& step : plan::gather_schedule(topology, [&](RankId owner) {
+             return plan.slice_of(owner).size() * static_cast<Index>(sizeof(float));
+           })) {
+        if (step.from != world().rank()) continue;
+        ++messages;
+        bytes += step.bytes;
+      }
+      EXPECT_EQ(num_messages, messages);
+      EXPECT_EQ(num_bytes, bytes);
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Messages of more than 2^31 bytes: their counts do not fit MPI's int unless rows travel as one datatype each.
 #include "comm/mpi/reproducible_reduce.hpp"
+#include "comm/mpi/slice_gather.hpp"
 
 #include <gtest/gtest.h>
 
@@ -63,7 +64,8 @@ TEST(LargeExchange, SlicesOfMoreBytesThanAnIntCounts) {
   EXPECT_GT(own.size() * static_cast<Index>(sizeof(double)), std::numeric_limits<int>::max());
   Matrix<double> values(1, num_elements);
   for (Index i = own.begin; i < own.end; ++i) values(0, i) = static_cast<double>(i);
-  all_gather_slices<double>(plan, world(), values.flat());
+  const auto exchange = make_exchange("flat", world());
+  all_gather_slices<double>(plan, *exchange, values.flat());
   Index wrong = 0;
   for (Index i = 0; i < num_elements; ++i) wrong += values(0, i) == static_cast<double>(i) ? 0 : 1;
   EXPECT_EQ(wrong, 0);

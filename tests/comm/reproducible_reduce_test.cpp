@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "comm/mpi/reproducible_reduce.hpp"
+#include "comm/mpi/slice_gather.hpp"
 
 #include "runtime/core/random.hpp"
 
@@ -8,6 +9,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "tests/comm/patterns.hpp"
 #include "tests/support/mpi_world.hpp"
 
 namespace conclave::comm {
@@ -128,17 +130,30 @@ TYPED_TEST(ReproducibleReduce, RefusesWhatIsNotPlanned) {
 TYPED_TEST(ReproducibleReduce, GathersSlicesInPlace) {
   using T = TypeParam;
   const auto value = [](Index i) { return static_cast<T>(i + 1); };
-  for (const Index num_elements : element_counts) {
-    const plan::ReducePlan plan(num_elements, 3, world().size());
-    const Range own = plan.slice_of(world().rank());
-    std::vector<T> values(static_cast<std::size_t>(num_elements) + 1, T{-1});  // the last one is not to be written
-    for (Index i = own.begin; i < own.end; ++i) values[static_cast<std::size_t>(i)] = value(i);
-    all_gather_slices<T>(plan, world(), std::span(values).first(static_cast<std::size_t>(num_elements)));
-    std::vector<T> expected;
-    for (Index i = 0; i < num_elements; ++i) expected.push_back(value(i));
-    expected.push_back(T{-1});
-    EXPECT_EQ(values, expected) << num_elements << " elements";
+  std::vector<Index> counts = element_counts;
+  counts.push_back(40 * block + 5);  // slices that are large on any number of ranks
+  for (const test::Nodes nodes : test::all_nodes) {
+    const auto exchange = make_exchange("flat", world(), test::topology_of(nodes));
+    for (const Index num_elements : counts) {
+      const plan::ReducePlan plan(num_elements, 3, world().size());
+      const Range own = plan.slice_of(world().rank());
+      std::vector<T> values(static_cast<std::size_t>(num_elements) + 1, T{-1});  // the last one is not to be written
+      for (Index i = own.begin; i < own.end; ++i) values[static_cast<std::size_t>(i)] = value(i);
+      all_gather_slices<T>(plan, *exchange, std::span(values).first(static_cast<std::size_t>(num_elements)));
+      std::vector<T> expected;
+      for (Index i = 0; i < num_elements; ++i) expected.push_back(value(i));
+      expected.push_back(T{-1});
+      EXPECT_EQ(values, expected) << num_elements << " elements, nodes " << name_of(nodes);
+    }
   }
+}
+
+TYPED_TEST(ReproducibleReduce, RefusesToGatherWhatIsNotPlanned) {
+  using T = TypeParam;
+  const auto exchange = make_exchange("flat", world());
+  std::vector<T> values(10);
+  EXPECT_THROW(all_gather_slices<T>(plan::ReducePlan(11, 1, world().size()), *exchange, values), InvariantError);
+  EXPECT_THROW(all_gather_slices<T>(plan::ReducePlan(10, 1, world().size() + 1), *exchange, values), InvariantError);
 }
 
 }  // namespace

@@ -244,7 +244,7 @@ std::span<const Input> inputs() {
        {"nodes", "fabric", "kind", "crossbar", "dragonfly", "{", "}", "[", "]", ",", ":", "null", "-1", "1e999"}},
       {"machine",
        read_machine,
-       {R"({"version": 2, "cache_bytes": 1e8, "compute": [{"active_ranks": 1, "threads": 1, "phases": {"experts": {"s_per_call": 0,
+       {R"({"version": 3, "cache_bytes": 1e8, "compute": [{"active_ranks": 1, "threads": 1, "phases": {"experts": {"s_per_call": 0,
             "s_per_flop": [2e-11, 1e-11, 3e-11], "s_per_byte": 1e-10, "s_per_far_byte": 1e-10}}}], "noise_sigma": 0.1,
             "noise_jitter_s": 1e-6, "drift_sigma": 0.1,
             "node": {"eager": {"latency_s": 1e-6, "Bps": 1e9}, "rendezvous": {"latency_s": 2e-6, "Bps": 2e9},

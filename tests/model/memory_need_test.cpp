@@ -101,6 +101,26 @@ TEST(MemoryNeed, CountsExpertsGradientsAndStatesOnce) {
   EXPECT_EQ(bytes_of(wider, "experts' activations", 0), 2.0 * bytes_of(o, "experts' activations", 0));
 }
 
+TEST(MemoryNeed, OfSeveralRanksIsThatOfEach) {
+  const RunSizes run{.transport = {.num_ranks = 3, .node_ranks = 3},
+                     .groups_in_pass = 5,
+                     .group_rows = 16,
+                     .num_states = 2,
+                     .threads = 2};
+  ModelOptions huge = small();
+  huge.width = Index{1} << 30;
+  for (const ModelOptions& o : {small(), huge}) {
+    const std::vector<RankId> ranks{RankId{2}, RankId{0}};
+    const auto needs = memory_needs(o, {.vocabulary = 100}, run, ranks);
+    ASSERT_EQ(needs.size(), ranks.size());
+    for (std::size_t i = 0; i < ranks.size(); ++i) {
+      const auto alone = memory_need(o, {.vocabulary = 100}, run, ranks[i]);
+      ASSERT_EQ(needs[i].size(), alone.size());
+      EXPECT_EQ(plan::total_bytes(needs[i]), plan::total_bytes(alone));
+    }
+  }
+}
+
 TEST(MemoryNeed, CountsSumsOverSegmentsOfRows) {
   const auto sums_of = [&](Index group_rows) {
     const RunSizes run{.groups_in_pass = 4, .group_rows = group_rows, .num_states = 2, .threads = 3};

@@ -3,6 +3,7 @@
 // differentiated numerically.
 #pragma once
 
+#include "comm/mpi/slice_gather.hpp"
 #include "runtime/model/model.hpp"
 #include "tests/model/moe_run.hpp"
 
@@ -124,7 +125,7 @@ class ModelRun {
           std::span(whole).subspan(static_cast<std::size_t>(slice.begin), static_cast<std::size_t>(slice.size())));
       take_losses(step);
     }
-    comm::all_gather_slices<T>(plan_, communicator_, whole);
+    comm::all_gather_slices<T>(plan_, *exchange_, whole);
     append(of_experts([](auto& shard, LocalExpertId i) { return shard.gradient(i); }), whole);
     return whole;
   }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "comm/mpi/reproducible_reduce.hpp"
+#include "comm/mpi/slice_gather.hpp"
 #include "runtime/core/parallel.hpp"
 #include "runtime/model/step_report.hpp"
 #include "tests/support/gradient_check.hpp"
@@ -222,7 +223,7 @@ class MoeRun {
     comm::reduce_scatter<T>(
         plan, communicator_, *exchange_, gradients.partial_sums(),
         std::span(whole).subspan(static_cast<std::size_t>(slice.begin), static_cast<std::size_t>(slice.size())));
-    comm::all_gather_slices<T>(plan, communicator_, whole);
+    comm::all_gather_slices<T>(plan, *exchange_, whole);
     return whole;
   }
 

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "comm/plan/bruck.hpp"
+#include "comm/plan/gather.hpp"
 #include "comm/plan/hierarchical.hpp"
 #include "comm/plan/pairwise.hpp"
 #include "runtime/core/error.hpp"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -102,6 +104,41 @@ TEST(Hierarchical, CopiesForOneNodeCrossOnce) {
   EXPECT_LT(all, 100 * 1000 + 200);
   EXPECT_GE(once, 50 * 1000);
   EXPECT_LT(once, 50 * 1000 + 1000) << "the indices take 4 bytes a row";
+}
+
+// Who sends a slice has it, everybody gets every slice once, and each node but the owner's gets it by one message.
+TEST(Gather, BringsEverySliceToEveryRankOnceAndToEveryNodeByOneMessage) {
+  for (const Topology& topology : {Topology({0, 1, 2, 3}), Topology({0, 0, 1, 1, 2, 2}), Topology({0, 1, 0, 2, 1, 0}),
+                                   Topology({0, 0, 0}), Topology({0}), Topology({0, 1, 2, 3, 4, 5, 6, 6, 6})}) {
+    for (const Index smallest : {Index{1}, most_bytes_of_small_slice}) {
+      std::map<std::pair<RankId, Index>, Index> had_from;  // (rank, slice) -> the phase from which on it is there
+      for (RankId r; r < RankId{topology.num_ranks()}; ++r) had_from[{r, r.value()}] = 0;
+      Index messages_between = 0;
+      // A slice's bytes tell whose it is.
+      auto steps = gather_schedule(topology, [&](RankId owner) { return owner.value() + smallest; });
+      std::stable_sort(steps.begin(), steps.end(), [](const Step& a, const Step& b) { return a.phase < b.phase; });
+      for (const Step& step : steps) {
+        const Index slice = step.bytes - smallest;
+        ASSERT_TRUE(had_from.contains(std::pair(step.from, slice)));
+        EXPECT_LE((had_from[{step.from, slice}]), step.phase);
+        EXPECT_TRUE(had_from.try_emplace({step.to, slice}, step.phase + 1).second) << "twice";
+        EXPECT_EQ(step.level, level_between(topology, step.from, step.to));
+        messages_between += step.level == Level::network ? 1 : 0;
+      }
+      EXPECT_EQ(std::ssize(had_from), topology.num_ranks() * topology.num_ranks());
+      EXPECT_EQ(messages_between, topology.num_ranks() * (topology.num_nodes() - 1));
+    }
+  }
+  EXPECT_TRUE(gather_schedule(Topology({0, 1, 1}), [](RankId) { return Index{0}; }).empty());
+}
+
+TEST(Gather, SmallSlicesTakeFewRounds) {
+  for (const Index nodes : {1, 2, 3, 8, 1000}) {
+    EXPECT_EQ(std::ssize(gather_rounds(nodes, most_bytes_of_small_slice + 1)), nodes - 1);
+    const Index rounds = std::ssize(gather_rounds(nodes, most_bytes_of_small_slice));
+    EXPECT_GE(Index{1} << rounds, nodes);
+    EXPECT_LT(Index{1} << rounds, 2 * nodes);
+  }
 }
 
 }  // namespace

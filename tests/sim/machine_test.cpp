@@ -57,7 +57,7 @@ TEST(Machine, IsReadBackAsItWasWritten) {
 
 TEST(Machine, OneNumberIsItsOwnInterval) {
   const Machine m = read_machine(
-      R"({"version": 2, "cache_bytes": 1e7, "compute": [{"active_ranks": 1, "threads": 1, "phases": {"gate":
+      R"({"version": 3, "cache_bytes": 1e7, "compute": [{"active_ranks": 1, "threads": 1, "phases": {"gate":
           {"s_per_flop": 2e-10, "s_per_byte": [1e-10, 0, 3e-10], "s_per_far_byte": 4e-10, "s_per_element": 1e-9}}}]})",
       "m.json");
   EXPECT_EQ(m.compute[0].of(Phase::gate).s_per_flop, (Fitted{2e-10, 2e-10, 2e-10}));
@@ -90,23 +90,23 @@ TEST(Machine, NamesWhatItCannotUse) {
             "m.json: a machine has no key 'noise_sgma'; did you mean noise_sigma?");
   EXPECT_EQ(refusal(changed("\"experts\"", "\"expert\"")), "m.json: phases has no key 'expert'; did you mean experts?");
   EXPECT_EQ(refusal(changed("\"experts\"", "\"wait\"")), "m.json: phases has a rate of 'wait'");
-  EXPECT_EQ(refusal(changed("\"version\": 2", "\"version\": 1")), "m.json: version 1 of the format of machines");
+  EXPECT_EQ(refusal(changed("\"version\": 3", "\"version\": 1")), "m.json: version 1 of the format of machines");
   EXPECT_EQ(refusal(changed("\"copy_Bps\"", "\"copy_bps\"")),
             "m.json: shared_memory has no key 'copy_bps'; did you mean copy_Bps?");
   EXPECT_EQ(refusal(changed("4096.0", "-1")), "m.json: node rendezvous_from_bytes cannot be -1");
   EXPECT_EQ(refusal(changed("8000000000.0", "0")), "m.json: node rendezvous Bps = 0 within [0, 0]");
   EXPECT_NE(refusal("{").find("m.json: this is no JSON"), std::string::npos);
-  EXPECT_EQ(refusal(R"({"version": 2, "compute": []})"), "m.json: 'compute' is no list of rates");
+  EXPECT_EQ(refusal(R"({"version": 3, "compute": []})"), "m.json: 'compute' is no list of rates");
   EXPECT_EQ(refusal(changed("\"cache_bytes\": 30000000.0", "\"cache_bytes\": -1")),
             "m.json: a machine cache_bytes cannot be -1");
   EXPECT_EQ(refusal(changed("s_per_element", "s_per_elements")),
             "m.json: phase experts has no key 's_per_elements'; did you mean s_per_element?");
-  EXPECT_EQ(refusal(R"({"version": 2})"), "m.json: a machine has no 'compute'");
+  EXPECT_EQ(refusal(R"({"version": 3})"), "m.json: a machine has no 'compute'");
 }
 
 TEST(Machine, RefusesIntervalsThatDoNotHoldTheirValue) {
   const auto with = [](const std::string& rate) {
-    return R"({"version": 2, "cache_bytes": 1e7, "compute": [{"active_ranks": 1, "threads": 1, "phases": {"gate":
+    return R"({"version": 3, "cache_bytes": 1e7, "compute": [{"active_ranks": 1, "threads": 1, "phases": {"gate":
                {"s_per_call": 0, "s_per_flop": )" +
            rate + R"(, "s_per_byte": 0}}}]})";
   };

@@ -2,11 +2,14 @@
 #include "runtime/sim/rounds.hpp"
 
 #include "comm/plan/bruck.hpp"
+#include "comm/plan/gather.hpp"
 #include "comm/plan/hierarchical.hpp"
 #include "comm/plan/pairwise.hpp"
+#include "comm/plan/reduce_plan.hpp"
 #include "comm/plan/two_phase.hpp"
 #include "runtime/sim/bound.hpp"
 #include "runtime/sim/exchange_model.hpp"
+#include "runtime/sim/gather_price.hpp"
 
 #include <gtest/gtest.h>
 
@@ -108,6 +111,54 @@ TEST(Schedule, OfTheRuntimesPairwiseExchangeHasFewerPhasesThanRounds) {
   const auto bytes = [](RankId from, RankId to) { return from == to ? Index{0} : Index{1000000}; };
   const auto steps = plan::pairwise_schedule(topology_of(network.cluster()), bytes);
   EXPECT_NEAR(schedule_s(network, steps), 4e-6 + 15.0 * 80e-6, 1e-12);
+}
+
+// Ranks of a node that are in different rounds share its link all the same.
+TEST(Schedule, OfTheHierarchicalExchangeIsNoShorterThanItsLinksNeed) {
+  const Network network(known_cluster(4, 2));
+  const auto bytes = [](RankId from, RankId to) { return from == to ? Index{0} : Index{1000000}; };
+  const double time_s =
+      schedule_s(network, plan::hierarchical_schedule(topology_of(network.cluster()), {bytes, {}, 1000}));
+  EXPECT_GE(time_s, 3.0 * 4e6 / network.cluster().nic_Bps);
+}
+
+double gathering_s(const Cluster& cluster, Index blocks, const Machine* machine = nullptr) {
+  return price_gathering(Network(cluster), machine, blocks * plan::ReducePlan::block_elements).time_s;
+}
+
+// Slices of one block each, which are small, and of five. Where links are unlike, ranks are in different rounds at
+// once.
+TEST(Schedule, OfGatheringIsItsPrice) {
+  for (const Cluster& cluster : all_kinds()) {
+    SCOPED_TRACE(text_of(cluster));
+    const plan::Topology topology = topology_of(cluster);
+    for (const Index blocks_of_rank : {1, 5}) {
+      const Index bytes = blocks_of_rank * plan::ReducePlan::block_elements * 4;
+      const double time_s =
+          schedule_s(Network(cluster), plan::gather_schedule(topology, [&](RankId) { return bytes; }));
+      const double price_s = gathering_s(cluster, blocks_of_rank * cluster.num_ranks());
+      EXPECT_GE(price_s, time_s * (1.0 - 1e-9));
+      if (cluster.fabric.kind == FabricKind::crossbar) {
+        EXPECT_NEAR(price_s, time_s, 1e-9 * time_s);
+      }
+    }
+  }
+}
+
+TEST(Gathering, TakesWhatWasMeasuredAndCountsWholeBlocks) {
+  Machine machine;
+  machine.compute = {{1, 1, {}}};
+  machine.node = MessageCosts{};
+  machine.node->eager = machine.node->rendezvous = {{1e-6, 1e-6, 1e-6}, {1e9, 1e9, 1e9}};
+  machine.node->post_s = {1e-7, 1e-7, 1e-7};
+  const double slice = 4.0 * plan::ReducePlan::block_elements;
+  EXPECT_NEAR(gathering_s(known_cluster(1, 4), 4, &machine), 3.0 * (1e-6 + slice / 1e9 + 2e-7), 1e-12);
+  machine.exchanges = {{std::string(exchange_of_parameters), slice, {1.5, 1.5, 1.5}}};
+  EXPECT_NEAR(gathering_s(known_cluster(4), 4, &machine), 1.5 * gathering_s(known_cluster(4), 4), 1e-12);
+  EXPECT_EQ(gathering_s(known_cluster(4), 5), gathering_s(known_cluster(4), 8)) << "one rank has two blocks, or all";
+  EXPECT_EQ(gathering_s(known_cluster(4), 0), 0.0);
+  EXPECT_EQ(gathering_s(known_cluster(1), 8), 0.0);
+  EXPECT_LT(gathering_s(known_cluster(1024), 64), 1e-4) << "few blocks go to all in few rounds";
 }
 
 }  // namespace

@@ -57,6 +57,27 @@ TEST(RowExchange, TakesWhatWasMeasuredOverItsPriceBetweenNodes) {
   EXPECT_EQ(seconds(known_cluster(1, 4), "flat", 1e6, &machine), seconds(known_cluster(1, 4), "flat", 1e6, &without));
 }
 
+// Two of eight ranks receive everything: two of sixteen directions of links are busy throughout, and a doubling of the
+// number of such directions is worth the fourth root of what all sixteen of them take over their price.
+TEST(RowExchange, TakesLessOverItsPriceWhereFewLinksAreBusy) {
+  Machine machine;
+  machine.compute = {{1, 1, {}}};
+  const auto flat_s = [&](const Traffic& traffic) {
+    return price_rows(Network(known_cluster(8)), &machine, "flat", {traffic}).time_s;
+  };
+  Traffic skewed(8);
+  for (std::uint32_t from = 0; from < 8; ++from) {
+    for (const std::uint32_t to : {2U, 5U}) skewed.add(Pair{from, to, 1e9});
+  }
+  const double skewed_s = flat_s(skewed);
+  const double even_s = flat_s(Traffic::uniform(8, 1e9));
+  machine.exchanges = {{"flat", 1000.0, {1.1, 1.1, 1.1}}};
+  EXPECT_NEAR(flat_s(Traffic::uniform(8, 1e9)) / even_s, 1.1, 1e-9);
+  EXPECT_NEAR(flat_s(skewed) / skewed_s, std::pow(1.1, 0.25), 1e-4);
+  machine.exchanges = {{"flat", 1000.0, {0.9, 0.9, 0.9}}};
+  EXPECT_NEAR(flat_s(skewed) / skewed_s, 0.9, 1e-9) << "nothing is gained by few links";
+}
+
 TEST(RowExchange, HierarchicalSendsCopiesOnce) {
   const Cluster cluster = known_cluster(4, 4);
   const double all = seconds(cluster, "hierarchical", 1e6);

@@ -298,6 +298,29 @@ TEST(TrainingPrice, SumsThatBackwardHidesMakeItTakeLonger) {
   EXPECT_GT(busy.of(Phase::attention), free.of(Phase::attention));
 }
 
+// One of two ranks has all groups: in backward dy leaves it and dx comes back, so that its way out is free for
+// gradients while dx travels.
+TEST(LayerPrice, GradientsPassWhileTheirLinkCarriesNoRows) {
+  Workload w = small_workload();
+  w.groups = w.passes = 2;
+  const Network network(known_cluster(2));
+  const Machine machine = small_machine();
+  const std::vector<ExpertLoads> loads{expected_loads(w, even_popularity(w))};
+  const RankSpeed speed(network.cluster(), &machine, 0.0);
+  Traffic sums(2);
+  sums.add(Pair{0, 1, 1e9});
+  const auto priced = [&](const char* exchange) {
+    w.transport.exchange = exchange;
+    return price_layer({w, network, &machine, loads}, speed, experts::contiguous_placement(8, 2), loads.front(),
+                       network.loads(sums));
+  };
+  for (const auto& [exchange, busy] : {std::pair{"flat", 1.0}, std::pair{"bruck", 2.0}}) {
+    const LayerPrice price = priced(exchange);
+    const double one_way_s = 0.25 * (price.communication_s - price.counts_s);
+    EXPECT_NEAR(price.backward_s - price.backward_idle_s, busy * one_way_s, 0.01 * one_way_s) << exchange;
+  }
+}
+
 TEST(TrainingPrice, WavesHideWhatTheExpertsTakeLongerThan) {
   Workload w = small_workload();
   w.width = 512;
