@@ -32,6 +32,14 @@ launch() { # RANKS ARGUMENT...
 digest() { "$conclave" inspect --digests --checkpoint "$1" | awk '$2 == "all" { print $1 }'; }
 ranks_of_job() { pgrep -f -- "conclave train --out $disk/run " | while read -r p; do
   [ "$(readlink "/proc/$p/exe")" = "$(readlink -f "$conclave")" ] && echo "$p"; done; }
+# Ranks notice within a second that their launcher was killed, on a busy machine later.
+ranks_end() {
+  for ((tries = 0; tries < 100; ++tries)); do
+    [ -n "$(ranks_of_job)" ] || return 0
+    sleep 0.1
+  done
+  return 1
+}
 # Draws are taken by this shell, not by one below it, which would draw the same again and again.
 choose() { # WORD...
   chosen=
@@ -50,9 +58,23 @@ kill_rank() { signal_one_rank -9; }
 kill_all_ranks() { kill -9 $(ranks_of_job) 2>/dev/null; }
 kill_launcher() { kill -9 $(pgrep -f -- "^mpirun .*--out $disk/run ") 2>/dev/null; }
 # A rank that is alone and stopped cannot tell anybody; and until the program runs, MPI waits for ever. Then it speaks.
+# In MPI_Finalize a rank takes leave of its launcher, some 40 ms, after all have met for the last time: the others end,
+# their work done, and one that is stopped there is alone until somebody ends it.
+alone_at_end=0
 stop_rank() {
   until [ -s "$scratch/said" ] || ! kill -0 "$job" 2>/dev/null; do sleep 0.05; done
-  [ "$ranks" = 1 ] || signal_one_rank -STOP
+  [ "$ranks" != 1 ] || return
+  signal_one_rank -STOP
+  local seconds_alone=0
+  while [ -n "$chosen" ] && kill -0 "$chosen" 2>/dev/null; do
+    sleep 1
+    if [ "$(ranks_of_job)" = "$chosen" ]; then ((++seconds_alone)); else seconds_alone=0; fi
+    if ((seconds_alone == 15)) && [ -s "$disk/run/step-00000$steps.h5" ]; then
+      ((++alone_at_end))
+      kill -9 "$chosen"
+    fi
+    ((SECONDS < 60)) || break
+  done
 }
 end_launcher() { kill -TERM $(pgrep -f -- "^mpirun .*--out $disk/run ") 2>/dev/null; }
 fill_disk() {
@@ -94,7 +116,13 @@ for ((round = 1; round <= rounds; ++round)); do
       echo "round $round: $ranks ranks hung after $kind:"
       tail -5 "$scratch/said"
     fi
-    [ -z "$(ranks_of_job)" ] || { sleep 3; [ -z "$(ranks_of_job)" ] || { ((++hung)); kill_all_ranks; }; }
+    if ! ranks_end; then
+      ((++hung))
+      echo "round $round: ranks of $ranks were left 10 s after the job's end by $kind (status $status):"
+      ps -o pid,stat,wchan:20,etime,args -p "$(ranks_of_job | paste -sd,)"
+      tail -5 "$scratch/said"
+      kill_all_ranks
+    fi
     [ $status != 0 ] || break
     ((attempt < 20)) || { echo "round $round: no end after $attempt attempts:"; tail -5 "$scratch/said"; ((++hung)); break; }
   done
@@ -107,4 +135,5 @@ done
 
 echo "$rounds rounds, $jobs jobs, $interruptions interruptions, seed $seed; wrong bits: $wrong, hangs: $hung"
 for kind in "${kinds[@]}"; do printf '  %-15s %d\n' "$kind" "${done_of[$kind]}"; done
+((alone_at_end == 0)) || echo "  of the stopped ranks, alone at the end of their work: $alone_at_end"
 ((wrong == 0 && hung == 0))
