@@ -132,13 +132,15 @@ inline RouterCase random_case(Index number) {
   c.step = draw.below(100);
   c.first_token = draw.below(1000);
   c.training = draw.below(4) != 0;
-  // Where by the definition all experts are equal, rounding would decide: balanced scores of a lone token, and
-  // directions in one dimension.
+  // Where by the definition experts are equal, rounding would decide: balanced scores of a lone token, or of experts
+  // that very hot scores leave to one token alone, and directions in one dimension.
   if (c.num_tokens == 1) c.options.sinkhorn_iterations = 0;
   if (c.width < 4 && c.options.gate_width == 0) c.options.gate_width = 3;
   fill_case(c, draw);
   const bool is_hot = draw.below(4) == 0;  // above the limit of the temperature
-  if (c.options.gate == gating::GateKind::cosine && !c.values.empty() && is_hot) {
+  const bool can_be_hot =
+      c.options.gate == gating::GateKind::cosine && c.options.selection != gating::Selection::sinkhorn;
+  if (can_be_hot && !c.values.empty() && is_hot) {
     c.values[static_cast<std::size_t>(place_of(c, "router_temperature").begin)] = 4.7;
   }
   return c;
