@@ -34,6 +34,7 @@ ranks_of_job() { pgrep -f -- "conclave train --out $disk/run " | while read -r p
   [ "$(readlink "/proc/$p/exe")" = "$(readlink -f "$conclave")" ] && echo "$p"; done; }
 # Ranks notice within a second that their launcher was killed, on a busy machine later.
 ranks_end() {
+  local tries
   for ((tries = 0; tries < 100; ++tries)); do
     [ -n "$(ranks_of_job)" ] || return 0
     sleep 0.1
